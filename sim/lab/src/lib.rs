@@ -1,0 +1,1 @@
+//! Plans, faults, histories and checkers: what a scenario is made of.

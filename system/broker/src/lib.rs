@@ -1,0 +1,1 @@
+//! The broker: one handler per request over small tables.

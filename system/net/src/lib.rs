@@ -1,0 +1,1 @@
+//! The protocol on sockets: connections, calls and servers.

@@ -1,0 +1,1 @@
+//! The RocketMQ remoting protocol and message formats: pure codecs without a runtime.

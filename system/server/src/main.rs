@@ -1,0 +1,3 @@
+//! One program: reprise namesrv, broker and dev.
+
+fn main() {}

@@ -1,0 +1,1 @@
+//! Unmodified Java clients against the release binaries.

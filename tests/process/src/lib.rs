@@ -1,0 +1,1 @@
+//! Real binaries under kill -9, bad input and bad luck.

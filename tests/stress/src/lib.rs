@@ -1,0 +1,1 @@
+//! OS threads hammering what the simulator runs on one thread.

@@ -1,0 +1,3 @@
+//! One program that runs every check, and the tidy test.
+
+fn main() {}
