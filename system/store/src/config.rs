@@ -1,0 +1,126 @@
+//! What can be set about a store; defaults are RocketMQ's own (broker-store.md 5.3).
+
+use std::time::Duration;
+
+/// When an append counts as done.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum FlushMode {
+    /// When it is on the disk: survives power loss.
+    Sync,
+    /// When it is in the page cache: survives the death of the process.
+    Async,
+}
+
+/// What to do at open when records that were once durable cannot be read and nothing readable follows.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum OnDamage {
+    /// Refuse to open: an operator decides.
+    Refuse,
+    /// Cut the log there and go on with what is in front of the damage.
+    Cut,
+}
+
+/// Settings of one store.
+#[derive(Clone, Debug)]
+pub struct Config {
+    /// Bytes of one commit log file (`mappedFileSizeCommitLog`).
+    pub segment_bytes: u64,
+    /// Bytes of one consume queue file, a multiple of 20 (`mappedFileSizeConsumeQueue`).
+    pub queue_file_bytes: u64,
+    /// When an append counts as done (`flushDiskType`).
+    pub flush: FlushMode,
+    /// Pause between flushes without a waiter (`flushIntervalCommitLog`).
+    pub flush_interval: Duration,
+    /// How long an append waits for its sync (`syncFlushTimeout`).
+    pub sync_flush_timeout: Duration,
+    /// Syncs of the commit log that may be in flight at once.
+    pub syncs_in_flight: usize,
+    /// How long an append waits for a new segment.
+    pub segment_timeout: Duration,
+    /// Bytes ahead of the end of the log that are faulted in beforehand.
+    pub populate_bytes: u64,
+    /// Pause between two complete writes of the queues (`flushConsumeQueueThoroughInterval`).
+    pub settle_interval: Duration,
+    /// Bytes of log after which the queues are written without waiting for the interval: bounds what a start re-reads.
+    pub settle_bytes: u64,
+    /// Units held in memory only after which the queues are written.
+    pub settle_units: u64,
+    /// Units each queue keeps in memory for its readers after they were written.
+    pub tail_units: usize,
+    /// Pause between two writes of the flushed position.
+    pub checkpoint_interval: Duration,
+    /// Longest body (`maxMessageSize`).
+    pub max_message_bytes: usize,
+    /// Longest topic that is not a retry topic (`maxTopicLength`).
+    pub max_topic_bytes: usize,
+    /// A pull examines this many bytes of units, at least (`maxFilterMessageSize`).
+    pub max_filter_bytes: u64,
+    /// Most bytes of a read from memory (`maxTransferBytesOnMessageInMemory`).
+    pub memory_read_bytes: u32,
+    /// Most records of a read from memory (`maxTransferCountOnMessageInMemory`).
+    pub memory_read_count: u32,
+    /// Most bytes of a read from disk (`maxTransferBytesOnMessageInDisk`).
+    pub disk_read_bytes: u32,
+    /// Most records of a read from disk (`maxTransferCountOnMessageInDisk`).
+    pub disk_read_count: u32,
+    /// Share of the machine's memory that the newest part of the log is expected in, percent (`accessMessageInMemoryMaxRatio`).
+    pub memory_percent: u64,
+    /// Dispatch may be this far behind before sends are slowed down.
+    pub dispatch_behind_bytes: u64,
+    /// How long a segment is kept (`fileReservedTime`).
+    pub reserved: Duration,
+    /// Hours of the day at which expired segments are deleted (`deleteWhen`).
+    pub delete_hours: Vec<u8>,
+    /// Pause between two looks for expired segments (`cleanResourceInterval`).
+    pub expire_interval: Duration,
+    /// Segments deleted in one look at most (`deleteFileBatchMax`).
+    pub expire_batch: usize,
+    /// Disk use above which expired segments go at any hour, percent (`diskMaxUsedSpaceRatio`).
+    pub disk_max_percent: u64,
+    /// Disk use above which segments go before they expire, percent (`diskSpaceCleanForciblyRatio`).
+    pub disk_force_percent: u64,
+    /// Disk use above which sends are refused, percent (`diskSpaceWarningLevelRatio`).
+    pub disk_full_percent: u64,
+    /// Whether unexpired segments may go at all (`cleanFileForciblyEnable`).
+    pub force_expire: bool,
+    /// Damage that no valid record follows.
+    pub on_damage: OnDamage,
+}
+
+impl Default for Config {
+    fn default() -> Self {
+        Self {
+            segment_bytes: 1 << 30,
+            queue_file_bytes: 6_000_000,
+            flush: FlushMode::Async,
+            flush_interval: Duration::from_millis(500),
+            sync_flush_timeout: Duration::from_secs(5),
+            syncs_in_flight: 4,
+            segment_timeout: Duration::from_secs(5),
+            populate_bytes: 16 << 20,
+            settle_interval: Duration::from_secs(60),
+            settle_bytes: 256 << 20,
+            settle_units: 1 << 20,
+            tail_units: 1024,
+            checkpoint_interval: Duration::from_secs(1),
+            max_message_bytes: 4 << 20,
+            max_topic_bytes: 127,
+            max_filter_bytes: 16_000,
+            memory_read_bytes: 256 << 10,
+            memory_read_count: 32,
+            disk_read_bytes: 64 << 10,
+            disk_read_count: 8,
+            memory_percent: 40,
+            dispatch_behind_bytes: 64 << 20,
+            reserved: Duration::from_secs(72 * 3600),
+            delete_hours: vec![4],
+            expire_interval: Duration::from_secs(10),
+            expire_batch: 10,
+            disk_max_percent: 75,
+            disk_force_percent: 85,
+            disk_full_percent: 90,
+            force_expire: true,
+            on_damage: OnDamage::Refuse,
+        }
+    }
+}
