@@ -1,21 +1,41 @@
 //! The one seam to the outside world: tokio in production, the simulated world under cfg(madsim).
+//!
+//! Both modes offer the same names with the same signatures and pass one conformance test. Nothing else in the
+//! system names tokio's runtime, madsim, or the clocks, files, sockets and threads of std.
 
 #[cfg(not(madsim))]
-mod real {
-    pub mod disk;
-    pub mod task {
-        //! Tasks and the blocking pool.
+const _: () = assert!(
+    option_env!("REPRISE_SIM").is_none(),
+    "simulator asked for, but --cfg madsim is missing: unset RUSTFLAGS"
+);
 
-        /// Runs what may block on a thread of its own.
-        #[allow(clippy::disallowed_methods, reason = "this is runtime::task")]
-        pub async fn spawn_blocking<R: Send + 'static>(work: impl FnOnce() -> R + Send + 'static) -> R {
-            match tokio::task::spawn_blocking(work).await {
-                Ok(result) => result,
-                Err(error) => std::panic::resume_unwind(error.into_panic()),
-            }
-        }
-    }
+pub mod hooks;
+pub mod random;
+pub mod sync;
+pub mod task;
+
+#[cfg(not(madsim))]
+mod real;
+#[cfg(not(madsim))]
+pub use real::{clock, disk, host, net, run, signal, time};
+
+#[cfg(madsim)]
+mod sim;
+#[cfg(madsim)]
+pub use sim::{clock, host, net, run, signal, time};
+
+/// Asynchronous reading and writing of bytes: tokio's traits in both modes, they hold no runtime.
+pub mod io {
+    pub use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, ReadBuf};
 }
 
-#[cfg(not(madsim))]
-pub use real::{disk, task};
+#[doc(hidden)]
+pub use tokio as __tokio;
+
+/// Waits for the first of several branches, always trying them in the order they are written.
+///
+/// tokio's unbiased choice draws from a counter of the whole process, which no seed can replay.
+#[macro_export]
+macro_rules! select {
+    ($($branches:tt)*) => { $crate::__tokio::select! { biased; $($branches)* } };
+}
