@@ -1,0 +1,327 @@
+//! The string-to-string fields that every command's header carries, and their typed views.
+//!
+//! The fields lie in one buffer in the layout of the binary header (key length, key, value length, value). Reading
+//! walks it: peers write fields in the order of our table, so nearly every look-up hits at the first probe, and
+//! neither a map nor a string per field is built. Writing appends to it.
+
+use bytes::{BufMut, Bytes};
+use thiserror::Error;
+
+use crate::text::Text;
+
+/// The fields of one header. A key should be there once; if a peer repeats it, either value may be read.
+#[derive(Clone, Default)]
+pub struct ExtFields {
+    raw: Raw,
+}
+
+#[derive(Clone)]
+enum Raw {
+    /// As it came: checked to be whole entries of UTF-8.
+    Read(Bytes),
+    Written(Vec<u8>),
+}
+
+/// A header that cannot be understood.
+#[derive(Clone, Debug, PartialEq, Eq, Error)]
+pub enum HeaderError {
+    /// A required field is not there.
+    #[error("the header field `{0}` is missing")]
+    Missing(&'static str),
+    /// A field's text does not fit its type.
+    #[error("the header field `{field}` cannot be {value:?}")]
+    Invalid {
+        /// The field's name on the wire.
+        field: &'static str,
+        /// What stood there (its beginning).
+        value: String,
+    },
+}
+
+/// The typed view of a command's fields.
+pub trait Header: Sized {
+    /// Takes the fields this header knows and ignores all others.
+    fn read(ext: &ExtFields) -> Result<Self, HeaderError>;
+    /// Adds this header's fields; absent ones are not written.
+    fn write(&self, ext: &mut ExtFields);
+}
+
+/// A header that asks for something; its code and its reply come from the table in [`crate::rpc`].
+pub trait Request: Header {
+    /// The request code.
+    const CODE: i32;
+    /// The name in the table, for logs and reports.
+    const NAME: &'static str;
+    /// The header of the answer.
+    type Reply: Header;
+}
+
+impl ExtFields {
+    /// No fields.
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// Takes over entries in the binary layout; `None` if they are not whole. Values that are not UTF-8 get
+    /// replacement characters.
+    pub(crate) fn from_entries(entries: Bytes) -> Option<Self> {
+        let mut at = 0;
+        let mut text = true;
+        while at < entries.len() {
+            let (key, value, next) = entry(&entries, at)?;
+            text &= std::str::from_utf8(key).is_ok() && std::str::from_utf8(value).is_ok();
+            at = next;
+        }
+        if text {
+            return Some(Self { raw: Raw::Read(entries) });
+        }
+        let mut fixed = Self::new();
+        let mut at = 0;
+        while let Some((key, value, next)) = entry(&entries, at) {
+            fixed.push(&String::from_utf8_lossy(key), &String::from_utf8_lossy(value));
+            at = next;
+        }
+        Some(fixed)
+    }
+
+    /// Takes over entries that were written by us from text that was checked.
+    pub(crate) fn of_own_entries(entries: Bytes) -> Self {
+        Self { raw: Raw::Read(entries) }
+    }
+
+    /// Whether there are no fields.
+    pub fn is_empty(&self) -> bool {
+        self.entries().is_empty()
+    }
+
+    /// The field `key`; a field with an empty value counts as there.
+    pub fn get(&self, key: &str) -> Option<&str> {
+        let (_, value) = self.iter().find(|(k, _)| *k == key)?;
+        Some(value)
+    }
+
+    /// The field `key` as a text that shares this header's buffer.
+    pub fn text(&self, key: &str) -> Option<Text> {
+        Text::parse(self.next(&mut 0, key)?)
+    }
+
+    /// All fields in the order they have on the wire.
+    pub fn iter(&self) -> impl Iterator<Item = (&str, &str)> {
+        let entries = self.entries();
+        let mut at = 0;
+        std::iter::from_fn(move || {
+            let (key, value, next) = entry(entries, at)?;
+            at = next;
+            Some((utf8(key), utf8(value)))
+        })
+    }
+
+    /// Adds a field.
+    pub fn push(&mut self, key: &str, value: &str) {
+        self.push_with(key, |out| out.extend_from_slice(value.as_bytes()));
+    }
+
+    /// Adds a field whose value `print` appends.
+    fn push_with(&mut self, key: &str, print: impl FnOnce(&mut Vec<u8>)) {
+        let out = self.written();
+        let length = u16::try_from(key.len()).expect("keys are names of a few letters");
+        out.put_u16(length);
+        out.extend_from_slice(key.as_bytes());
+        let at = out.len();
+        out.put_u32(0);
+        print(out);
+        let length = u32::try_from(out.len() - at - 4).expect("a value is shorter than a frame");
+        out[at..at + 4].copy_from_slice(&length.to_be_bytes());
+    }
+
+    /// The entries in the binary layout.
+    pub(crate) fn entries(&self) -> &[u8] {
+        match &self.raw {
+            Raw::Read(bytes) => bytes,
+            Raw::Written(bytes) => bytes,
+        }
+    }
+
+    fn written(&mut self) -> &mut Vec<u8> {
+        if let Raw::Read(bytes) = &self.raw {
+            let mut own = Vec::with_capacity(bytes.len() + 192);
+            own.extend_from_slice(bytes);
+            self.raw = Raw::Written(own);
+        }
+        match &mut self.raw {
+            Raw::Written(bytes) => bytes,
+            Raw::Read(_) => unreachable!("just replaced"),
+        }
+    }
+
+    /// The value of `key`, looked for first at `cursor`, then everywhere; the cursor moves behind a hit.
+    #[doc(hidden)]
+    pub fn next(&self, cursor: &mut usize, key: &str) -> Option<Value<'_>> {
+        let entries = self.entries();
+        let found = match entry(entries, *cursor) {
+            Some((k, value, next)) if k == key.as_bytes() => Some((value, next)),
+            _ => {
+                let mut at = 0;
+                loop {
+                    let Some((k, value, next)) = entry(entries, at) else { break None };
+                    if k == key.as_bytes() {
+                        break Some((value, next));
+                    }
+                    at = next;
+                }
+            }
+        };
+        let (bytes, next) = found?;
+        *cursor = next;
+        Some(Value { bytes, ext: self })
+    }
+}
+
+impl Default for Raw {
+    fn default() -> Self {
+        Self::Read(Bytes::new())
+    }
+}
+
+impl PartialEq for ExtFields {
+    fn eq(&self, other: &Self) -> bool {
+        self.entries() == other.entries()
+    }
+}
+
+impl Eq for ExtFields {}
+
+impl std::fmt::Debug for ExtFields {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_map().entries(self.iter()).finish()
+    }
+}
+
+/// The value of one field as it stands in its header.
+#[doc(hidden)]
+#[derive(Clone, Copy, Debug)]
+pub struct Value<'a> {
+    bytes: &'a [u8],
+    ext: &'a ExtFields,
+}
+
+impl Value<'_> {
+    fn shown(&self) -> String {
+        String::from_utf8_lossy(&self.bytes[..self.bytes.len().min(60)]).into_owned()
+    }
+}
+
+/// A type one field of a header can have.
+#[doc(hidden)]
+pub trait Field: Sized {
+    fn parse(value: Value<'_>) -> Option<Self>;
+    fn print(&self, out: &mut Vec<u8>);
+}
+
+impl Field for Text {
+    fn parse(value: Value<'_>) -> Option<Self> {
+        let bytes = match &value.ext.raw {
+            Raw::Read(all) => all.slice_ref(value.bytes),
+            Raw::Written(_) => Bytes::copy_from_slice(value.bytes),
+        };
+        Self::from_utf8(bytes).ok()
+    }
+    fn print(&self, out: &mut Vec<u8>) {
+        out.extend_from_slice(self.as_bytes());
+    }
+}
+
+impl Field for i32 {
+    fn parse(value: Value<'_>) -> Option<Self> {
+        std::str::from_utf8(value.bytes).ok()?.parse().ok()
+    }
+    fn print(&self, out: &mut Vec<u8>) {
+        put_decimal(out, i64::from(*self));
+    }
+}
+
+impl Field for i64 {
+    fn parse(value: Value<'_>) -> Option<Self> {
+        std::str::from_utf8(value.bytes).ok()?.parse().ok()
+    }
+    fn print(&self, out: &mut Vec<u8>) {
+        put_decimal(out, *self);
+    }
+}
+
+// As in Java: only "true", in any case, is true, and nothing is an error.
+impl Field for bool {
+    fn parse(value: Value<'_>) -> Option<Self> {
+        Some(value.bytes.eq_ignore_ascii_case(b"true"))
+    }
+    fn print(&self, out: &mut Vec<u8>) {
+        out.extend_from_slice(if *self { b"true" } else { b"false" });
+    }
+}
+
+/// A field with its rule for absence: `T` is required, `Option<T>` is not.
+#[doc(hidden)]
+pub trait Slot: Sized {
+    fn read(value: Option<Value<'_>>, key: &'static str) -> Result<Self, HeaderError>;
+    fn write(&self, key: &'static str, ext: &mut ExtFields);
+}
+
+impl<T: Field> Slot for T {
+    fn read(value: Option<Value<'_>>, key: &'static str) -> Result<Self, HeaderError> {
+        let value = value.ok_or(HeaderError::Missing(key))?;
+        T::parse(value).ok_or_else(|| HeaderError::Invalid { field: key, value: value.shown() })
+    }
+    fn write(&self, key: &'static str, ext: &mut ExtFields) {
+        ext.push_with(key, |out| self.print(out));
+    }
+}
+
+// An empty value is absent: the binary header cannot tell the two apart, and Java reads it as null there.
+impl<T: Field> Slot for Option<T> {
+    fn read(value: Option<Value<'_>>, key: &'static str) -> Result<Self, HeaderError> {
+        match value {
+            Some(value) if !value.bytes.is_empty() => T::read(Some(value), key).map(Some),
+            _ => Ok(None),
+        }
+    }
+    fn write(&self, key: &'static str, ext: &mut ExtFields) {
+        if let Some(value) = self {
+            value.write(key, ext);
+        }
+    }
+}
+
+/// The entry at `at`: its key, its value, and where the next one begins.
+fn entry(entries: &[u8], at: usize) -> Option<(&[u8], &[u8], usize)> {
+    let rest = entries.get(at..)?;
+    let (length, rest) = rest.split_first_chunk::<2>()?;
+    let (key, rest) = rest.split_at_checked(usize::from(u16::from_be_bytes(*length)))?;
+    let (length, rest) = rest.split_first_chunk::<4>()?;
+    let length = usize::try_from(u32::from_be_bytes(*length)).ok()?;
+    let value = rest.get(..length)?;
+    Some((key, value, at + 6 + key.len() + length))
+}
+
+fn utf8(bytes: &[u8]) -> &str {
+    std::str::from_utf8(bytes).expect("entries are checked when they are taken over")
+}
+
+/// Appends a number as decimal text.
+pub(crate) fn put_decimal(out: &mut impl BufMut, number: i64) {
+    let mut digits = [0u8; 20];
+    let mut at = digits.len();
+    let mut rest = number.unsigned_abs();
+    loop {
+        at -= 1;
+        digits[at] = b"0123456789"[usize::try_from(rest % 10).expect("one digit")];
+        rest /= 10;
+        if rest == 0 {
+            break;
+        }
+    }
+    if number < 0 {
+        at -= 1;
+        digits[at] = b'-';
+    }
+    out.put_slice(&digits[at..]);
+}
