@@ -1,1 +1,0 @@
-//! Unmodified Java clients against the release binaries.
