@@ -12,7 +12,13 @@ pub(crate) fn exactly_once(what: &str, sent: &[Sent], got: &[Got]) -> Result<()>
     let mut seen = BTreeSet::new();
     for g in got {
         if !seen.insert((&g.queue, g.offset)) {
-            bail!("{what}: {} {} at {} offset {} was delivered twice", g.producer, g.serial, g.queue, g.offset);
+            bail!(
+                "{what}: {} {} at {} offset {} was delivered twice",
+                g.producer,
+                g.serial,
+                g.queue,
+                g.offset
+            );
         }
     }
     Ok(())
@@ -25,7 +31,12 @@ pub(crate) fn at_least_once(what: &str, sent: &[Sent], got: &[Got]) -> Result<()
     ensure!(places.len() == sent.len(), "{what}: a serial was sent twice");
     let mut used = BTreeSet::new();
     for s in sent {
-        ensure!(used.insert((&s.queue, s.offset)), "{what}: two sends were given {} offset {}", s.queue, s.offset);
+        ensure!(
+            used.insert((&s.queue, s.offset)),
+            "{what}: two sends were given {} offset {}",
+            s.queue,
+            s.offset
+        );
     }
     for g in got {
         if let Some(wrong) = &g.wrong {
@@ -62,7 +73,13 @@ pub(crate) fn in_order(what: &str, sent: &[Sent]) -> Result<()> {
     sorted.sort_by_key(|s| s.serial);
     for s in sorted {
         if let Some(before) = last.insert(&s.queue, s.offset) {
-            ensure!(before < s.offset, "{what}: serial {} got offset {} after {before} in {}", s.serial, s.offset, s.queue);
+            ensure!(
+                before < s.offset,
+                "{what}: serial {} got offset {} after {before} in {}",
+                s.serial,
+                s.offset,
+                s.queue
+            );
         }
     }
     Ok(())

@@ -148,7 +148,12 @@ impl One {
         let sent = [java?, rust?].concat();
         self.drained(topic, &sent, &members).await?;
         for member in &members {
-            ensure!(!member.got()?.is_empty(), "{topic}: {} ({}) got nothing", member.name, member.language());
+            ensure!(
+                !member.got()?.is_empty(),
+                "{topic}: {} ({}) got nothing",
+                member.name,
+                member.language()
+            );
         }
         Ok(())
     }
@@ -166,7 +171,10 @@ impl One {
         while members[1].owns().is_empty() || next < 2 * third {
             sent.extend(produce_rust(&self.name_server, &topic, "b", next..next + 100).await?);
             next += 100;
-            ensure!(begun.elapsed() < Duration::from_secs(60), "{topic}: the newcomer owns nothing after 60 s");
+            ensure!(
+                begun.elapsed() < Duration::from_secs(60),
+                "{topic}: the newcomer owns nothing after 60 s"
+            );
         }
         sent.extend(produce_rust(&self.name_server, &topic, "c", next..next + third).await?);
         self.wait_for(&topic, &sent, &members).await?;
@@ -188,9 +196,17 @@ impl One {
         Ok(())
     }
 
-    async fn java_sends(&self, topic: &str, name: &str, serials: std::ops::Range<u32>, mode: &'static str) -> Result<Vec<Sent>> {
-        let (java, server, topic, name) = (self.java.clone(), self.name_server.clone(), topic.to_owned(), name.to_owned());
-        tokio::task::spawn_blocking(move || produce_java(&java, &server, &topic, &name, serials, mode)).await?
+    async fn java_sends(
+        &self,
+        topic: &str,
+        name: &str,
+        serials: std::ops::Range<u32>,
+        mode: &'static str,
+    ) -> Result<Vec<Sent>> {
+        let (java, server, topic, name) =
+            (self.java.clone(), self.name_server.clone(), topic.to_owned(), name.to_owned());
+        tokio::task::spawn_blocking(move || produce_java(&java, &server, &topic, &name, serials, mode))
+            .await?
     }
 
     /// Waits until everything was delivered, and a while for repeats; then everything must be there once.

@@ -59,7 +59,7 @@ impl Member {
             .subscribe(topic, "*")
             .listen(move |batch| {
                 let all: Vec<Got> = batch.messages.iter().map(|m| of_rust(m, begun.elapsed())).collect();
-                sink.lock().unwrap().extend(all);
+                sink.lock().expect("no listener panics").extend(all);
                 async { Consumed::Ok }
             })
             .start()
@@ -70,7 +70,7 @@ impl Member {
     /// Everything delivered to it so far.
     pub(crate) fn got(&self) -> Result<Vec<Got>> {
         match &self.kind {
-            Kind::Rust { got, .. } => Ok(got.lock().unwrap().clone()),
+            Kind::Rust { got, .. } => Ok(got.lock().expect("no listener panics").clone()),
             Kind::Java { program, .. } => {
                 program.lines().iter().filter(|l| l.starts_with("got\t")).map(|l| of_java(l)).collect()
             }
@@ -112,7 +112,7 @@ impl Member {
         match self.kind {
             Kind::Rust { consumer, got } => {
                 consumer.shutdown().await;
-                let got = got.lock().unwrap();
+                let got = got.lock().expect("no listener panics");
                 Ok(got.clone())
             }
             Kind::Java { mut program, begun } => {
@@ -169,7 +169,8 @@ fn wrong(producer: &str, serial: u32, tag: &str, keys: &str, unicode: &str, crc:
     if (tag, keys, unicode) != (marks.0.as_str(), marks.1.as_str(), marks.2.as_str()) {
         return Some(format!("has tag {tag:?}, keys {keys:?}, property {unicode:?}, expected {marks:?}"));
     }
-    (crc != crc32fast::hash(&content::body(producer, serial))).then(|| "has another body than was sent".to_owned())
+    (crc != crc32fast::hash(&content::body(producer, serial)))
+        .then(|| "has another body than was sent".to_owned())
 }
 
 /// A Java producer's run: what it says it sent, by serial.

@@ -48,7 +48,7 @@ impl Program {
             let lines = lines.clone();
             thread::spawn(move || {
                 for line in BufReader::new(output).split(b'\n').map_while(Result::ok) {
-                    lines.lock().unwrap().push(String::from_utf8_lossy(&line).into_owned());
+                    lines.lock().expect("no reader panics").push(String::from_utf8_lossy(&line).into_owned());
                 }
             });
         }
@@ -57,7 +57,7 @@ impl Program {
 
     /// Everything it printed so far.
     pub fn lines(&self) -> MutexGuard<'_, Vec<String>> {
-        self.lines.lock().unwrap()
+        self.lines.lock().expect("no reader panics")
     }
 
     /// Waits for a line that contains `text`.
@@ -69,7 +69,11 @@ impl Program {
             }
             if let Some(status) = self.child.try_wait()? {
                 thread::sleep(Duration::from_millis(50)); // the readers may still have the last lines
-                bail!("{} ended with {status} before it said {text:?}:\n{}", self.name, self.lines().join("\n"));
+                bail!(
+                    "{} ended with {status} before it said {text:?}:\n{}",
+                    self.name,
+                    self.lines().join("\n")
+                );
             }
             if begun.elapsed() > limit {
                 bail!("{} did not say {text:?} within {limit:?}:\n{}", self.name, self.lines().join("\n"));
@@ -116,14 +120,6 @@ impl Program {
             thread::sleep(Duration::from_millis(20));
         }
     }
-
-    /// CPU time used so far, user and system.
-    pub fn cpu(&self) -> Result<Duration> {
-        let stat = fs::read_to_string(format!("/proc/{}/stat", self.pid()))?;
-        let fields: Vec<&str> = stat.rsplit(')').next().unwrap_or_default().split_whitespace().collect();
-        let ticks: u64 = fields[11].parse::<u64>()? + fields[12].parse::<u64>()?;
-        Ok(Duration::from_millis(ticks * 10)) // Linux counts in hundredths of a second for user space
-    }
 }
 
 impl Drop for Program {
@@ -133,6 +129,14 @@ impl Drop for Program {
             let _ = self.child.wait();
         }
     }
+}
+
+/// CPU time that a process used so far, user and system.
+pub fn cpu(pid: u32) -> Result<Duration> {
+    let stat = fs::read_to_string(format!("/proc/{pid}/stat"))?;
+    let fields: Vec<&str> = stat.rsplit(')').next().unwrap_or_default().split_whitespace().collect();
+    let ticks: u64 = fields[11].parse::<u64>()? + fields[12].parse::<u64>()?;
+    Ok(Duration::from_millis(ticks * 10)) // Linux counts in hundredths of a second for user space
 }
 
 /// A port that is free now, with the port two below it free too (the broker's fast port).
@@ -174,7 +178,8 @@ impl Cluster {
             &namesrv_file,
             format!("listenPort={namesrv_port}\nkvConfigPath={}\n", dir.path().join("kv.json").display()),
         )?;
-        let mut namesrv = Program::start("namesrv", Command::new(&binary).arg("namesrv").arg("-c").arg(&namesrv_file))?;
+        let mut namesrv =
+            Program::start("namesrv", Command::new(&binary).arg("namesrv").arg("-c").arg(&namesrv_file))?;
         namesrv.wait_for("boot success", READY)?;
         let config: Vec<_> = config.iter().map(|(k, v)| ((*k).to_owned(), (*v).to_owned())).collect();
         let broker = broker(&binary, dir.path(), namesrv_port, broker_port, &config)?;
@@ -198,12 +203,19 @@ impl Cluster {
 
     /// Starts the broker again on the same store and port.
     pub fn restart_broker(&mut self) -> Result<()> {
-        self.broker = broker(&self.binary, self.dir.path(), self.namesrv_port, self.broker_port, &self.config)?;
+        self.broker =
+            broker(&self.binary, self.dir.path(), self.namesrv_port, self.broker_port, &self.config)?;
         Ok(())
     }
 }
 
-fn broker(binary: &Path, dir: &Path, namesrv: u16, port: u16, config: &[(String, String)]) -> Result<Program> {
+fn broker(
+    binary: &Path,
+    dir: &Path,
+    namesrv: u16,
+    port: u16,
+    config: &[(String, String)],
+) -> Result<Program> {
     let file = dir.join("broker.properties");
     let mut text = format!(
         "brokerClusterName=TestCluster\nbrokerName=broker-a\nbrokerId=0\nnamesrvAddr=127.0.0.1:{namesrv}\n\

@@ -1,0 +1,194 @@
+//! A send path with nothing left out that a client sees and nothing in it that a client does not: the yardstick.
+//!
+//! One connection, one thread: cut every frame of a read, decode the fourteen fields, checksum the body, copy the
+//! record into a mapped, populated file, add a queue unit, write all answers at once; a second thread syncs the
+//! file every 500 ms. No topic checks, no index, no long polls, no recovery.
+
+use std::{
+    fs::{File, OpenOptions},
+    io::{Read, Write},
+    net::{TcpListener, TcpStream},
+    path::Path,
+    thread,
+    time::Duration,
+};
+
+use anyhow::{Context, Result, ensure};
+use memmap2::{MmapMut, MmapOptions};
+
+const LOG_BYTES: u64 = 1 << 30;
+const RECORD_FIXED: usize = 91;
+
+struct Log {
+    map: MmapMut,
+    at: usize,
+    queues: Vec<Vec<[u8; 20]>>,
+}
+
+/// Serves connections one after the other until the process is killed.
+pub(crate) fn serve(port: u16, dir: &Path) -> Result<()> {
+    let file =
+        OpenOptions::new().read(true).write(true).create(true).truncate(false).open(dir.join("log"))?;
+    rustix::fs::fallocate(&file, rustix::fs::FallocateFlags::empty(), 0, LOG_BYTES)?;
+    #[allow(
+        unsafe_code,
+        reason = "the yardstick maps its file as the broker does, without the runtime's safety net"
+    )]
+    // SAFETY: the file is private to this process and is never truncated while it is mapped.
+    let map = unsafe { MmapOptions::new().populate().map_mut(&file)? };
+    let mut log = Log { map, at: 0, queues: vec![Vec::new(); 16] };
+    sync_in_background(file.try_clone()?);
+    let listener = TcpListener::bind(("127.0.0.1", port))?;
+    println!("limit boot success on port {port}");
+    for connection in listener.incoming() {
+        let connection = connection?;
+        connection.set_nodelay(true)?;
+        // A broken connection ends only itself.
+        if let Err(error) = connected(connection, &mut log) {
+            eprintln!("connection: {error:#}");
+        }
+    }
+    Ok(())
+}
+
+fn sync_in_background(file: File) {
+    thread::spawn(move || {
+        loop {
+            thread::sleep(Duration::from_millis(500));
+            if let Err(error) = file.sync_data() {
+                eprintln!("sync: {error}");
+            }
+        }
+    });
+}
+
+fn connected(mut connection: TcpStream, log: &mut Log) -> Result<()> {
+    let (mut input, mut start, mut end) = (vec![0; 1 << 20], 0, 0);
+    let mut output = Vec::with_capacity(1 << 20);
+    loop {
+        if start == end {
+            (start, end) = (0, 0);
+        } else if end == input.len() {
+            input.copy_within(start..end, 0);
+            (start, end) = (0, end - start);
+        }
+        let n = connection.read(&mut input[end..])?;
+        if n == 0 {
+            return Ok(());
+        }
+        end += n;
+        while let Some(length) = input[start..end].first_chunk::<4>().map(|b| u32::from_be_bytes(*b) as usize)
+        {
+            ensure!(length < input.len() - 4, "a frame of {length} bytes");
+            if end - start < 4 + length {
+                break;
+            }
+            answer(&input[start + 4..start + 4 + length], log, &mut output)?;
+            start += 4 + length;
+        }
+        connection.write_all(&output)?;
+        output.clear();
+    }
+}
+
+fn answer(frame: &[u8], log: &mut Log, output: &mut Vec<u8>) -> Result<()> {
+    let number = |bytes: &[u8]| bytes.iter().fold(0usize, |n, b| n << 8 | usize::from(*b));
+    ensure!(frame[0] == 1, "only the binary header is understood");
+    let header = number(&frame[1..4]);
+    let (head, body) = (&frame[4..4 + header], &frame[4 + header..]);
+    let opaque = &head[5..9];
+    let mut fields = &head[21 + number(&head[13..17])..];
+    let (mut topic, mut properties, mut queue, mut born) = (&b""[..], &b""[..], 0, 0u64);
+    while fields.len() > 2 {
+        let key = number(&fields[..2]);
+        let value = number(&fields[2 + key..6 + key]);
+        let text = &fields[6 + key..6 + key + value];
+        let decimal = || {
+            text.iter().fold(0u64, |n, d| n.wrapping_mul(10).wrapping_add(u64::from(d.wrapping_sub(b'0'))))
+        };
+        match fields[2] {
+            b'b' => topic = text,
+            b'e' => queue = usize::try_from(decimal()).unwrap_or(0) % 16,
+            b'g' => born = decimal(),
+            b'i' => properties = text,
+            _ => {}
+        }
+        fields = &fields[6 + key + value..];
+    }
+    let size = RECORD_FIXED + body.len() + topic.len() + properties.len();
+    if log.at + size > log.map.len() {
+        log.at = 0; // the yardstick writes round and round
+    }
+    let (position, offset) = (log.at as u64, log.queues[queue].len() as u64);
+    let mut record = &mut log.map[log.at..log.at + size];
+    let mut put = |bytes: &[u8]| record.write_all(bytes);
+    put(&(size as u32).to_be_bytes())?;
+    put(&0xDAA3_20A7_u32.to_be_bytes())?;
+    put(&(crc32fast::hash(body) & 0x7FFF_FFFF).to_be_bytes())?;
+    put(&(queue as u32).to_be_bytes())?;
+    put(&[0; 4])?;
+    put(&offset.to_be_bytes())?;
+    put(&position.to_be_bytes())?;
+    put(&[0; 4])?;
+    put(&born.to_be_bytes())?;
+    put(&[127, 0, 0, 1, 0, 0, 0, 1])?;
+    put(&born.to_be_bytes())?;
+    put(&[127, 0, 0, 1, 0, 0, 0, 2])?;
+    put(&[0; 12])?;
+    put(&(body.len() as u32).to_be_bytes())?;
+    put(body)?;
+    put(&[u8::try_from(topic.len()).context("a short topic")?])?;
+    put(topic)?;
+    put(&(properties.len() as u16).to_be_bytes())?;
+    put(properties)?;
+    log.at += size;
+    let mut unit = [0; 20];
+    unit[..8].copy_from_slice(&position.to_be_bytes());
+    unit[8..12].copy_from_slice(&(size as u32).to_be_bytes());
+    log.queues[queue].push(unit);
+
+    let begun = output.len();
+    output.extend_from_slice(&[0; 8]);
+    output.extend_from_slice(&[0, 0, 12, 1, 0xDF]);
+    output.extend_from_slice(opaque);
+    output.extend_from_slice(&[0, 0, 0, 1, 0, 0, 0, 0, 0, 0, 0, 0]);
+    let fields = output.len();
+    let mut field = |key: &str, value: &[u8]| {
+        output.extend_from_slice(&(key.len() as u16).to_be_bytes());
+        output.extend_from_slice(key.as_bytes());
+        output.extend_from_slice(&(value.len() as u32).to_be_bytes());
+        output.extend_from_slice(value);
+    };
+    let mut text = [0; 40];
+    field("msgId", hex(position, &mut text));
+    field("queueId", decimal(queue as u64, &mut text));
+    field("queueOffset", decimal(offset, &mut text));
+    field("MSG_REGION", b"DefaultRegion");
+    field("TRACE_ON", b"true");
+    let (all, header) = (output.len() - begun - 4, output.len() - begun - 8);
+    let extension = (output.len() - fields) as u32;
+    output[fields - 4..fields].copy_from_slice(&extension.to_be_bytes());
+    output[begun..begun + 4].copy_from_slice(&(all as u32).to_be_bytes());
+    output[begun + 4..begun + 8].copy_from_slice(&(header as u32 | 1 << 24).to_be_bytes());
+    Ok(())
+}
+
+fn hex(position: u64, text: &mut [u8; 40]) -> &[u8] {
+    let raw = u128::from(position) | 0x7F00_0001_0000_2A9F << 64;
+    for (i, digit) in text[..32].iter_mut().enumerate() {
+        *digit = b"0123456789ABCDEF"[(raw >> (124 - 4 * i)) as usize & 15];
+    }
+    &text[..32]
+}
+
+fn decimal(mut n: u64, text: &mut [u8; 40]) -> &[u8] {
+    let mut at = text.len();
+    loop {
+        at -= 1;
+        text[at] = b'0' + (n % 10) as u8;
+        n /= 10;
+        if n == 0 {
+            return &text[at..];
+        }
+    }
+}

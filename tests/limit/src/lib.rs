@@ -1,1 +1,0 @@
-//! The fastest possible broker, and the load generator that compares ours with it.

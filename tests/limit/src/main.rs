@@ -1,0 +1,231 @@
+//! Compares the broker with the fastest possible one and with a genuine one, side by side in one run.
+#![allow(clippy::print_stdout, reason = "a program that talks to a terminal")]
+
+mod broker;
+mod load;
+
+use std::{
+    fs,
+    path::{Path, PathBuf},
+    process::Command,
+    time::Duration,
+};
+
+use anyhow::{Context, Result};
+use clap::{Parser, Subcommand};
+use process::{Cluster, Program, free_port};
+
+#[derive(Parser)]
+#[command(about = "The fastest possible broker, and a load generator that compares ours with it")]
+struct Options {
+    #[command(subcommand)]
+    what: What,
+}
+
+#[derive(Subcommand)]
+enum What {
+    /// Be the limit broker.
+    Serve {
+        /// Port on 127.0.0.1.
+        #[arg(long)]
+        port: u16,
+        /// Folder of the log.
+        #[arg(long)]
+        dir: PathBuf,
+    },
+    /// Send to any broker and print the rate.
+    Load {
+        /// Address of the broker.
+        address: String,
+        /// Topic; created by the first send.
+        #[arg(long, default_value = "limit")]
+        topic: String,
+        /// Bytes of a body.
+        #[arg(long, default_value_t = 128)]
+        body: usize,
+        /// Sends in flight.
+        #[arg(long, default_value_t = 64)]
+        window: u64,
+        /// Seconds.
+        #[arg(long, default_value_t = 5.0)]
+        seconds: f64,
+    },
+    /// Ours, the limit, and a genuine 4.9.7 broker in turn; medians, ranges and ratios.
+    Compare {
+        /// Rounds.
+        #[arg(long, default_value_t = 5)]
+        rounds: usize,
+        /// Seconds of load for each broker in a round.
+        #[arg(long, default_value_t = 3.0)]
+        seconds: f64,
+        /// Bytes of a body.
+        #[arg(long, default_value_t = 128)]
+        body: usize,
+        /// Sends in flight.
+        #[arg(long, default_value_t = 64)]
+        window: u64,
+        /// Without the genuine broker.
+        #[arg(long)]
+        no_genuine: bool,
+    },
+}
+
+fn main() -> Result<()> {
+    match Options::parse().what {
+        What::Serve { port, dir } => broker::serve(port, &dir),
+        What::Load { address, topic, body, window, seconds } => {
+            let round = load::send(&address, &topic, body, window, Duration::from_secs_f64(seconds))?;
+            println!("{:.0} messages/s", round.messages as f64 / round.took.as_secs_f64());
+            Ok(())
+        }
+        What::Compare { rounds, seconds, body, window, no_genuine } => {
+            compare(rounds, Duration::from_secs_f64(seconds), body, window, !no_genuine)
+        }
+    }
+}
+
+struct Contender {
+    name: &'static str,
+    address: String,
+    pid: u32,
+    /// Messages per second and CPU microseconds per message of each round.
+    rounds: Vec<(f64, f64)>,
+}
+
+fn compare(rounds: usize, time: Duration, body: usize, window: u64, genuine: bool) -> Result<()> {
+    let dir = tempfile::tempdir()?;
+    let cluster = Cluster::start(&[("flushDiskType", "ASYNC_FLUSH")])?;
+    let limit_port = free_port()?;
+    let mut limit = Program::start(
+        "limit",
+        Command::new(std::env::current_exe()?)
+            .args(["serve", "--port", &limit_port.to_string(), "--dir"])
+            .arg(dir.path()),
+    )?;
+    limit.wait_for("boot success", Duration::from_secs(30))?;
+    let java = if genuine { Some(Genuine::start(dir.path())?) } else { None };
+    let mut all = vec![
+        Contender {
+            name: "limit",
+            address: format!("127.0.0.1:{limit_port}"),
+            pid: limit.pid(),
+            rounds: vec![],
+        },
+        Contender {
+            name: "reprise",
+            address: cluster.broker_address(),
+            pid: cluster.broker.pid(),
+            rounds: vec![],
+        },
+    ];
+    if let Some(java) = &java {
+        all.push(Contender {
+            name: "4.9.7",
+            address: java.address.clone(),
+            pid: java.broker.pid(),
+            rounds: vec![],
+        });
+    }
+    for one in &all {
+        // Warm up: topics, page cache, and enough sends for the JIT.
+        load::send(
+            &one.address,
+            "limit",
+            body,
+            window,
+            Duration::from_secs(if one.name == "4.9.7" { 15 } else { 2 }),
+        )
+        .with_context(|| format!("warming up {}", one.name))?;
+    }
+    for _ in 0..rounds {
+        for one in &mut all {
+            let before = process::cpu(one.pid)?;
+            let round = load::send(&one.address, "limit", body, window, time).with_context(|| one.name)?;
+            let cpu = process::cpu(one.pid)? - before;
+            let messages = round.messages as f64;
+            one.rounds.push((messages / round.took.as_secs_f64(), cpu.as_secs_f64() * 1e6 / messages));
+        }
+    }
+    println!(
+        "one connection, {window} in flight, {body} B, async flush, {rounds} rounds of {time:?}, interleaved"
+    );
+    println!(
+        "{:10} {:>34} {:>34}",
+        "", "messages/s: median [range]", "broker CPU us/message: median [range]"
+    );
+    for one in &all {
+        let rate = spread(one.rounds.iter().map(|r| r.0));
+        let cpu = spread(one.rounds.iter().map(|r| r.1));
+        println!(
+            "{:10} {:>34} {:>34}",
+            one.name,
+            format!("{:.0} [{:.0}..{:.0}]", rate.1, rate.0, rate.2),
+            format!("{:.3} [{:.3}..{:.3}]", cpu.1, cpu.0, cpu.2)
+        );
+    }
+    let ours = &all[1];
+    for other in all.iter().filter(|o| o.name != "reprise") {
+        let rate = spread(ours.rounds.iter().zip(&other.rounds).map(|(a, b)| a.0 / b.0));
+        let cpu = spread(ours.rounds.iter().zip(&other.rounds).map(|(a, b)| a.1 / b.1));
+        println!(
+            "reprise / {:8} rate {:.2} [{:.2}..{:.2}]   CPU per message {:.3} [{:.3}..{:.3}]",
+            other.name, rate.1, rate.0, rate.2, cpu.1, cpu.0, cpu.2
+        );
+    }
+    Ok(())
+}
+
+/// Smallest, median, largest.
+fn spread(values: impl Iterator<Item = f64>) -> (f64, f64, f64) {
+    let mut values: Vec<f64> = values.collect();
+    values.sort_by(f64::total_cmp);
+    (values[0], values[values.len() / 2], values[values.len() - 1])
+}
+
+/// A genuine name server and broker, from their published artefacts.
+struct Genuine {
+    _namesrv: Program,
+    broker: Program,
+    address: String,
+}
+
+impl Genuine {
+    fn start(dir: &Path) -> Result<Self> {
+        let java = golden::Java::prepare_server("4.9.7")?;
+        let home = dir.join("genuine");
+        fs::create_dir_all(home.join("conf"))?;
+        for file in ["logback_namesrv.xml", "logback_broker.xml"] {
+            fs::write(
+                home.join("conf").join(file),
+                "<configuration><root level=\"ERROR\"/></configuration>",
+            )?;
+        }
+        let (namesrv_port, port) = (free_port()?, free_port()?);
+        let namesrv_file = home.join("namesrv.properties");
+        fs::write(
+            &namesrv_file,
+            format!("listenPort={namesrv_port}\nkvConfigPath={}\n", home.join("kv.json").display()),
+        )?;
+        let broker_file = home.join("broker.properties");
+        fs::write(
+            &broker_file,
+            format!(
+                "brokerName=genuine\nbrokerIP1=127.0.0.1\nnamesrvAddr=127.0.0.1:{namesrv_port}\nlistenPort={port}\n\
+                 haListenPort={}\nstorePathRootDir={}\nstorePathCommitLog={}\n",
+                free_port()?,
+                home.join("store").display(),
+                home.join("store/commitlog").display()
+            ),
+        )?;
+        let start = |class: &str, file: &Path, heap: &str| {
+            let mut command = java.server(class, heap);
+            command.arg("-c").arg(file).env("ROCKETMQ_HOME", &home);
+            let mut program = Program::start(class, &mut command)?;
+            program.wait_for("boot success", Duration::from_secs(60))?;
+            anyhow::Ok(program)
+        };
+        let namesrv = start("org.apache.rocketmq.namesrv.NamesrvStartup", &namesrv_file, "512m")?;
+        let broker = start("org.apache.rocketmq.broker.BrokerStartup", &broker_file, "2g")?;
+        Ok(Self { _namesrv: namesrv, broker, address: format!("127.0.0.1:{port}") })
+    }
+}
