@@ -254,10 +254,10 @@ pub enum Scan<'a> {
 /// Looks at the start of `bytes`. Total: any bytes give an answer.
 pub fn scan(bytes: &[u8], verify_checksum: bool) -> Scan<'_> {
     let Some(size) = bytes.first_chunk::<4>().map(|b| u32::from_be_bytes(*b)) else {
-        return if bytes.iter().all(|b| *b == 0) { Scan::Unwritten } else { Scan::Short(BLANK_SIZE as u32) };
+        return if bytes.iter().all(|b| *b == 0) { Scan::Unwritten } else { Scan::Short(8) };
     };
     let Some(magic) = bytes[4..].first_chunk::<4>().map(|b| u32::from_be_bytes(*b)) else {
-        return if bytes.iter().all(|b| *b == 0) { Scan::Unwritten } else { Scan::Short(BLANK_SIZE as u32) };
+        return if bytes.iter().all(|b| *b == 0) { Scan::Unwritten } else { Scan::Short(8) };
     };
     match magic {
         0 if size == 0 => return Scan::Unwritten,

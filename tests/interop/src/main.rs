@@ -72,7 +72,7 @@ struct One {
 impl One {
     async fn run(&self) -> Result<usize> {
         // The mixed group's members come first: their queues settle while the plain directions run.
-        let mixed = self.topic("mixed", 8).await?;
+        let mixed = self.topic("mixed", 8)?;
         let members = vec![
             Member::java(&self.java, &self.name_server, &mixed, &format!("G-{mixed}"), "java-1")?,
             Member::rust(&self.name_server, &mixed, &format!("G-{mixed}"), "rust-1").await?,
@@ -88,9 +88,9 @@ impl One {
     }
 
     /// A topic of this version with so many queues, made by an admin request.
-    async fn topic(&self, name: &str, queues: i32) -> Result<String> {
+    fn topic(&self, name: &str, queues: i32) -> Result<String> {
         let topic = format!("{name}-{}", self.tag);
-        process::create_topic(&self.broker, &topic, queues).await?;
+        process::create_topic(&self.broker, &topic, queues)?;
         Ok(topic)
     }
 
@@ -106,14 +106,14 @@ impl One {
     }
 
     async fn rust_to_java(&self) -> Result<()> {
-        let topic = self.topic("r2j", 4).await?;
+        let topic = self.topic("r2j", 4)?;
         let consumer = Member::java(&self.java, &self.name_server, &topic, &format!("G-{topic}"), "j")?;
         let sent = produce_rust(&self.name_server, &topic, "ra", 0..self.messages).await?;
         self.drained(&topic, &sent, &[consumer]).await
     }
 
     async fn java_to_java(&self) -> Result<()> {
-        let topic = self.topic("j2j", 4).await?;
+        let topic = self.topic("j2j", 4)?;
         let consumer = Member::java(&self.java, &self.name_server, &topic, &format!("G-{topic}"), "j")?;
         let sent = self.java_sends(&topic, "jj", 0..self.messages, "threads").await?;
         self.drained(&topic, &sent, &[consumer]).await
@@ -159,7 +159,7 @@ impl One {
     }
 
     async fn member_joins_midway(&self) -> Result<()> {
-        let topic = self.topic("midway", 8).await?;
+        let topic = self.topic("midway", 8)?;
         let group = format!("G-{topic}");
         let mut members = vec![Member::java(&self.java, &self.name_server, &topic, &group, "first")?];
         let third = self.messages / 3;

@@ -1,5 +1,9 @@
 //! Starts, kills and watches the real programs: what the process and interop tests stand on.
 
+mod ask;
+
+pub use ask::{Asker, create_topic};
+
 use std::{
     fs,
     io::{BufRead, BufReader},
