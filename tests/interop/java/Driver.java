@@ -123,6 +123,48 @@ public class Driver {
         say("closed");
     }
 
+    /** stress NAMESRV TOPIC PRODUCER THREADS: each thread sends one message after the other until standard input ends. */
+    static void stress(String[] a) throws Exception {
+        DefaultMQProducer producer = new DefaultMQProducer("PG-" + a[3]);
+        producer.setNamesrvAddr(a[1]);
+        producer.setInstanceName(a[3]);
+        producer.setSendMsgTimeout(2000);
+        producer.start();
+        say("ready");
+        List<Thread> all = new ArrayList<>();
+        java.util.concurrent.atomic.AtomicBoolean stop = new java.util.concurrent.atomic.AtomicBoolean();
+        for (int t = 0; t < Integer.parseInt(a[4]); t++) {
+            String name = a[3] + t;
+            Thread thread = new Thread(() -> {
+                for (int n = 0; !stop.get(); n++) {
+                    try {
+                        SendResult result = producer.send(message(a[2], name, n));
+                        say("sent", n, result.getSendStatus(), result.getMessageQueue().getBrokerName(), result.getMessageQueue().getQueueId(),
+                            result.getQueueOffset(), result.getMsgId(), result.getOffsetMsgId(), name);
+                    } catch (Exception error) {
+                        say("failed", n, error.toString().replaceAll("\\s+", " "), name);
+                        try {
+                            Thread.sleep(20);
+                        } catch (InterruptedException interrupted) {
+                            return;
+                        }
+                    }
+                }
+            });
+            thread.start();
+            all.add(thread);
+        }
+        while (System.in.read() >= 0) {
+            continue;
+        }
+        stop.set(true);
+        for (Thread thread : all) {
+            thread.join();
+        }
+        producer.shutdown();
+        say("closed");
+    }
+
     /** consume NAMESRV TOPIC GROUP MEMBER SUBSCRIPTION: until standard input ends. */
     static void consume(String[] a) throws Exception {
         DefaultMQPushConsumer consumer = new DefaultMQPushConsumer(a[3]);
@@ -175,6 +217,8 @@ public class Driver {
     public static void main(String[] arguments) throws Exception {
         if (arguments[0].equals("produce")) {
             produce(arguments);
+        } else if (arguments[0].equals("stress")) {
+            stress(arguments);
         } else {
             consume(arguments);
         }
