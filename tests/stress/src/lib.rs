@@ -1,1 +1,1 @@
-//! OS threads hammering what the simulator runs on one thread.
+//! OS threads hammering what the simulator runs on one thread: see the tests.
