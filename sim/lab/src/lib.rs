@@ -1,1 +1,6 @@
 //! Plans, faults, histories and checkers: what a scenario is made of.
+
+pub mod check;
+pub mod draw;
+pub mod history;
+pub mod plan;

@@ -1,0 +1,372 @@
+//! ACK-1 to ACK-6: what a producer was told is true.
+
+use super::{Judged, Rule, SECOND, View, seconds, witness};
+use crate::history::{Kind, MessageId, Outcome, QueueId, Slot};
+
+pub(super) fn check(view: &View<'_>, judged: &mut Judged) {
+    acknowledged(view, judged);
+    delivered(view, judged);
+    copies(view, judged);
+    honest(view, judged);
+}
+
+/// ACK-1 and ACK-2: the place that was returned holds the message, whole.
+fn acknowledged(view: &View<'_>, judged: &mut Judged) {
+    let history = view.history;
+    let mut contents = vec![None; history.queues.len()];
+    for content in &view.audit.queues {
+        contents[content.queue.index()] = Some(content);
+    }
+    for (index, send) in view.sends.iter().enumerate() {
+        let (Some(Outcome::Ok), Some(slot), Some(invoked), Some(returned)) =
+            (send.outcome, send.at, send.invoked, send.returned)
+        else {
+            continue;
+        };
+        let message = MessageId(index as u32);
+        let Some(content) = contents[slot.queue.index()] else { continue };
+        judged.count(Rule::Ack1, 1);
+        let place = content.read.binary_search_by_key(&slot.offset, |read| read.offset).ok();
+        let found = place.map(|place| content.read[place]);
+        let when = seconds(view.at(returned));
+        match found {
+            Some(read) if read.message == Some(message) => {
+                judged.count(Rule::Ack2, 1);
+                if !(read.fit.body && read.fit.properties) {
+                    let part = if read.fit.body { "properties" } else { "body" };
+                    let sentence = format!(
+                        "Message {} was acknowledged at {when} at {}; reading that place in the end gives another {part}.",
+                        history.message_name(message),
+                        history.slot_name(slot)
+                    );
+                    judged.broken(
+                        view,
+                        Rule::Ack2,
+                        returned,
+                        witness(history, Some(message), slot.queue, slot.offset),
+                        sentence,
+                    );
+                }
+            }
+            _ if view.excused(slot.queue, invoked) => {}
+            other => {
+                let instead = match other {
+                    Some(read) => {
+                        read.message.map_or("a message nobody sent".to_owned(), |id| history.message_name(id))
+                    }
+                    None if slot.offset >= content.max => {
+                        format!("nothing: the queue ends at {}", content.max)
+                    }
+                    None => "nothing".to_owned(),
+                };
+                let sentence = format!(
+                    "Message {} was acknowledged at {when} at {}, and in the end that place holds {instead}.",
+                    history.message_name(message),
+                    history.slot_name(slot)
+                );
+                judged.broken(
+                    view,
+                    Rule::Ack1,
+                    returned,
+                    witness(history, Some(message), slot.queue, slot.offset),
+                    sentence,
+                );
+            }
+        }
+    }
+}
+
+/// ACK-3: nothing is delivered or readable that nobody sent, or that differs from what was sent.
+fn delivered(view: &View<'_>, judged: &mut Judged) {
+    let history = view.history;
+    let mut look = |slot: Slot,
+                    message: Option<MessageId>,
+                    fit: crate::history::Fit,
+                    event: usize,
+                    how: &str| {
+        judged.count(Rule::Ack3, 1);
+        let known =
+            message.filter(|id| view.sends[id.index()].invoked.is_some_and(|invoked| invoked <= event));
+        let right_topic = known
+            .is_some_and(|id| history.messages[id.index()].topic == history.queues[slot.queue.index()].topic);
+        let wrong = match known {
+            None => "it was never sent",
+            Some(_) if !right_topic => "it was sent to another topic",
+            Some(_) if !fit.body => "its body is not what was sent",
+            Some(_) if !fit.properties => "its properties are not what was sent",
+            Some(_) => return,
+        };
+        let name =
+            message.map_or("A message".to_owned(), |id| format!("Message {}", history.message_name(id)));
+        let sentence = format!("{name} was {how} from {}, but {wrong}.", history.slot_name(slot));
+        judged.broken(view, Rule::Ack3, event, witness(history, message, slot.queue, slot.offset), sentence);
+    };
+    for delivery in &view.deliveries {
+        look(delivery.slot, delivery.message, delivery.fit, delivery.entered, "delivered");
+    }
+    for content in &view.audit.queues {
+        for read in &content.read {
+            // A wrong body at an acknowledged place is ACK-2; at any other it shows here.
+            look(
+                Slot { queue: content.queue, offset: read.offset },
+                read.message,
+                read.fit,
+                view.last(),
+                "read in the end",
+            );
+        }
+    }
+}
+
+/// ACK-4 and ACK-6: no copy of a refused message, and no more copies than attempts.
+fn copies(view: &View<'_>, judged: &mut Judged) {
+    let history = view.history;
+    let mut slots: Vec<(MessageId, QueueId, u64)> = Vec::new();
+    for content in &view.audit.queues {
+        let known = content.read.iter().filter_map(|read| Some((read.message?, content.queue, read.offset)));
+        slots.extend(known);
+    }
+    slots.sort_unstable();
+    for copies in slots.chunk_by(|a, b| a.0 == b.0) {
+        let (message, queue, offset) = copies[copies.len() - 1];
+        let send = view.sends[message.index()];
+        let event = send.returned.or(send.invoked).unwrap_or(0);
+        judged.count(Rule::Ack6, 1);
+        if send.outcome == Some(Outcome::Failed) {
+            judged.count(Rule::Ack4, 1);
+            let sentence = format!(
+                "Message {} was refused, and is readable at {}.",
+                history.message_name(message),
+                history.slot_name(Slot { queue, offset })
+            );
+            judged.broken(view, Rule::Ack4, event, witness(history, Some(message), queue, offset), sentence);
+            continue;
+        }
+        let attempts = history.messages[message.index()].attempts;
+        if copies.len() > attempts as usize {
+            let sentence = format!(
+                "Message {} was sent in at most {attempts} attempts and is stored {} times, last at {}.",
+                history.message_name(message),
+                copies.len(),
+                history.slot_name(Slot { queue, offset })
+            );
+            judged.broken(view, Rule::Ack6, event, witness(history, Some(message), queue, offset), sentence);
+        }
+    }
+}
+
+/// ACK-5: under sync flush OK is answered only for flushed bytes, and the answer is not later than its time-out.
+fn honest(view: &View<'_>, judged: &mut Judged) {
+    let history = view.history;
+    let mut flushed = vec![0; history.events.iter().map(|event| event.node.index() + 1).max().unwrap_or(0)];
+    let mut appended = std::collections::BTreeMap::new();
+    for (number, event) in history.events.iter().enumerate() {
+        let at = &mut flushed[event.node.index()];
+        match event.kind {
+            Kind::Flushed { end } => *at = end.max(*at),
+            Kind::Recovered { end } => *at = end, // recovery has synced what it kept
+            Kind::Append { slot, .. } if history.sync_flush(slot.queue) => {
+                appended.insert(slot, event.at_ns);
+            }
+            Kind::Acked { slot, end, code } if history.sync_flush(slot.queue) => {
+                judged.count(Rule::Ack5, 1);
+                let broker = history.node_name(event.node);
+                if code == 0 && end > *at {
+                    let sentence = format!(
+                        "Broker {broker} flushes synchronously and answered OK for {} at {} when its log was flushed to {at} only, but the record ends at {end}.",
+                        history.slot_name(slot),
+                        seconds(event.at_ns)
+                    );
+                    judged.broken(view, Rule::Ack5, number, history.slot_name(slot), sentence);
+                }
+                let Some(since) = appended.remove(&slot) else { continue };
+                let took = event.at_ns - since;
+                if took > FLUSH_TIMEOUT && !view.slowed(event.node, since, event.at_ns) {
+                    let sentence = format!(
+                        "Broker {broker} answered for {} {} after storing it; the flush time-out is 5 s.",
+                        history.slot_name(slot),
+                        seconds(took)
+                    );
+                    judged.broken(view, Rule::Ack5, number, history.slot_name(slot), sentence);
+                }
+            }
+            _ => {}
+        }
+    }
+}
+
+/// Flush time-out and what the rule allows above it.
+const FLUSH_TIMEOUT: u64 = 5 * SECOND + SECOND / 10;
+
+#[cfg(test)]
+mod tests {
+    use super::super::script::{Expect, Script, run};
+    use crate::history::{Fit, How, Outcome};
+
+    #[test]
+    fn an_acknowledged_message_must_be_there() {
+        run("ACK-1", Expect::Broken, "the place is beyond the end", |s: &mut Script| {
+            s.ok("a", "q", 0);
+            s.holds("q", &[]);
+        });
+        run("ACK-1", Expect::Broken, "another message took the place", |s| {
+            s.ok("a", "q", 0);
+            s.ok("b", "q", 1);
+            s.holds("q", &["b", "b"]);
+        });
+        run("ACK-1", Expect::Broken, "sync flush survives power loss", |s| {
+            s.sync_flush();
+            s.ok("a", "q", 0);
+            s.crash("b0", How::Power);
+            s.holds("q", &[]);
+        });
+        run("ACK-1", Expect::Kept, "power loss under async flush excuses", |s| {
+            s.ok("a", "q", 0);
+            s.crash("b0", How::Power);
+            s.holds("q", &[]);
+        });
+        run("ACK-1", Expect::Kept, "nobody knows what became of it", |s| {
+            s.sent("a", Outcome::Unknown, None);
+            s.sent("b", Outcome::Degraded, Some(("q", 0)));
+            s.holds("q", &[]);
+        });
+        run("ACK-1", Expect::Broken, "a power loss before the send does not excuse", |s| {
+            s.crash("b0", How::Power);
+            s.ok("a", "q", 0);
+            s.holds("q", &[]);
+        });
+    }
+
+    #[test]
+    fn the_returned_place_holds_the_same_message() {
+        run("ACK-2", Expect::Broken, "the body changed", |s| {
+            s.ok("a", "q", 0);
+            s.holds_as("q", &[("a", Fit { body: false, properties: true })]);
+        });
+        run("ACK-2", Expect::Broken, "a property changed", |s| {
+            s.ok("a", "q", 0);
+            s.holds_as("q", &[("a", Fit { body: true, properties: false })]);
+        });
+        run("ACK-2", Expect::Kept, "whole", |s| {
+            s.ok("a", "q", 0);
+            s.holds("q", &["a"]);
+        });
+        run("ACK-2", Expect::Kept, "a copy at a place that was not returned is ACK-3's", |s| {
+            s.attempts("a", 2);
+            s.ok("a", "q", 1);
+            s.holds_as("q", &[("a", Fit { body: false, properties: true }), ("a", Fit::WHOLE)]);
+        });
+    }
+
+    #[test]
+    fn nothing_is_delivered_that_nobody_sent() {
+        run("ACK-3", Expect::Broken, "garbage", |s| {
+            s.deliver_unknown("c0", "q", 0);
+        });
+        run("ACK-3", Expect::Broken, "before it was sent", |s| {
+            s.deliver("c0", "q", 0, "a");
+            s.ok("a", "q", 0);
+        });
+        run("ACK-3", Expect::Broken, "damaged", |s| {
+            s.ok("a", "q", 0);
+            s.deliver_as("c0", "q", 0, "a", Fit { body: false, properties: true });
+        });
+        run("ACK-3", Expect::Broken, "from another topic", |s| {
+            s.ok("a", "q", 0);
+            s.deliver("c0", "other", 0, "a");
+        });
+        run("ACK-3", Expect::Kept, "delivered while its sender still waits", |s| {
+            s.send("a");
+            s.deliver("c0", "q", 0, "a");
+        });
+        run("ACK-3", Expect::Kept, "its send timed out, but it arrived", |s| {
+            s.sent("a", Outcome::Unknown, None);
+            s.deliver("c0", "q", 0, "a");
+        });
+    }
+
+    #[test]
+    fn a_refused_message_is_never_readable() {
+        run("ACK-4", Expect::Broken, "readable", |s| {
+            s.sent("a", Outcome::Failed, None);
+            s.holds("q", &["a"]);
+        });
+        run("ACK-4", Expect::Broken, "one of two is", |s| {
+            s.sent("a", Outcome::Failed, None);
+            s.ok("b", "q", 0);
+            s.holds("q", &["b", "a"]);
+        });
+        run("ACK-4", Expect::Kept, "a time-out is not a refusal", |s| {
+            s.sent("a", Outcome::Unknown, None);
+            s.holds("q", &["a"]);
+        });
+        run("ACK-4", Expect::Kept, "refused and gone", |s| {
+            s.sent("a", Outcome::Failed, None);
+            s.holds("q", &[]);
+        });
+    }
+
+    #[test]
+    fn ok_under_sync_flush_means_flushed() {
+        run("ACK-5", Expect::Broken, "answered before the sync", |s| {
+            s.sync_flush();
+            s.append("q", 0, 0, 100);
+            s.acked("q", 0, 100, 0);
+            s.flushed("b0", 100);
+        });
+        run("ACK-5", Expect::Broken, "one byte short", |s| {
+            s.sync_flush();
+            s.append("q", 0, 0, 100);
+            s.flushed("b0", 99);
+            s.acked("q", 0, 100, 0);
+        });
+        run("ACK-5", Expect::Broken, "silent for longer than the time-out", |s| {
+            s.sync_flush();
+            s.append("q", 0, 0, 100);
+            s.wait(5.2);
+            s.acked("q", 0, 100, 10);
+        });
+        run("ACK-5", Expect::Kept, "flushed, then answered", |s| {
+            s.sync_flush();
+            s.append("q", 0, 0, 100);
+            s.flushed("b0", 100);
+            s.acked("q", 0, 100, 0);
+        });
+        run("ACK-5", Expect::Kept, "not flushed, and says so in time", |s| {
+            s.sync_flush();
+            s.append("q", 0, 0, 100);
+            s.wait(5.0);
+            s.acked("q", 0, 100, 10);
+        });
+        run("ACK-5", Expect::Kept, "async flush promises no such thing", |s| {
+            s.append("q", 0, 0, 100);
+            s.acked("q", 0, 100, 0);
+        });
+    }
+
+    #[test]
+    fn there_are_no_more_copies_than_attempts() {
+        run("ACK-6", Expect::Broken, "one attempt, two copies", |s| {
+            s.ok("a", "q", 0);
+            s.holds("q", &["a", "a"]);
+        });
+        run("ACK-6", Expect::Broken, "copies in different queues count together", |s| {
+            s.attempts("a", 2);
+            s.ok("a", "q", 0);
+            s.holds("q", &["a", "a"]);
+            s.holds("r", &["a"]);
+        });
+        run("ACK-6", Expect::Kept, "as many as attempts", |s| {
+            s.attempts("a", 2);
+            s.ok("a", "q", 0);
+            s.holds("q", &["a"]);
+            s.holds("r", &["a"]);
+        });
+        run("ACK-6", Expect::Kept, "delivered twice is no second copy", |s| {
+            s.ok("a", "q", 0);
+            s.deliver("c0", "q", 0, "a");
+            s.deliver("c1", "q", 0, "a");
+            s.holds("q", &["a"]);
+        });
+    }
+}

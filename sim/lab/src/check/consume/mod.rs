@@ -1,0 +1,526 @@
+//! CON-1 to CON-6: what a group of consumers gets, and what it says it got.
+
+mod owners;
+mod repeats;
+
+use std::collections::BTreeMap;
+
+use super::{Judged, Rule, SECOND, View, seconds, witness};
+use crate::history::{GroupId, Kind, MessageId, NodeId, QueueId, SessionId, Slot};
+
+pub(super) fn check(view: &View<'_>, judged: &mut Judged) {
+    let commits = Commits::collect(view);
+    at_least_once(view, &commits, judged);
+    commit_safety(view, &commits, judged);
+    no_skip(view, &commits, judged);
+    repeats::check(view, judged);
+    owners::check(view, judged);
+    never_back(view, judged);
+}
+
+/// A committed offset from an event on; none = the broker holds no value.
+#[derive(Clone, Copy)]
+struct Commit {
+    event: usize,
+    offset: Option<u64>,
+}
+
+/// Committed offsets over time, by group and queue.
+struct Commits {
+    values: BTreeMap<(GroupId, QueueId), Vec<Commit>>,
+}
+
+impl Commits {
+    fn collect(view: &View<'_>) -> Self {
+        let mut values: BTreeMap<(GroupId, QueueId), Vec<Commit>> = BTreeMap::new();
+        for (number, event) in view.history.events.iter().enumerate() {
+            match event.kind {
+                Kind::Stored { group, queue, offset } => {
+                    values
+                        .entry((group, queue))
+                        .or_default()
+                        .push(Commit { event: number, offset: Some(offset) });
+                }
+                Kind::Loaded { group, queue, offset } => {
+                    let values = values.entry((group, queue)).or_default();
+                    // The start of the broker forgot everything; what it reads back replaces that.
+                    values.pop_if(|last| last.offset.is_none());
+                    values.push(Commit { event: number, offset: Some(offset) });
+                }
+                Kind::Up => {
+                    let of_node = values
+                        .iter_mut()
+                        .filter(|((_, queue), _)| view.history.queues[queue.index()].broker == event.node);
+                    of_node.for_each(|(_, values)| values.push(Commit { event: number, offset: None }));
+                }
+                _ => {}
+            }
+        }
+        Self { values }
+    }
+
+    fn of(&self, group: GroupId, queue: QueueId) -> &[Commit] {
+        self.values.get(&(group, queue)).map_or(&[], Vec::as_slice)
+    }
+
+    /// The value at the end.
+    fn last(&self, group: GroupId, queue: QueueId) -> u64 {
+        self.of(group, queue).last().and_then(|last| last.offset).unwrap_or(0)
+    }
+}
+
+/// Read queues of each topic on each broker in the end.
+fn read_queues(view: &View<'_>) -> BTreeMap<(crate::history::TopicId, NodeId), u32> {
+    let mut read_queues = BTreeMap::new();
+    for event in &view.history.events {
+        if let Kind::TopicSet { topic, broker, read, .. } = event.kind {
+            read_queues.insert((topic, broker), read);
+        }
+    }
+    read_queues
+}
+
+/// One past the highest offset the group had pulled or committed before an event.
+fn seen_before(view: &View<'_>, commits: &Commits, group: GroupId, queue: QueueId, event: usize) -> u64 {
+    let committed =
+        commits.of(group, queue).iter().filter(|value| value.event < event).filter_map(|value| value.offset);
+    let of_group = |session: SessionId| {
+        let session = view.sessions[session.index()];
+        session.queue == queue && view.history.members[session.member.index()].group == group
+    };
+    let pulled = view.history.events[..event].iter().filter_map(|event| match event.kind {
+        Kind::Pulled { session, next, .. } if of_group(session) => Some(next),
+        _ => None,
+    });
+    committed.chain(pulled).max().unwrap_or(0)
+}
+
+/// True when the place lies in a tail that was lost after the group had gone past it.
+fn passed_before_rewind(view: &View<'_>, commits: &Commits, group: GroupId, slot: Slot) -> bool {
+    let rewinds = &view.lines[slot.queue.index()].rewinds;
+    rewinds.iter().any(|rewind| {
+        rewind.to <= slot.offset && slot.offset < seen_before(view, commits, group, slot.queue, rewind.event)
+    })
+}
+
+/// CON-1: what is in the queues in the end was consumed with success.
+fn at_least_once(view: &View<'_>, commits: &Commits, judged: &mut Judged) {
+    let history = view.history;
+    let mut done: Vec<(GroupId, Slot, MessageId)> = Vec::new();
+    for delivery in view.deliveries.iter().filter(|delivery| delivery.succeeded.is_some()) {
+        if let Some(message) = delivery.message {
+            done.push((history.members[delivery.member.index()].group, delivery.slot, message));
+        }
+    }
+    done.sort_unstable();
+    let read_queues = read_queues(view);
+    for content in &view.audit.queues {
+        let queue = history.queues[content.queue.index()];
+        let readable = read_queues.get(&(queue.topic, queue.broker)).is_none_or(|read| queue.number < *read);
+        if !readable {
+            continue;
+        }
+        for group in (0..history.groups.len() as u32).map(GroupId) {
+            let committed = commits.last(group, content.queue);
+            let left_behind = view.drained.is_some_and(|(_, _, rest)| rest > 0);
+            for read in &content.read {
+                let Some(message) = read.message.filter(|id| history.matches(group, *id)) else { continue };
+                judged.count(Rule::Con1, 1);
+                let slot = Slot { queue: content.queue, offset: read.offset };
+                let waiting = left_behind && committed <= read.offset; // L-4 judges what was not reached in time
+                if done.binary_search(&(group, slot, message)).is_ok()
+                    || waiting
+                    || passed_before_rewind(view, commits, group, slot)
+                {
+                    continue;
+                }
+                let sentence = format!(
+                    "Message {} at {} was never consumed with success by group {}, whose committed offset is {committed}.",
+                    history.message_name(message),
+                    history.slot_name(slot),
+                    history.group_name(group)
+                );
+                let event = view.sends[message.index()].returned.unwrap_or(view.last());
+                judged.broken(
+                    view,
+                    Rule::Con1,
+                    event,
+                    witness(history, Some(message), slot.queue, slot.offset),
+                    sentence,
+                );
+            }
+        }
+    }
+}
+
+/// CON-2: at each stored commit, everything below it that the group takes had been consumed before.
+fn commit_safety(view: &View<'_>, commits: &Commits, judged: &mut Judged) {
+    let history = view.history;
+    // Places known to hold something the group takes, with the event of the first success there.
+    let mut due: BTreeMap<(GroupId, QueueId), BTreeMap<u64, usize>> = BTreeMap::new();
+    let mut note = |slot: Slot, message: MessageId| {
+        for group in (0..history.groups.len() as u32).map(GroupId).filter(|id| history.matches(*id, message))
+        {
+            due.entry((group, slot.queue)).or_default().entry(slot.offset).or_insert(usize::MAX);
+        }
+    };
+    for content in &view.audit.queues {
+        for read in &content.read {
+            if let Some(message) = read.message {
+                note(Slot { queue: content.queue, offset: read.offset }, message);
+            }
+        }
+    }
+    for (index, send) in view.sends.iter().enumerate() {
+        if let Some(slot) = send.at {
+            note(slot, MessageId(index as u32));
+        }
+    }
+    for delivery in &view.deliveries {
+        if let Some(message) = delivery.message {
+            note(delivery.slot, message);
+        }
+    }
+    for delivery in &view.deliveries {
+        let group = history.members[delivery.member.index()].group;
+        if let (Some(done), Some(due)) = (delivery.succeeded, due.get_mut(&(group, delivery.slot.queue))) {
+            due.entry(delivery.slot.offset).and_modify(|first| *first = done.min(*first));
+        }
+    }
+    for (&(group, queue), values) in &commits.values {
+        let Some(due) = due.get(&(group, queue)) else { continue };
+        let rewound = &view.lines[queue.index()].rewinds;
+        // Running maximum: when everything up to here was consumed, and which place was the last.
+        let mut latest = (0, 0);
+        let mut prefix = Vec::with_capacity(due.len());
+        for (&offset, &done) in due {
+            let slot = Slot { queue, offset };
+            let excused = !rewound.is_empty() && passed_before_rewind(view, commits, group, slot);
+            if done > latest.0 && !excused {
+                latest = (done, offset);
+            }
+            prefix.push((offset, latest));
+        }
+        for &Commit { event, offset } in values {
+            let (Some(value), Kind::Stored { .. }) = (offset, history.events[event].kind) else { continue };
+            judged.count(Rule::Con2, 1);
+            let below = prefix.partition_point(|(offset, _)| *offset < value);
+            let Some((_, (done, offset))) = below.checked_sub(1).map(|last| prefix[last]) else { continue };
+            if done < event {
+                continue;
+            }
+            let slot = Slot { queue, offset };
+            let then = if done == usize::MAX {
+                "never".to_owned()
+            } else {
+                format!("only at {}", seconds(view.at(done)))
+            };
+            let sentence = format!(
+                "At {} group {} committed {value} in {}, but offset {offset} was consumed {then}.",
+                seconds(view.at(event)),
+                history.group_name(group),
+                history.queue_name(queue)
+            );
+            judged.broken(view, Rule::Con2, event, history.slot_name(slot), sentence);
+            break;
+        }
+    }
+}
+
+/// CON-3: a session starts at a value the broker held just then, and its pulls follow each other.
+fn no_skip(view: &View<'_>, commits: &Commits, judged: &mut Judged) {
+    let history = view.history;
+    for (index, session) in view.sessions.iter().enumerate() {
+        judged.count(Rule::Con3, 1);
+        let member = history.members[session.member.index()];
+        let (started, broker) = (view.at(session.started), history.queues[session.queue.index()].broker);
+        let long_ago = started.saturating_sub(60 * SECOND);
+        let slow = view.slowed(member.node, long_ago, started) || view.slowed(broker, long_ago, started);
+        let since = started.saturating_sub(if slow { 60 * SECOND } else { ASKED });
+        let values = commits.of(member.group, session.queue);
+        let mut before = values[..values.partition_point(|value| value.event < session.started)].iter().rev();
+        let mut possible = Vec::new();
+        loop {
+            let value = before.next();
+            possible.push(value.and_then(|value| value.offset).unwrap_or(0));
+            if value.is_none_or(|value| view.at(value.event) < since) {
+                break;
+            }
+        }
+        if !possible.contains(&session.offset) {
+            let name = history.queue_name(session.queue);
+            let sentence = format!(
+                "{} began at {} to pull {name} for group {} from offset {}, but the committed offset then was {}.",
+                history.member_name(session.member),
+                seconds(started),
+                history.group_name(member.group),
+                session.offset,
+                possible[0]
+            );
+            judged.broken(view, Rule::Con3, session.started, format!("{name}, session {index}"), sentence);
+        }
+    }
+    let mut expected: Vec<u64> = view.sessions.iter().map(|session| session.offset).collect();
+    for (number, event) in history.events.iter().enumerate() {
+        let Kind::Pulled { session, from, next, count } = event.kind else { continue };
+        judged.count(Rule::Con3, 1);
+        let expects = &mut expected[session.index()];
+        let whole = view.sessions[session.index()];
+        let filtered = history.groups[history.members[whole.member.index()].group.index()].tag.is_some();
+        let gap = !filtered && count > 0 && next - from != u64::from(count);
+        if from != *expects || next < from || gap {
+            let name = history.queue_name(whole.queue);
+            let sentence = format!(
+                "{} pulled {name} from {from} to {next} with {count} messages at {}, but this session stood at {expects}.",
+                history.member_name(whole.member),
+                seconds(event.at_ns)
+            );
+            judged.broken(view, Rule::Con3, number, format!("{name}, session {}", session.0), sentence);
+        }
+        *expects = next;
+    }
+}
+
+/// CON-6: committed offsets never fall but by what a crash of the broker may lose.
+fn never_back(view: &View<'_>, judged: &mut Judged) {
+    let history = view.history;
+    let mut now: BTreeMap<(GroupId, QueueId), u64> = BTreeMap::new();
+    let mut dirty: BTreeMap<NodeId, BTreeMap<(GroupId, QueueId), u64>> = BTreeMap::new();
+    let mut taken: BTreeMap<NodeId, BTreeMap<(GroupId, QueueId), u64>> = BTreeMap::new();
+    let mut durable: BTreeMap<(GroupId, QueueId), u64> = BTreeMap::new();
+    for (number, event) in history.events.iter().enumerate() {
+        let (group, queue, offset, loaded) = match event.kind {
+            Kind::Stored { group, queue, offset } => (group, queue, offset, false),
+            Kind::Loaded { group, queue, offset } => (group, queue, offset, true),
+            Kind::OffsetsTaken => {
+                taken.insert(event.node, dirty.remove(&event.node).unwrap_or_default());
+                continue;
+            }
+            Kind::OffsetsPersisted => {
+                durable.extend(taken.remove(&event.node).unwrap_or_default());
+                continue;
+            }
+            Kind::Down { .. } => {
+                dirty.remove(&event.node);
+                taken.remove(&event.node);
+                // What was not durable may be gone: the floor is what was persisted.
+                let of_node = |queue: &QueueId| history.queues[queue.index()].broker == event.node;
+                now.retain(|(_, queue), _| !of_node(queue));
+                now.extend(
+                    durable
+                        .iter()
+                        .filter(|((_, queue), _)| of_node(queue))
+                        .map(|(key, value)| (*key, *value)),
+                );
+                continue;
+            }
+            _ => continue,
+        };
+        judged.count(Rule::Con6, 1);
+        let key = (group, queue);
+        let floor = now.get(&key).copied().unwrap_or(0);
+        let rewinds = &view.lines[queue.index()].rewinds;
+        let clipped = rewinds.iter().any(|rewind| rewind.event <= number && rewind.to <= offset);
+        if offset < floor && !clipped {
+            let before = if loaded { "persisted before the crash" } else { "committed before" };
+            let sentence = format!(
+                "At {} the committed offset of group {} in {} fell to {offset}; {floor} was {before}.",
+                seconds(event.at_ns),
+                history.group_name(group),
+                history.queue_name(queue)
+            );
+            judged.broken(view, Rule::Con6, number, history.queue_name(queue), sentence);
+        }
+        now.insert(key, offset);
+        if loaded {
+            durable.insert(key, offset);
+        } else {
+            dirty.entry(event.node).or_default().insert(key, offset);
+        }
+    }
+}
+
+/// How long before a session began its offset may have been asked for.
+const ASKED: u64 = 8 * SECOND;
+
+#[cfg(test)]
+mod tests {
+    use super::super::script::{Expect, Script, run};
+    use crate::history::{How, Outcome};
+
+    #[test]
+    fn everything_is_consumed_at_least_once() {
+        run("CON-1", Expect::Broken, "never delivered, but passed over", |s: &mut Script| {
+            s.ok("a", "q", 0);
+            s.ok("b", "q", 1);
+            s.deliver("c0", "q", 1, "b");
+            s.stored("q", 2);
+            s.holds("q", &["a", "b"]);
+            s.drained(0);
+        });
+        run("CON-1", Expect::Broken, "the listener never ended well", |s| {
+            s.ok("a", "q", 0);
+            s.enter("c0", "q", 0, "a");
+            s.holds("q", &["a"]);
+            s.drained(0);
+        });
+        run("CON-1", Expect::Broken, "an unknown send that was stored counts too", |s| {
+            s.sent("a", Outcome::Unknown, None);
+            s.holds("q", &["a"]);
+            s.drained(0);
+        });
+        run("CON-1", Expect::Kept, "consumed by the second member after the first died", |s| {
+            s.ok("a", "q", 0);
+            s.enter("c0", "q", 0, "a");
+            s.crash("c0", How::Process);
+            s.deliver("c1", "q", 0, "a");
+            s.holds("q", &["a"]);
+            s.drained(0);
+        });
+        run("CON-1", Expect::Kept, "its queue is not read any more", |s| {
+            s.ok("a", "r", 0);
+            s.queues("b0", 1, 1);
+            s.holds("r", &["a"]);
+            s.drained(0);
+        });
+        run("CON-1", Expect::Kept, "a new message below what was consumed before a rewind", |s| {
+            s.append("q", 0, 0, 100);
+            s.ok("a", "q", 0);
+            s.deliver("c0", "q", 0, "a");
+            s.stored("q", 1);
+            s.crash("b0", How::Power);
+            s.recovered("b0", &[("q", 0)]);
+            s.append("q", 0, 0, 100);
+            s.ok("b", "q", 0);
+            s.holds("q", &["b"]);
+            s.drained(0);
+        });
+    }
+
+    #[test]
+    fn a_commit_covers_only_what_is_done() {
+        run("CON-2", Expect::Broken, "highest finished instead of lowest unfinished", |s: &mut Script| {
+            s.ok("a", "q", 0);
+            s.ok("b", "q", 1);
+            s.enter("c0", "q", 0, "a");
+            s.deliver("c0", "q", 1, "b");
+            s.stored("q", 2);
+            s.exit("c0", "q", 0);
+        });
+        run("CON-2", Expect::Broken, "before the listener returned", |s| {
+            s.ok("a", "q", 0);
+            s.enter("c0", "q", 0, "a");
+            s.stored("q", 1);
+            s.exit("c0", "q", 0);
+        });
+        run("CON-2", Expect::Broken, "a message whose send timed out is due as well", |s| {
+            s.sent("a", Outcome::Unknown, None);
+            s.ok("b", "q", 1);
+            s.deliver("c0", "q", 1, "b");
+            s.stored("q", 2);
+            s.holds("q", &["a", "b"]);
+        });
+        run("CON-2", Expect::Kept, "up to the lowest unfinished", |s| {
+            s.ok("a", "q", 0);
+            s.ok("b", "q", 1);
+            s.deliver("c0", "q", 0, "a");
+            s.enter("c0", "q", 1, "b");
+            s.stored("q", 1);
+        });
+        run("CON-2", Expect::Kept, "done by another member", |s| {
+            s.ok("a", "q", 0);
+            s.deliver("c1", "q", 0, "a");
+            s.stored("q", 1);
+        });
+        run("CON-2", Expect::Kept, "what the filter refuses is not due", |s| {
+            s.filter(0);
+            s.tag("a", 1);
+            s.ok("a", "q", 0);
+            s.stored("q", 1);
+        });
+    }
+
+    #[test]
+    fn a_session_skips_nothing() {
+        run("CON-3", Expect::Broken, "it starts beyond what was committed", |s: &mut Script| {
+            s.stored("q", 5);
+            s.wait(20.0);
+            s.session("c0", "q", 7);
+        });
+        run("CON-3", Expect::Broken, "a fresh queue does not start at its end", |s| {
+            s.session("c0", "q", 3);
+        });
+        run("CON-3", Expect::Broken, "a hole between two pulls", |s| {
+            s.session("c0", "q", 0);
+            s.pulled("q", 0, 4, 4);
+            s.pulled("q", 5, 6, 1);
+        });
+        run("CON-3", Expect::Broken, "fewer messages than offsets", |s| {
+            s.session("c0", "q", 0);
+            s.pulled("q", 0, 4, 3);
+        });
+        run("CON-3", Expect::Kept, "contiguous from the committed offset", |s| {
+            s.stored("q", 5);
+            s.session("c0", "q", 5);
+            s.pulled("q", 5, 9, 4);
+            s.pulled("q", 9, 10, 1);
+        });
+        run("CON-3", Expect::Kept, "a commit overtook the answer", |s| {
+            s.stored("q", 5);
+            s.wait(1.0);
+            s.stored("q", 6);
+            s.session("c0", "q", 5);
+        });
+        run("CON-3", Expect::Kept, "the broker lost an unpersisted commit", |s| {
+            s.stored("q", 5);
+            s.persisted("b0");
+            s.stored("q", 6);
+            s.crash("b0", How::Process);
+            s.loaded("q", 5);
+            s.wait(9.0);
+            s.session("c0", "q", 5);
+        });
+    }
+
+    #[test]
+    fn a_committed_offset_does_not_fall() {
+        run("CON-6", Expect::Broken, "a late commit of a former owner", |s: &mut Script| {
+            s.stored("q", 5);
+            s.stored("q", 3);
+        });
+        run("CON-6", Expect::Broken, "less than was persisted", |s| {
+            s.stored("q", 5);
+            s.persisted("b0");
+            s.crash("b0", How::Process);
+            s.loaded("q", 3);
+        });
+        run("CON-6", Expect::Broken, "the whole table is gone", |s| {
+            s.stored("q", 5);
+            s.persisted("b0");
+            s.crash("b0", How::Power);
+            s.stored("q", 2);
+        });
+        run("CON-6", Expect::Kept, "to what was persisted", |s| {
+            s.stored("q", 5);
+            s.persisted("b0");
+            s.stored("q", 9);
+            s.crash("b0", How::Process);
+            s.loaded("q", 5);
+            s.stored("q", 6);
+        });
+        run("CON-6", Expect::Kept, "to the end of a queue that lost its tail", |s| {
+            s.append("q", 0, 0, 100);
+            s.append("q", 1, 100, 200);
+            s.stored("q", 2);
+            s.persisted("b0");
+            s.crash("b0", How::Power);
+            s.recovered("b0", &[("q", 1)]);
+            s.stored("q", 1);
+        });
+        run("CON-6", Expect::Kept, "never persisted, so nothing is promised", |s| {
+            s.stored("q", 5);
+            s.crash("b0", How::Process);
+            s.stored("q", 1);
+        });
+    }
+}

@@ -1,0 +1,178 @@
+//! CON-5: once things are quiet, each queue of a group's topic has exactly one owner.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use super::read_queues;
+use crate::check::{Judged, Rule, SECOND, View, seconds};
+use crate::history::{GroupId, Kind, QueueId};
+
+pub(super) fn check(view: &View<'_>, judged: &mut Judged) {
+    if view.sessions.is_empty() {
+        return; // no taps: owners are not seen
+    }
+    for (from, until) in quiet(view) {
+        for group in (0..view.history.groups.len() as u32).map(GroupId) {
+            if anyone_lives(view, group, from) {
+                one_owner_each(view, group, from, until, judged);
+            }
+        }
+    }
+}
+
+/// Stretches of events in which membership and routes have been stable for long enough.
+fn quiet(view: &View<'_>) -> Vec<(usize, usize)> {
+    let mut stretches = Vec::new();
+    let (mut settled, mut previous) = (SETTLE_MEMBERS, 0);
+    for (number, event) in view.history.events.iter().enumerate() {
+        let settles = match event.kind {
+            Kind::Joined { .. } | Kind::Leaves { .. } => SETTLE_MEMBERS,
+            Kind::Down { .. } | Kind::Up | Kind::StepOn { .. } | Kind::StepOff { .. } => SETTLE_ALL,
+            Kind::TopicSet { .. } => SETTLE_ALL,
+            _ => continue,
+        };
+        push(view, &mut stretches, settled, previous, number);
+        settled = settled.max(event.at_ns + settles);
+        previous = number;
+    }
+    push(view, &mut stretches, settled, previous, view.history.events.len());
+    stretches
+}
+
+fn push(view: &View<'_>, stretches: &mut Vec<(usize, usize)>, settled: u64, previous: usize, until: usize) {
+    let from = previous + view.history.events[previous..until].partition_point(|event| event.at_ns < settled);
+    if from < until {
+        stretches.push((from, until));
+    }
+}
+
+fn anyone_lives(view: &View<'_>, group: GroupId, at: usize) -> bool {
+    let mut live = BTreeSet::new();
+    for event in &view.history.events[..at] {
+        match event.kind {
+            Kind::Joined { member } => drop(live.insert(member)),
+            Kind::Leaves { member } => drop(live.remove(&member)),
+            Kind::Down { .. } => {
+                live.retain(|member| view.history.members[member.index()].node != event.node)
+            }
+            _ => {}
+        }
+    }
+    live.iter().any(|member| view.history.members[member.index()].group == group)
+}
+
+/// Looks at the owners when the stretch begins, and at each change within it.
+fn one_owner_each(view: &View<'_>, group: GroupId, from: usize, until: usize, judged: &mut Judged) {
+    let history = view.history;
+    let topic = history.groups[group.index()].topic;
+    let readable = read_queues(view);
+    let mut owners: BTreeMap<QueueId, i64> = BTreeMap::new();
+    for (index, queue) in history.queues.iter().enumerate() {
+        if queue.topic == topic
+            && readable.get(&(topic, queue.broker)).is_some_and(|read| queue.number < *read)
+        {
+            owners.insert(QueueId(index as u32), 0);
+        }
+    }
+    let mut changes: Vec<(usize, QueueId, i64)> = Vec::new();
+    for session in &view.sessions {
+        let ours = history.members[session.member.index()].group == group;
+        let ended = session.ended.unwrap_or(usize::MAX);
+        if !ours || ended <= from || session.started >= until {
+            continue;
+        }
+        changes.push((session.started.max(from), session.queue, 1));
+        if ended < until {
+            changes.push((ended, session.queue, -1));
+        }
+    }
+    changes.sort_unstable();
+    let mut changes = changes.into_iter().peekable();
+    let mut at = Some(from);
+    while let Some(event) = at {
+        while let Some((_, queue, change)) = changes.next_if(|(when, ..)| *when <= event) {
+            *owners.entry(queue).or_default() += change;
+        }
+        judged.count(Rule::Con5, owners.len() as u64);
+        if let Some((queue, count)) = owners.iter().find(|(_, count)| **count != 1) {
+            let name = history.queue_name(*queue);
+            let sentence = format!(
+                "At {} queue {name} had {count} owners in group {}, though membership and routes had been stable.",
+                seconds(view.at(event)),
+                history.group_name(group)
+            );
+            judged.broken(view, Rule::Con5, event, name, sentence);
+            return;
+        }
+        at = changes.peek().map(|change| change.0);
+    }
+}
+
+/// Two rebalance periods and a moment, after a member came or went.
+const SETTLE_MEMBERS: u64 = 45 * SECOND;
+/// After a fault or a change of routes: what L-3 allows.
+const SETTLE_ALL: u64 = 110 * SECOND;
+
+#[cfg(test)]
+mod tests {
+    use crate::check::script::{Expect, Script, run};
+
+    #[test]
+    fn each_queue_has_one_owner_when_things_are_quiet() {
+        run("CON-5", Expect::Broken, "nobody", |s: &mut Script| {
+            s.queues("b0", 2, 2);
+            s.joined("c0");
+            s.session("c0", "q", 0);
+            s.name_queue("r");
+            s.wait(120.0);
+            s.stored("q", 0);
+        });
+        run("CON-5", Expect::Broken, "two", |s| {
+            s.queues("b0", 1, 1);
+            s.joined("c0");
+            s.joined("c1");
+            s.session("c0", "q", 0);
+            s.session("c1", "q", 0);
+            s.wait(120.0);
+            s.stored("q", 0);
+        });
+        run("CON-5", Expect::Broken, "given away in quiet times", |s| {
+            s.queues("b0", 1, 1);
+            s.joined("c0");
+            s.session("c0", "q", 0);
+            s.wait(120.0);
+            s.stored("q", 0);
+            s.end("c0", "q");
+        });
+        run("CON-5", Expect::Kept, "one each", |s| {
+            s.queues("b0", 2, 2);
+            s.joined("c0");
+            s.joined("c1");
+            s.session("c0", "q", 0);
+            s.session("c1", "r", 0);
+            s.wait(120.0);
+            s.stored("q", 0);
+        });
+        run("CON-5", Expect::Kept, "two for a moment after a member joined", |s| {
+            s.queues("b0", 1, 1);
+            s.joined("c0");
+            s.session("c0", "q", 0);
+            s.wait(120.0);
+            s.joined("c1");
+            s.session("c1", "q", 0);
+            s.wait(20.0);
+            s.end("c0", "q");
+            s.wait(30.0);
+            s.stored("q", 0);
+        });
+        run("CON-5", Expect::Kept, "nobody lives", |s| {
+            s.queues("b0", 1, 1);
+            s.joined("c0");
+            s.session("c0", "q", 0);
+            s.wait(1.0);
+            s.leaves("c0");
+            s.end("c0", "q");
+            s.wait(120.0);
+            s.stored("q", 0);
+        });
+    }
+}

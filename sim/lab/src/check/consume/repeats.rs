@@ -1,0 +1,230 @@
+//! CON-4: a message that a group had consumed with success comes again only for a cause that can be named.
+//!
+//! A listener's success becomes durable in steps: the client keeps the lowest unfinished offset, tells the broker every
+//! 5 s (first after 10 s) and when it gives a queue away, and the broker writes its table every 5 s (first after 10 s).
+//! A crash may lose what had not gone all the way; a change of owner may overtake it by a moment.
+
+use std::collections::BTreeMap;
+
+use crate::check::view::{Delivery, Outage, Session};
+use crate::check::{Judged, Rule, SECOND, View, seconds, witness};
+use crate::history::{GroupId, MessageId, NodeId, Slot};
+
+pub(super) fn check(view: &View<'_>, judged: &mut Judged) {
+    let ready = Ready::collect(view);
+    let mut consumed: BTreeMap<(GroupId, Slot, MessageId), Delivery> = BTreeMap::new();
+    let mut ends: Vec<(usize, usize)> = Vec::new(); // (event of success, delivery), in order of events
+    ends.extend(view.deliveries.iter().enumerate().filter_map(|(index, it)| Some((it.succeeded?, index))));
+    ends.sort_unstable();
+    let mut ends = ends.into_iter().peekable();
+    for delivery in &view.deliveries {
+        while let Some((_, index)) = ends.next_if(|(event, _)| *event < delivery.entered) {
+            let done = view.deliveries[index];
+            if let Some(message) = done.message {
+                consumed.insert((group_of(view, &done), done.slot, message), done);
+            }
+        }
+        let Some(message) = delivery.message else { continue };
+        judged.count(Rule::Con4, 1);
+        let group = group_of(view, delivery);
+        let Some(first) = consumed.get(&(group, delivery.slot, message)) else { continue };
+        match cause(view, &ready, first, delivery) {
+            Some(cause) => *judged.repeats.entry(cause).or_default() += 1,
+            None => {
+                let sentence = format!(
+                    "Message {} at {} was consumed by {} of group {} at {} and delivered again to {} at {} without a cause.",
+                    view.history.message_name(message),
+                    view.history.slot_name(delivery.slot),
+                    view.history.member_name(first.member),
+                    view.history.group_name(group),
+                    seconds(view.at(first.succeeded.unwrap_or(first.entered))),
+                    view.history.member_name(delivery.member),
+                    seconds(view.at(delivery.entered)),
+                );
+                let witness = witness(view.history, Some(message), delivery.slot.queue, delivery.slot.offset);
+                judged.broken(view, Rule::Con4, delivery.entered, witness, sentence);
+            }
+        }
+    }
+}
+
+/// Why this delivery may follow that success.
+fn cause(view: &View<'_>, ready: &Ready, first: &Delivery, again: &Delivery) -> Option<&'static str> {
+    let history = view.history;
+    let broker = history.queues[first.slot.queue.index()].broker;
+    let done = first.succeeded.unwrap_or(first.entered);
+    if view.rewound(first.slot, first.entered) {
+        return Some("queue lost its tail");
+    }
+    let (Some(old), Some(new)) = (first.session, again.session) else {
+        // Without taps an ownership is not seen: any change since then counts.
+        let changed =
+            first.member != again.member || down_between(view, broker, done, again.entered).is_some();
+        return changed.then_some("change of owner or broker crash, not seen by taps");
+    };
+    if old == new {
+        return None;
+    }
+    let (old_session, new_session) = (view.sessions[old.index()], view.sessions[new.index()]);
+    let began = view.at(new_session.started);
+    let Some(ready) = ready.at(old, first.slot.offset) else {
+        return Some("above an unfinished message");
+    };
+    let (old_node, new_node) = (node_of(view, &old_session), node_of(view, &new_session));
+    let ended = view.session_end(&old_session);
+    let losable = |until: u64| ready + SLACK + persist_within(view, old_node, until) > until;
+    if old_session.crashed && losable(ended) {
+        return Some("crash of the consumer");
+    }
+    if !old_session.crashed && ready > ended {
+        return Some("finished after the queue was given away");
+    }
+    if began < ended.saturating_add(SECOND) && losable(began) {
+        return Some("taken over before the commit arrived");
+    }
+    if let Some(outage) = down_between(view, broker, done, again.entered) {
+        let both =
+            persist_within(view, old_node, outage.from_ns) + persist_within(view, broker, outage.from_ns);
+        if ready + both + SLACK > outage.from_ns {
+            return Some("crash of the broker");
+        }
+    }
+    let until = began.max(view.at(again.entered));
+    if [old_node, new_node, broker].iter().any(|node| view.disturbed(*node, ready, until)) {
+        return Some("fault on the way of the commit");
+    }
+    None
+}
+
+/// The longest time a change stays with this node before the next periodic write covers it.
+fn persist_within(view: &View<'_>, node: NodeId, at: u64) -> u64 {
+    let started =
+        view.outages_of(node).iter().map(|outage| outage.until_ns).filter(|up| *up <= at).max().unwrap_or(0);
+    if at - started < FIRST + EVERY + SLACK { FIRST } else { EVERY }
+}
+
+fn down_between<'v>(view: &'v View<'_>, node: NodeId, from: usize, until: usize) -> Option<&'v Outage> {
+    view.outages_of(node).iter().find(|outage| outage.event > from && outage.event < until)
+}
+
+fn group_of(view: &View<'_>, delivery: &Delivery) -> GroupId {
+    view.history.members[delivery.member.index()].group
+}
+
+fn node_of(view: &View<'_>, session: &Session) -> NodeId {
+    view.history.members[session.member.index()].node
+}
+
+/// By session: from when on everything up to an offset was finished, so that a commit could cover it.
+struct Ready(Vec<Vec<(u64, Option<u64>)>>);
+
+impl Ready {
+    fn collect(view: &View<'_>) -> Self {
+        let mut sessions: Vec<Vec<(u64, Option<u64>)>> = vec![Vec::new(); view.sessions.len()];
+        for delivery in &view.deliveries {
+            if let Some(session) = delivery.session {
+                sessions[session.index()]
+                    .push((delivery.slot.offset, delivery.succeeded.map(|event| view.at(event))));
+            }
+        }
+        for (finished, session) in sessions.iter_mut().zip(&view.sessions) {
+            let group = view.history.members[session.member.index()].group;
+            let filtered = view.history.groups[group.index()].tag.is_some();
+            finished.sort_unstable();
+            let (mut next, mut latest) = (session.offset, Some(0));
+            for (offset, at) in finished.iter_mut() {
+                let hole = !filtered && *offset > next;
+                next = *offset + 1;
+                latest = if hole { None } else { latest.zip(*at).map(|(latest, at)| latest.max(at)) };
+                *at = latest;
+            }
+        }
+        Self(sessions)
+    }
+
+    fn at(&self, session: crate::history::SessionId, offset: u64) -> Option<u64> {
+        let finished = &self.0[session.index()];
+        let place = finished.binary_search_by_key(&offset, |entry| entry.0).ok()?;
+        finished[place].1
+    }
+}
+
+/// First periodic write after a start, of client and broker.
+const FIRST: u64 = 10 * SECOND;
+/// Period after that.
+const EVERY: u64 = 5 * SECOND;
+/// For the way, the turn and the disk.
+const SLACK: u64 = 2 * SECOND;
+
+#[cfg(test)]
+mod tests {
+    use crate::check::script::{Expect, Script, run};
+    use crate::history::How;
+
+    #[test]
+    fn a_repeat_needs_a_cause() {
+        run("CON-4", Expect::Broken, "twice in one ownership", |s: &mut Script| {
+            s.ok("a", "q", 0);
+            s.session("c0", "q", 0);
+            s.deliver("c0", "q", 0, "a");
+            s.deliver("c0", "q", 0, "a");
+        });
+        run("CON-4", Expect::Broken, "finished long before the consumer died", |s| {
+            s.ok("a", "q", 0);
+            s.wait(30.0);
+            s.session("c0", "q", 0);
+            s.deliver("c0", "q", 0, "a");
+            s.wait(30.0);
+            s.crash("c0", How::Process);
+            s.session("c1", "q", 0);
+            s.deliver("c1", "q", 0, "a");
+        });
+        run("CON-4", Expect::Broken, "the queue was given away without a commit", |s| {
+            s.ok("a", "q", 0);
+            s.session("c0", "q", 0);
+            s.deliver("c0", "q", 0, "a");
+            s.wait(1.0);
+            s.end("c0", "q");
+            s.wait(2.0);
+            s.session("c1", "q", 0);
+            s.deliver("c1", "q", 0, "a");
+        });
+        run("CON-4", Expect::Kept, "the consumer died before its next commit", |s| {
+            s.ok("a", "q", 0);
+            s.session("c0", "q", 0);
+            s.deliver("c0", "q", 0, "a");
+            s.wait(4.0);
+            s.crash("c0", How::Process);
+            s.wait(20.0);
+            s.session("c1", "q", 0);
+            s.deliver("c1", "q", 0, "a");
+        });
+        run("CON-4", Expect::Kept, "a slow message held the commit back", |s| {
+            s.ok("a", "q", 0);
+            s.ok("b", "q", 1);
+            s.session("c0", "q", 0);
+            s.enter("c0", "q", 0, "a");
+            s.deliver("c0", "q", 1, "b");
+            s.wait(60.0);
+            s.crash("c0", How::Process);
+            s.session("c1", "q", 0);
+            s.deliver("c1", "q", 1, "b");
+        });
+        run("CON-4", Expect::Kept, "finished after the queue was given away", |s| {
+            s.ok("a", "q", 0);
+            s.session("c0", "q", 0);
+            s.enter("c0", "q", 0, "a");
+            s.end("c0", "q");
+            s.wait(2.0);
+            s.exit("c0", "q", 0);
+            s.session("c1", "q", 0);
+            s.deliver("c1", "q", 0, "a");
+        });
+        run("CON-4", Expect::Kept, "two groups are two consumers", |s| {
+            s.second_group();
+            s.ok("a", "q", 0);
+            s.deliver("c0", "q", 0, "a");
+            s.deliver("d0", "q", 0, "a");
+        });
+    }
+}

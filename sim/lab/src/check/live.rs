@@ -1,0 +1,171 @@
+//! L-2 to L-4: what must have happened some time after the faults are over.
+
+use std::collections::BTreeMap;
+
+use super::{Judged, Rule, SECOND, View, seconds};
+use crate::history::{Kind, Outcome};
+
+pub(super) fn check(view: &View<'_>, judged: &mut Judged) {
+    let Some((healed, heal_ns)) = view.heal else { return };
+    producers(view, healed, heal_ns, judged);
+    owners(view, heal_ns, judged);
+    if let Some((event, at_ns, rest)) = view.drained {
+        judged.count(Rule::L4, 1);
+        if rest > 0 {
+            let sentence = format!(
+                "{rest} messages were not consumed {} after the faults were over.",
+                seconds(at_ns - heal_ns)
+            );
+            judged.broken(view, Rule::L4, event, format!("{rest} messages"), sentence);
+        }
+    }
+}
+
+/// L-2: each producer that tried got an acknowledgement in time.
+fn producers(view: &View<'_>, healed: usize, heal_ns: u64, judged: &mut Judged) {
+    let mut first: BTreeMap<u32, (u64, Option<u64>)> = BTreeMap::new(); // first try, first acknowledgement
+    for event in &view.history.events[healed..] {
+        match event.kind {
+            Kind::Send { message } => {
+                let producer = view.history.messages[message.index()].producer;
+                first.entry(producer).or_insert((event.at_ns, None));
+            }
+            Kind::Sent { message, outcome: Outcome::Ok, .. } => {
+                let producer = view.history.messages[message.index()].producer;
+                first.entry(producer).or_insert((heal_ns, None)).1.get_or_insert(event.at_ns);
+            }
+            _ => {}
+        }
+    }
+    let end = view.at(view.last());
+    for (producer, (tried, acknowledged)) in first {
+        judged.count(Rule::L2, 1);
+        let late = acknowledged.map_or(end > heal_ns + ACK_BOUND, |at| at > heal_ns + ACK_BOUND);
+        if late && tried < heal_ns + ACK_BOUND / 2 {
+            let when = acknowledged
+                .map_or("none ever".to_owned(), |at| format!("the first after {}", seconds(at - heal_ns)));
+            let sentence = format!(
+                "Producer p{producer} should get an acknowledgement within 70 s after the faults; it got {when}."
+            );
+            judged.broken(view, Rule::L2, view.last(), format!("p{producer}"), sentence);
+        }
+    }
+}
+
+/// L-3: after its bound no queue changes hands.
+fn owners(view: &View<'_>, heal_ns: u64, judged: &mut Judged) {
+    judged.count(Rule::L3, 1);
+    let mut bound = heal_ns + OWNER_BOUND;
+    for (number, event) in view.history.events.iter().enumerate() {
+        match event.kind {
+            // Members that come or go by plan, and nodes that the lab itself stops, move queues rightly.
+            Kind::Joined { .. }
+            | Kind::Leaves { .. }
+            | Kind::Down { .. }
+            | Kind::Up
+            | Kind::TopicSet { .. } => {
+                bound = bound.max(event.at_ns + OWNER_BOUND);
+            }
+            Kind::SessionStart { member, queue, .. } if event.at_ns > bound => {
+                let name = view.history.queue_name(queue);
+                let sentence = format!(
+                    "{} took over {name} {} after the faults were over; by then owners should be settled.",
+                    view.history.member_name(member),
+                    seconds(event.at_ns - heal_ns)
+                );
+                judged.broken(view, Rule::L3, number, name, sentence);
+            }
+            _ => {}
+        }
+    }
+}
+
+/// Every producer has an acknowledgement after this.
+const ACK_BOUND: u64 = 70 * SECOND;
+/// Ownership is settled after this.
+const OWNER_BOUND: u64 = 110 * SECOND;
+
+#[cfg(test)]
+mod tests {
+    use super::super::script::{Expect, Script, run};
+    use crate::history::Outcome;
+
+    #[test]
+    fn producers_get_through_again() {
+        run("L-2", Expect::Broken, "never", |s: &mut Script| {
+            s.heal();
+            s.sent("a", Outcome::Unknown, None);
+            s.wait(80.0);
+            s.sent("b", Outcome::Unknown, None);
+        });
+        run("L-2", Expect::Broken, "too late", |s| {
+            s.heal();
+            s.sent("a", Outcome::Unknown, None);
+            s.wait(75.0);
+            s.ok("b", "q", 0);
+        });
+        run("L-2", Expect::Kept, "in time", |s| {
+            s.heal();
+            s.sent("a", Outcome::Unknown, None);
+            s.wait(60.0);
+            s.ok("b", "q", 0);
+        });
+        run("L-2", Expect::Kept, "the run ended before the bound", |s| {
+            s.heal();
+            s.sent("a", Outcome::Unknown, None);
+            s.wait(10.0);
+            s.drained(0);
+        });
+    }
+
+    #[test]
+    fn owners_settle() {
+        run("L-3", Expect::Broken, "a queue changes hands late", |s: &mut Script| {
+            s.heal();
+            s.wait(120.0);
+            s.session("c0", "q", 0);
+        });
+        run("L-3", Expect::Broken, "again and again", |s| {
+            s.heal();
+            for _ in 0..10 {
+                s.wait(20.0);
+                s.session("c0", "q", 0);
+                s.end("c0", "q");
+            }
+        });
+        run("L-3", Expect::Kept, "settled in time", |s| {
+            s.heal();
+            s.wait(100.0);
+            s.session("c0", "q", 0);
+            s.wait(200.0);
+        });
+        run("L-3", Expect::Kept, "a member joined late by plan", |s| {
+            s.heal();
+            s.wait(200.0);
+            s.joined("c0");
+            s.session("c0", "q", 0);
+        });
+    }
+
+    #[test]
+    fn the_drain_ends_with_nothing_left() {
+        run("L-4", Expect::Broken, "something is left", |s: &mut Script| {
+            s.heal();
+            s.drained(3);
+        });
+        run("L-4", Expect::Broken, "one message is left", |s| {
+            s.ok("a", "q", 0);
+            s.heal();
+            s.wait(200.0);
+            s.drained(1);
+        });
+        run("L-4", Expect::Kept, "nothing is left", |s| {
+            s.heal();
+            s.drained(0);
+        });
+        run("L-4", Expect::Kept, "the run was cut before the drain", |s| {
+            s.heal();
+            s.ok("a", "q", 0);
+        });
+    }
+}

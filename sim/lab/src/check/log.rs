@@ -1,0 +1,510 @@
+//! LOG-1 to LOG-6: queues and the log under them, seen by clients, by taps and in the files.
+
+use std::collections::BTreeMap;
+
+use super::{Judged, Rule, View, seconds, witness};
+use crate::history::{AGAIN, END, Image, Kind, MessageId, NodeId, Outcome, QueueId, RECOVERED, Slot, Units};
+
+pub(super) fn check(view: &View<'_>, judged: &mut Judged) {
+    one_value(view, judged);
+    dense(view, judged);
+    order(view, judged);
+    ends(view, judged);
+    for image in &view.audit.images {
+        pointing(view, image, judged);
+        physical(view, image, judged);
+    }
+    recovered_twice(view, judged);
+}
+
+/// LOG-1: all who saw a place saw the same message there; one more for each tail that was lost.
+fn one_value(view: &View<'_>, judged: &mut Judged) {
+    let mut seen: Vec<(Slot, MessageId, usize)> = Vec::new();
+    for (index, send) in view.sends.iter().enumerate() {
+        if let (Some(slot), Some(event)) = (send.at, send.returned) {
+            seen.push((slot, MessageId(index as u32), event));
+        }
+    }
+    for delivery in &view.deliveries {
+        seen.extend(delivery.message.map(|message| (delivery.slot, message, delivery.entered)));
+    }
+    for content in &view.audit.queues {
+        for read in &content.read {
+            let slot = Slot { queue: content.queue, offset: read.offset };
+            seen.extend(read.message.map(|message| (slot, message, view.last())));
+        }
+    }
+    seen.sort_unstable();
+    seen.dedup_by_key(|(slot, message, _)| (*slot, *message));
+    for values in seen.chunk_by(|a, b| a.0 == b.0) {
+        judged.count(Rule::Log1, 1);
+        let slot = values[0].0;
+        let rewinds = &view.lines[slot.queue.index()].rewinds;
+        let lost = rewinds.iter().filter(|rewind| rewind.to <= slot.offset).count();
+        let lost = lost.max(usize::from(view.ever_excused(slot.queue))); // where taps are missing
+        if values.len() > 1 + lost {
+            let names: Vec<_> = values.iter().map(|value| view.history.message_name(value.1)).collect();
+            let event = values.iter().map(|value| value.2).max().unwrap_or(0);
+            let sentence =
+                format!("{} was seen to hold {}.", view.history.slot_name(slot), names.join(" and "));
+            judged.broken(view, Rule::Log1, event, view.history.slot_name(slot), sentence);
+        }
+    }
+}
+
+/// LOG-2 by taps: offsets are given out one by one.
+fn dense(view: &View<'_>, judged: &mut Judged) {
+    let history = view.history;
+    let mut next: Vec<Option<u64>> = vec![None; history.queues.len()];
+    for (number, event) in history.events.iter().enumerate() {
+        match event.kind {
+            Kind::Append { slot, .. } => {
+                judged.count(Rule::Log2, 1);
+                let expected = next[slot.queue.index()];
+                if expected.is_some_and(|expected| expected != slot.offset) {
+                    let sentence = format!(
+                        "A record was appended at {}, but the next offset was {}.",
+                        history.slot_name(slot),
+                        expected.unwrap_or(0)
+                    );
+                    judged.broken(view, Rule::Log2, number, history.slot_name(slot), sentence);
+                }
+                next[slot.queue.index()] = Some(slot.offset + 1);
+            }
+            Kind::Down { .. } => {
+                for (index, next) in next.iter_mut().enumerate() {
+                    if history.queues[index].broker == event.node {
+                        *next = None;
+                    }
+                }
+            }
+            Kind::QueueRecovered { queue, max, .. } => next[queue.index()] = Some(max),
+            _ => {}
+        }
+    }
+    for content in &view.audit.queues {
+        let mut expected = content.min;
+        for read in &content.read {
+            judged.count(Rule::Log2, 1);
+            if read.offset != expected {
+                let slot = Slot { queue: content.queue, offset: read.offset };
+                let sentence = format!(
+                    "Reading {} in the end gave offset {} where {expected} was due.",
+                    history.queue_name(content.queue),
+                    read.offset
+                );
+                judged.broken(view, Rule::Log2, view.last(), history.slot_name(slot), sentence);
+                break;
+            }
+            expected += 1;
+        }
+        if expected < content.max && content.read.len() as u64 == expected - content.min {
+            let name = history.queue_name(content.queue);
+            let sentence = format!(
+                "{name} says it ends at {}, but reading it in the end stopped at {expected}.",
+                content.max
+            );
+            judged.broken(view, Rule::Log2, view.last(), name, sentence);
+        }
+    }
+}
+
+/// LOG-3: what returned before something else began lies before it.
+fn order(view: &View<'_>, judged: &mut Judged) {
+    let history = view.history;
+    let mut by_queue: BTreeMap<QueueId, Vec<(usize, usize, u64, MessageId)>> = BTreeMap::new();
+    for (index, send) in view.sends.iter().enumerate() {
+        let (Some(Outcome::Ok), Some(slot), Some(invoked), Some(returned)) =
+            (send.outcome, send.at, send.invoked, send.returned)
+        else {
+            continue;
+        };
+        by_queue.entry(slot.queue).or_default().push((
+            returned,
+            invoked,
+            slot.offset,
+            MessageId(index as u32),
+        ));
+    }
+    for (queue, mut sends) in by_queue {
+        sends.sort_unstable();
+        let mut highest: Vec<(usize, u64, MessageId)> = Vec::with_capacity(sends.len());
+        for (returned, invoked, offset, message) in sends {
+            judged.count(Rule::Log3, 1);
+            let before = highest.partition_point(|(event, ..)| *event < invoked);
+            if let Some((event, above, earlier)) = before.checked_sub(1).map(|last| highest[last]) {
+                let lost_tail =
+                    view.rewound(Slot { queue, offset: above }, event) || view.excused(queue, event);
+                if offset <= above && !lost_tail {
+                    let sentence = format!(
+                        "Message {} was sent to {} after {} had been acknowledged there at offset {above}, and got offset {offset}.",
+                        history.message_name(message),
+                        history.queue_name(queue),
+                        history.message_name(earlier)
+                    );
+                    judged.broken(
+                        view,
+                        Rule::Log3,
+                        returned,
+                        witness(history, Some(message), queue, offset),
+                        sentence,
+                    );
+                }
+            }
+            let top = highest.last().map_or((returned, offset, message), |last| {
+                if last.1 > offset { (returned, last.1, last.2) } else { (returned, offset, message) }
+            });
+            highest.push(top);
+        }
+    }
+}
+
+/// LOG-4: the end of a queue does not move back, over answers and over recoveries.
+fn ends(view: &View<'_>, judged: &mut Judged) {
+    let history = view.history;
+    let mut answers: Vec<Vec<(u64, u64, u64)>> = vec![Vec::new(); history.queues.len()];
+    let mut visible = vec![0; history.queues.len()];
+    for (number, event) in history.events.iter().enumerate() {
+        match event.kind {
+            Kind::Sent { outcome: Outcome::Ok, at: Some(slot), .. } | Kind::Enter { slot, .. } => {
+                let visible = &mut visible[slot.queue.index()];
+                *visible = (slot.offset + 1).max(*visible);
+            }
+            Kind::Pulled { session, next, .. } => {
+                let visible = &mut visible[view.sessions[session.index()].queue.index()];
+                *visible = next.max(*visible);
+            }
+            Kind::Range { queue, asked_ns, min, max } => {
+                judged.count(Rule::Log4, 1);
+                let answers = &mut answers[queue.index()];
+                let before = answers.partition_point(|(at, ..)| *at < asked_ns);
+                let (_, low, high) = before.checked_sub(1).map_or((0, 0, 0), |last| answers[last]);
+                let lost = view.ever_excused(queue);
+                let name = history.queue_name(queue);
+                if max < high && !lost {
+                    let sentence = format!(
+                        "{name} ended at {max} at {}; before it had ended at {high}.",
+                        seconds(event.at_ns)
+                    );
+                    judged.broken(view, Rule::Log4, number, name, sentence);
+                } else if min < low {
+                    let sentence = format!(
+                        "{name} began at {min} at {}; before it had begun at {low}.",
+                        seconds(event.at_ns)
+                    );
+                    judged.broken(view, Rule::Log4, number, name, sentence);
+                }
+                let top = answers
+                    .last()
+                    .map_or((event.at_ns, min, max), |last| (event.at_ns, last.1.max(min), last.2.max(max)));
+                answers.push(top);
+                visible[queue.index()] = max.max(visible[queue.index()]);
+            }
+            Kind::QueueRecovered { queue, max, .. } => {
+                judged.count(Rule::Log4, 1);
+                let seen = visible[queue.index()];
+                if max < seen && !view.ever_excused(queue) {
+                    let name = history.queue_name(queue);
+                    let sentence = format!(
+                        "{name} was recovered to end at {max} at {}, but offset {} had been seen by a client.",
+                        seconds(event.at_ns),
+                        seen - 1
+                    );
+                    judged.broken(view, Rule::Log4, number, name, sentence);
+                }
+                visible[queue.index()] = max.min(seen);
+            }
+            _ => {}
+        }
+    }
+}
+
+/// LOG-2 in the files: each entry points to its record, and in quiet times each record has its entry.
+fn pointing(view: &View<'_>, image: &Image, judged: &mut Judged) {
+    let history = view.history;
+    let event = history.events.partition_point(|event| event.at_ns <= image.at_ns).saturating_sub(1);
+    let mut entries: BTreeMap<QueueId, &Units> = BTreeMap::new();
+    for units in &image.queues {
+        entries.insert(units.queue, units);
+        for (offset, &(position, size, tag_hash)) in (units.first..).zip(&units.units) {
+            judged.count(Rule::Log2, 1);
+            let place = image.records.binary_search_by_key(&position, |record| record.position);
+            let record = place.ok().map(|place| image.records[place]);
+            let wrong = match record {
+                None => "there is no record".to_owned(),
+                Some(record) if record.queue != Some(units.queue) => {
+                    "the record is of another queue".to_owned()
+                }
+                Some(record) if record.offset != offset => format!("the record has offset {}", record.offset),
+                Some(record) if record.size != size => {
+                    format!("the record is {} bytes long, not {size}", record.size)
+                }
+                Some(record) if record.tag_hash != tag_hash => "the record has another tag".to_owned(),
+                Some(_) => continue,
+            };
+            let name = history.slot_name(Slot { queue: units.queue, offset });
+            let sentence = format!(
+                "In the files ({}) the entry of {name} points to {position}, where {wrong}.",
+                image.when
+            );
+            judged.broken(view, Rule::Log2, event, name, sentence);
+            break;
+        }
+    }
+    if image.when == RECOVERED {
+        return; // dispatch may still be on its way
+    }
+    for record in &image.records {
+        let Some(queue) = record.queue else { continue };
+        judged.count(Rule::Log2, 1);
+        let unit = entries.get(&queue).and_then(|entries| {
+            let place = record.offset.checked_sub(entries.first)?;
+            entries.units.get(place as usize)
+        });
+        if unit.is_none_or(|unit| unit.0 != record.position) {
+            let name = history.slot_name(Slot { queue, offset: record.offset });
+            let sentence = format!(
+                "In the files ({}) the record of {name} at {} has no entry in its queue.",
+                image.when, record.position
+            );
+            judged.broken(view, Rule::Log2, event, name, sentence);
+            break;
+        }
+    }
+}
+
+/// LOG-5 and the first half of LOG-6: the log's records are whole and in place, and nothing lies behind its end.
+fn physical(view: &View<'_>, image: &Image, judged: &mut Judged) {
+    let node = NodeId(image.node);
+    let name = view.history.node_name(node);
+    let event = view.history.events.partition_point(|event| event.at_ns <= image.at_ns).saturating_sub(1);
+    let mut fail = |rule, what: String| {
+        let sentence = format!("In the files of {name} ({}) {what}.", image.when);
+        judged.broken(view, rule, event, name.to_owned(), sentence);
+    };
+    for fault in &image.faults {
+        fail(Rule::Log5, fault.clone());
+    }
+    for fault in &image.behind {
+        fail(Rule::Log6, fault.clone());
+    }
+    let clock_jumped = view.history.steps.iter().any(|step| step.clock && step.nodes.contains(&node));
+    let mut latest = 0;
+    for record in &image.records {
+        if !record.intact {
+            fail(Rule::Log5, format!("the record at {} does not fit its checksum", record.position));
+        } else if record.says_position != record.position {
+            fail(
+                Rule::Log5,
+                format!("the record at {} says it is at {}", record.position, record.says_position),
+            );
+        } else if record.stored_ms + 1000 < latest && !clock_jumped {
+            fail(
+                Rule::Log5,
+                format!(
+                    "the record at {} was stored {} ms before its predecessor",
+                    record.position,
+                    latest - record.stored_ms
+                ),
+            );
+        }
+        latest = record.stored_ms.max(latest);
+    }
+    judged.count(Rule::Log5, image.records.len() as u64);
+    judged.count(Rule::Log6, 1);
+}
+
+/// LOG-6: what a second recovery finds is what the first one left.
+fn recovered_twice(view: &View<'_>, judged: &mut Judged) {
+    let images = &view.audit.images;
+    for again in images.iter().filter(|image| image.when == AGAIN) {
+        let Some(before) = images.iter().find(|image| image.node == again.node && image.when == END) else {
+            continue;
+        };
+        judged.count(Rule::Log6, 1);
+        let name = view.history.node_name(NodeId(again.node));
+        let wrong = if before.records != again.records {
+            format!(
+                "{} records ending at {}, before {} ending at {}",
+                again.records.len(),
+                again.end,
+                before.records.len(),
+                before.end
+            )
+        } else if before.queues != again.queues {
+            "the same log, but other queues".to_owned()
+        } else {
+            continue;
+        };
+        let sentence = format!("Broker {name} was killed when nothing was going on and recovered {wrong}.");
+        judged.broken(view, Rule::Log6, view.last(), name.to_owned(), sentence);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::script::{Expect, Script, run};
+    use crate::history::{AGAIN, END, How, Outcome, RECOVERED};
+
+    #[test]
+    fn a_place_holds_one_value() {
+        run("LOG-1", Expect::Broken, "two acknowledgements of one place", |s: &mut Script| {
+            s.ok("a", "q", 0);
+            s.ok("b", "q", 0);
+        });
+        run("LOG-1", Expect::Broken, "delivered as one, read as another", |s| {
+            s.send("a");
+            s.send("b");
+            s.deliver("c0", "q", 0, "a");
+            s.holds("q", &["b"]);
+        });
+        run("LOG-1", Expect::Kept, "the same value for all", |s| {
+            s.ok("a", "q", 0);
+            s.deliver("c0", "q", 0, "a");
+            s.holds("q", &["a"]);
+        });
+        run("LOG-1", Expect::Kept, "a lost tail was written anew", |s| {
+            s.append("q", 0, 0, 100);
+            s.ok("a", "q", 0);
+            s.crash("b0", How::Power);
+            s.recovered("b0", &[("q", 0)]);
+            s.append("q", 0, 0, 100);
+            s.ok("b", "q", 0);
+        });
+        run("LOG-1", Expect::Broken, "one lost tail does not excuse three values", |s| {
+            s.append("q", 0, 0, 100);
+            s.ok("a", "q", 0);
+            s.crash("b0", How::Power);
+            s.recovered("b0", &[("q", 0)]);
+            s.append("q", 0, 0, 100);
+            s.ok("b", "q", 0);
+            s.ok("c", "q", 0);
+        });
+    }
+
+    #[test]
+    fn queues_are_dense_and_point_to_their_records() {
+        run("LOG-2", Expect::Broken, "an offset is left out", |s: &mut Script| {
+            s.append("q", 0, 0, 100);
+            s.append("q", 2, 100, 200);
+        });
+        run("LOG-2", Expect::Broken, "an offset is given twice", |s| {
+            s.append("q", 0, 0, 100);
+            s.append("q", 0, 100, 200);
+        });
+        run("LOG-2", Expect::Broken, "an entry points to nothing", |s| {
+            s.image("b0", END, &[("q", 0, 0)], &[("q", 0, &[0, 100])]);
+        });
+        run("LOG-2", Expect::Broken, "a record has no entry", |s| {
+            s.image("b0", END, &[("q", 0, 0), ("q", 1, 100)], &[("q", 0, &[0])]);
+        });
+        run("LOG-2", Expect::Kept, "each entry has its record", |s| {
+            s.append("q", 0, 0, 100);
+            s.append("q", 1, 100, 200);
+            s.image("b0", END, &[("q", 0, 0), ("q", 1, 100)], &[("q", 0, &[0, 100])]);
+        });
+        run("LOG-2", Expect::Kept, "dispatch lags behind under load", |s| {
+            s.image("b0", RECOVERED, &[("q", 0, 0), ("q", 1, 100)], &[("q", 0, &[0])]);
+        });
+        run("LOG-2", Expect::Kept, "a crash lost an unacknowledged tail", |s| {
+            s.append("q", 0, 0, 100);
+            s.crash("b0", How::Power);
+            s.recovered("b0", &[("q", 0)]);
+            s.append("q", 0, 0, 100);
+        });
+    }
+
+    #[test]
+    fn what_returned_before_lies_before() {
+        run("LOG-3", Expect::Broken, "a later send got a smaller offset", |s: &mut Script| {
+            s.ok("a", "q", 5);
+            s.ok("b", "q", 4);
+        });
+        run("LOG-3", Expect::Broken, "hidden behind a third", |s| {
+            s.ok("a", "q", 5);
+            s.ok("b", "q", 6);
+            s.ok("c", "q", 3);
+        });
+        run("LOG-3", Expect::Kept, "at the same time, any order", |s| {
+            s.send("b");
+            s.ok("a", "q", 5);
+            s.returned("b", Outcome::Ok, Some(("q", 4)));
+        });
+        run("LOG-3", Expect::Kept, "different queues", |s| {
+            s.ok("a", "q", 5);
+            s.ok("b", "r", 4);
+        });
+    }
+
+    #[test]
+    fn the_ends_of_a_queue_do_not_move_back() {
+        run("LOG-4", Expect::Broken, "the end moved back", |s: &mut Script| {
+            s.range("q", 0, 5);
+            s.range("q", 0, 4);
+        });
+        run("LOG-4", Expect::Broken, "a killed process lost what a client had seen", |s| {
+            s.append("q", 0, 0, 100);
+            s.ok("a", "q", 0);
+            s.crash("b0", How::Process);
+            s.recovered("b0", &[("q", 0)]);
+        });
+        run("LOG-4", Expect::Kept, "growing", |s| {
+            s.range("q", 0, 4);
+            s.range("q", 0, 4);
+            s.range("q", 1, 9);
+        });
+        run("LOG-4", Expect::Kept, "power loss without sync flush", |s| {
+            s.append("q", 0, 0, 100);
+            s.ok("a", "q", 0);
+            s.crash("b0", How::Power);
+            s.recovered("b0", &[("q", 0)]);
+        });
+    }
+
+    #[test]
+    fn records_are_whole_and_in_place() {
+        run("LOG-5", Expect::Broken, "a damaged record", |s: &mut Script| {
+            s.image("b0", END, &[("q", 0, 0)], &[("q", 0, &[0])]);
+            s.last_image().records[0].intact = false;
+        });
+        run("LOG-5", Expect::Broken, "a record from elsewhere", |s| {
+            s.image("b0", END, &[("q", 0, 0)], &[("q", 0, &[0])]);
+            s.last_image().records[0].says_position = 100;
+        });
+        run("LOG-5", Expect::Broken, "two seconds back in time", |s| {
+            s.image("b0", END, &[("q", 0, 0), ("q", 1, 100)], &[("q", 0, &[0, 100])]);
+            s.last_image().records[0].stored_ms = 2000;
+        });
+        run("LOG-5", Expect::Kept, "one second back is tolerated", |s| {
+            s.image("b0", END, &[("q", 0, 0), ("q", 1, 100)], &[("q", 0, &[0, 100])]);
+            s.last_image().records[0].stored_ms = 1000;
+        });
+        run("LOG-5", Expect::Kept, "whole", |s| {
+            s.image("b0", END, &[("q", 0, 0)], &[("q", 0, &[0])]);
+        });
+    }
+
+    #[test]
+    fn recovery_is_complete_and_repeatable() {
+        run("LOG-6", Expect::Broken, "a record came back from behind the end", |s: &mut Script| {
+            s.image("b0", END, &[("q", 0, 0)], &[("q", 0, &[0])]);
+            s.image("b0", AGAIN, &[("q", 0, 0), ("q", 1, 100)], &[("q", 0, &[0, 100])]);
+        });
+        run("LOG-6", Expect::Broken, "the queues differ", |s| {
+            s.image("b0", END, &[("q", 0, 0)], &[("q", 0, &[0])]);
+            s.image("b0", AGAIN, &[("q", 0, 0)], &[]);
+        });
+        run("LOG-6", Expect::Broken, "garbage behind the end", |s| {
+            s.image("b0", END, &[("q", 0, 0)], &[("q", 0, &[0])]);
+            s.last_image().behind.push("there are bytes behind the end".to_owned());
+        });
+        run("LOG-6", Expect::Kept, "the same again", |s| {
+            s.image("b0", END, &[("q", 0, 0)], &[("q", 0, &[0])]);
+            s.image("b0", AGAIN, &[("q", 0, 0)], &[("q", 0, &[0])]);
+        });
+        run("LOG-6", Expect::Kept, "images under load need not be equal", |s| {
+            s.image("b0", RECOVERED, &[("q", 0, 0)], &[("q", 0, &[0])]);
+            s.image("b0", END, &[("q", 0, 0), ("q", 1, 100)], &[("q", 0, &[0, 100])]);
+        });
+    }
+}

@@ -1,0 +1,161 @@
+//! The rules of the harness, judged from a history and the audit of the stores. Pure: no clock, no randomness.
+//!
+//! One file per family. A checker never fails a run for what it cannot know: an unknown outcome may or may not have
+//! happened, and a tap that is missing makes its rule silent, not red.
+
+mod ack;
+mod consume;
+mod live;
+mod log;
+mod names;
+mod view;
+
+#[cfg(test)]
+mod script;
+
+use std::collections::BTreeMap;
+
+use serde::{Deserialize, Serialize};
+pub use view::View;
+
+use crate::history::{Audit, History, MessageId, QueueId};
+
+macro_rules! rules {
+    ($($rule:ident $id:literal $promise:literal)+) => {
+        /// A rule of harness section 5.
+        #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+        pub enum Rule {
+            $(
+                #[doc = $promise]
+                #[serde(rename = $id)]
+                $rule,
+            )+
+        }
+
+        impl Rule {
+            /// All rules, in order.
+            pub const ALL: &[Self] = &[$(Self::$rule),+];
+
+            /// Its short name.
+            #[must_use]
+            pub fn id(self) -> &'static str {
+                match self { $(Self::$rule => $id),+ }
+            }
+
+            /// What it promises, in one sentence.
+            #[must_use]
+            pub fn promise(self) -> &'static str {
+                match self { $(Self::$rule => $promise),+ }
+            }
+        }
+    };
+}
+
+rules! {
+    Ack1 "ACK-1" "An acknowledged message is readable at its place in the end, unless a fault beyond its durability class came after."
+    Ack2 "ACK-2" "Reading the returned place gives the message with the same body, keys, tags and properties."
+    Ack3 "ACK-3" "Everything delivered was sent by some producer, with equal body, topic and properties."
+    Ack4 "ACK-4" "A message that was refused is never readable."
+    Ack5 "ACK-5" "A send under sync flush is answered OK only when its bytes are flushed, else degraded within the time-out."
+    Ack6 "ACK-6" "A message has at most as many copies as it had attempts that may have succeeded."
+    Con1 "CON-1" "Every message of a group's queues is consumed with success by the end of the drain."
+    Con2 "CON-2" "A committed offset never covers a message that is not consumed."
+    Con3 "CON-3" "The pulls of one ownership are contiguous from the offset committed when it began."
+    Con4 "CON-4" "A message is delivered again after success only for a cause that can be named."
+    Con5 "CON-5" "With membership and route stable every queue has exactly one owner in the group."
+    Con6 "CON-6" "A committed offset never falls, but to the last persisted value by a broker crash."
+    Log1 "LOG-1" "A place in a queue holds one value for ever."
+    Log2 "LOG-2" "Entries of a queue run without gap or repeat, and each points to its record."
+    Log3 "LOG-3" "If one send returned before another to the same queue began, its offset is smaller."
+    Log4 "LOG-4" "The ends of a queue never move back."
+    Log5 "LOG-5" "Records of the log are whole, say their own position, and do not go back in time."
+    Log6 "LOG-6" "Recovery is complete, and recovering again gives the same state."
+    Ns1 "NS-1" "A silent broker leaves the answers in 120 s + 5 s, one whose connection closed in 1 s."
+    Ns2 "NS-2" "A broker that registered within the last 30 s is in the answers."
+    L2 "L-2" "Every producer gets an acknowledgement within 70 s after the faults are over."
+    L3 "L-3" "Who owns which queue is settled 110 s after the faults are over."
+    L4 "L-4" "Every group has consumed everything 180 s and the time for the backlog after the faults are over."
+    Panic "PANIC" "No part of the system panics."
+}
+
+impl Rule {
+    /// A promise that something happens in time, not that something never happens.
+    #[must_use]
+    pub fn is_liveness(self) -> bool {
+        matches!(self, Self::L2 | Self::L3 | Self::L4)
+    }
+}
+
+/// A broken promise and its witness.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Violation {
+    /// Which rule.
+    pub rule: Rule,
+    /// Virtual time of the event that shows it.
+    pub at_ns: u64,
+    /// That event's number, or that of the last one.
+    pub event: usize,
+    /// The message or queue it is about, in words.
+    pub witness: String,
+    /// What happened, in one sentence.
+    pub sentence: String,
+}
+
+/// What the checkers found.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Judged {
+    /// In the order of rules, and of time within a rule; at most [`KEPT`] of each rule.
+    pub violations: Vec<Violation>,
+    /// How many things each rule looked at.
+    pub checked: BTreeMap<Rule, u64>,
+    /// Repeated deliveries, by cause.
+    pub repeats: BTreeMap<&'static str, u64>,
+    broken: BTreeMap<Rule, usize>,
+}
+
+impl Judged {
+    /// Counts things a rule looked at.
+    fn count(&mut self, rule: Rule, things: u64) {
+        *self.checked.entry(rule).or_default() += things;
+    }
+
+    /// A rule is broken.
+    fn broken(&mut self, view: &View<'_>, rule: Rule, event: usize, witness: String, sentence: String) {
+        let kept = self.broken.entry(rule).or_default();
+        *kept += 1;
+        if *kept <= KEPT {
+            let at_ns = view.history.events.get(event).map_or(0, |event| event.at_ns);
+            self.violations.push(Violation { rule, at_ns, event, witness, sentence });
+        }
+    }
+}
+
+/// Judges a history by all rules.
+#[must_use]
+pub fn judge(history: &History, audit: &Audit) -> Judged {
+    let view = View::new(history, audit);
+    let mut judged = Judged::default();
+    ack::check(&view, &mut judged);
+    consume::check(&view, &mut judged);
+    log::check(&view, &mut judged);
+    names::check(&view, &mut judged);
+    live::check(&view, &mut judged);
+    judged.violations.sort_by_key(|violation| (violation.rule, violation.event));
+    judged
+}
+
+/// A message and a place, for a witness.
+fn witness(history: &History, message: Option<MessageId>, queue: QueueId, offset: u64) -> String {
+    let message = message.map_or("an unknown message".to_owned(), |id| history.message_name(id));
+    format!("{message} at {} offset {offset}", history.queue_name(queue))
+}
+
+/// Virtual seconds, for a sentence.
+fn seconds(ns: u64) -> String {
+    format!("{:.3} s", ns as f64 / 1e9)
+}
+
+/// Violations of one rule that are kept.
+const KEPT: usize = 5;
+/// One second of virtual time.
+const SECOND: u64 = 1_000_000_000;

@@ -1,0 +1,167 @@
+//! NS-1 and NS-2: what name servers answer about brokers, against what they were told.
+
+use std::collections::BTreeMap;
+
+use super::{Judged, Rule, SECOND, View, seconds};
+use crate::history::{Kind, NodeId, Why};
+
+/// What a name server knows of a broker.
+#[derive(Clone, Copy, Default)]
+struct Known {
+    registered: Option<(u64, u64)>, // time and connection
+    unregistered: Option<u64>,
+}
+
+pub(super) fn check(view: &View<'_>, judged: &mut Judged) {
+    let history = view.history;
+    let mut known: BTreeMap<(NodeId, NodeId), Known> = BTreeMap::new();
+    let mut closed: BTreeMap<(NodeId, u64), u64> = BTreeMap::new();
+    for (number, event) in history.events.iter().enumerate() {
+        let server = event.node;
+        match event.kind {
+            Kind::Registered { broker, peer } => {
+                known.insert(
+                    (server, broker),
+                    Known { registered: Some((event.at_ns, peer)), unregistered: None },
+                );
+            }
+            Kind::Removed { broker, why: Why::Unregistered } => {
+                known.entry((server, broker)).or_default().unregistered = Some(event.at_ns);
+            }
+            Kind::PeerClosed { peer } => drop(closed.entry((server, peer)).or_insert(event.at_ns)),
+            Kind::Down { .. } => {
+                known.retain(|(of, _), _| *of != server);
+                closed.retain(|(of, _), _| *of != server);
+            }
+            Kind::Routes { asked_ns, brokers, whole_cluster } => {
+                for (index, broker) in history.brokers.iter().enumerate() {
+                    let Some(Known { registered: Some((at, peer)), unregistered }) =
+                        known.get(&(server, broker.node)).copied()
+                    else {
+                        continue;
+                    };
+                    let names = (history.node_name(server), history.node_name(broker.node));
+                    let gone = closed.get(&(server, peer)).copied();
+                    let listed = brokers & (1 << index) != 0;
+                    if listed {
+                        judged.count(Rule::Ns1, 1);
+                        let slow = view.slowed(server, at, event.at_ns);
+                        if asked_ns > at + SILENT && !slow {
+                            let sentence = format!(
+                                "Name server {} listed broker {} at {}, {} after it had last heard of it.",
+                                names.0,
+                                names.1,
+                                seconds(asked_ns),
+                                seconds(asked_ns - at)
+                            );
+                            judged.broken(view, Rule::Ns1, number, names.1.to_owned(), sentence);
+                        } else if let Some(gone) = gone.filter(|gone| asked_ns > gone + CLOSED && !slow) {
+                            let sentence = format!(
+                                "Name server {} listed broker {} at {}, {} after its connection had closed.",
+                                names.0,
+                                names.1,
+                                seconds(asked_ns),
+                                seconds(asked_ns - gone)
+                            );
+                            judged.broken(view, Rule::Ns1, number, names.1.to_owned(), sentence);
+                        }
+                    } else if whole_cluster && asked_ns >= at && event.at_ns <= at + FRESH {
+                        judged.count(Rule::Ns2, 1);
+                        if gone.is_none() && unregistered.is_none() {
+                            let sentence = format!(
+                                "Name server {} did not list broker {} at {}, {} after it had registered.",
+                                names.0,
+                                names.1,
+                                seconds(event.at_ns),
+                                seconds(event.at_ns - at)
+                            );
+                            judged.broken(view, Rule::Ns2, number, names.1.to_owned(), sentence);
+                        }
+                    } else if !whole_cluster {
+                        judged.count(Rule::Ns1, 1);
+                    }
+                    if listed && whole_cluster && event.at_ns <= at + FRESH {
+                        judged.count(Rule::Ns2, 1);
+                    }
+                }
+            }
+            _ => {}
+        }
+    }
+}
+
+/// Time-out, scan and a moment.
+const SILENT: u64 = 126 * SECOND;
+/// After the connection closed.
+const CLOSED: u64 = SECOND;
+/// A registration this young must be listed.
+const FRESH: u64 = 30 * SECOND;
+
+#[cfg(test)]
+mod tests {
+    use super::super::script::{Expect, Script, run};
+    use crate::history::{How, Why};
+
+    #[test]
+    fn a_silent_broker_leaves_the_answers() {
+        run("NS-1", Expect::Broken, "never expired", |s: &mut Script| {
+            s.registered("ns0", "b0", 1);
+            s.wait(130.0);
+            s.routes("ns0", &["b0"]);
+        });
+        run("NS-1", Expect::Broken, "its connection closed", |s| {
+            s.registered("ns0", "b0", 1);
+            s.peer_closed("ns0", 1);
+            s.wait(1.5);
+            s.routes("ns0", &["b0"]);
+        });
+        run("NS-1", Expect::Kept, "within the bound", |s| {
+            s.registered("ns0", "b0", 1);
+            s.wait(124.0);
+            s.routes("ns0", &["b0"]);
+            s.wait(10.0);
+            s.routes("ns0", &[]);
+        });
+        run("NS-1", Expect::Kept, "it registered again on another connection", |s| {
+            s.registered("ns0", "b0", 1);
+            s.wait(100.0);
+            s.registered("ns0", "b0", 2);
+            s.peer_closed("ns0", 1);
+            s.wait(30.0);
+            s.routes("ns0", &["b0"]);
+        });
+    }
+
+    #[test]
+    fn a_fresh_registration_is_listed() {
+        run("NS-2", Expect::Broken, "wiped by the close of an older connection", |s: &mut Script| {
+            s.registered("ns0", "b0", 1);
+            s.registered("ns0", "b0", 2);
+            s.peer_closed("ns0", 1);
+            s.removed("ns0", "b0", Why::Closed);
+            s.routes("ns0", &[]);
+        });
+        run("NS-2", Expect::Broken, "expired too early", |s| {
+            s.registered("ns0", "b0", 1);
+            s.wait(20.0);
+            s.removed("ns0", "b0", Why::Expired);
+            s.routes("ns0", &[]);
+        });
+        run("NS-2", Expect::Kept, "its own connection closed", |s| {
+            s.registered("ns0", "b0", 1);
+            s.peer_closed("ns0", 1);
+            s.removed("ns0", "b0", Why::Closed);
+            s.routes("ns0", &[]);
+        });
+        run("NS-2", Expect::Kept, "it said good-bye", |s| {
+            s.registered("ns0", "b0", 1);
+            s.removed("ns0", "b0", Why::Unregistered);
+            s.routes("ns0", &[]);
+        });
+        run("NS-2", Expect::Kept, "the name server was restarted and knows nothing", |s| {
+            s.registered("ns0", "b0", 1);
+            s.crash("ns0", How::Process);
+            s.routes("ns0", &[]);
+        });
+    }
+}

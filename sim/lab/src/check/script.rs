@@ -1,0 +1,357 @@
+//! Hand-written histories for the checkers' own tests: each call adds events, a millisecond apart.
+
+use std::collections::BTreeMap;
+
+use super::{Rule, judge};
+use crate::history::{
+    Audit, Broker, Fit, Group, GroupId, History, How, Image, Kind, Member, MemberId, Message, MessageId,
+    NodeId, Outcome, QueueContent, QueueId, Read, SessionId, Slot, Stored, Units, Why,
+};
+
+/// What a rule must say of a history.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub(super) enum Expect {
+    /// It is broken.
+    Broken,
+    /// It holds.
+    Kept,
+}
+
+/// Runs a script and compares what one rule says of it.
+pub(super) fn run(rule: &str, expect: Expect, what: &str, script: impl FnOnce(&mut Script)) {
+    let rule = *Rule::ALL.iter().find(|known| known.id() == rule).expect("a known rule");
+    let mut made = Script::new();
+    script(&mut made);
+    let judged = judge(&made.history, &made.audit);
+    let found: Vec<_> =
+        judged.violations.iter().filter(|it| it.rule == rule).map(|it| &it.sentence).collect();
+    match expect {
+        Expect::Broken => assert!(!found.is_empty(), "{}, {what}: not noticed", rule.id()),
+        Expect::Kept => assert!(found.is_empty(), "{}, {what}: false alarm: {found:?}", rule.id()),
+    }
+}
+
+/// A history in the making. Topic `t` with queues `q` and `r` on `b0`, group `g` with `c0` and `c1`.
+pub(super) struct Script {
+    history: History,
+    audit: Audit,
+    now_ns: u64,
+    messages: BTreeMap<String, MessageId>,
+    open: BTreeMap<(String, String), SessionId>,
+}
+
+impl Script {
+    fn new() -> Self {
+        let mut history = History::default();
+        history.node("lab");
+        let topic = history.topic("t");
+        let broker = history.node("b0");
+        history.brokers.push(Broker { node: broker, sync_flush: false });
+        history.groups.push(Group { name: "g".to_owned(), topic, tag: None });
+        for member in ["c0", "c1"] {
+            let node = history.node(member);
+            history.members.push(Member { group: GroupId(0), node });
+        }
+        Self { history, audit: Audit::default(), now_ns: 0, messages: BTreeMap::new(), open: BTreeMap::new() }
+    }
+
+    pub(super) fn second_group(&mut self) {
+        let topic = self.history.topic("t");
+        self.history.groups.push(Group { name: "h".to_owned(), topic, tag: None });
+        let node = self.history.node("d0");
+        self.history.members.push(Member { group: GroupId(1), node });
+    }
+
+    fn push(&mut self, node: NodeId, kind: Kind) {
+        self.now_ns += 1_000_000;
+        self.history.push(self.now_ns, node, kind);
+    }
+
+    fn queue(&mut self, name: &str) -> QueueId {
+        let broker = self.history.node("b0");
+        let (topic, number) = match name {
+            "q" => ("t", 0),
+            "r" => ("t", 1),
+            "other" => ("u", 0),
+            _ => unreachable!("a queue of the script"),
+        };
+        let topic = self.history.topic(topic);
+        self.history.queue(topic, broker, number)
+    }
+
+    fn slot(&mut self, queue: &str, offset: u64) -> Slot {
+        Slot { queue: self.queue(queue), offset }
+    }
+
+    fn message(&mut self, name: &str) -> MessageId {
+        if let Some(known) = self.messages.get(name) {
+            return *known;
+        }
+        let topic = self.history.topic("t");
+        let serial = self.messages.len() as u32;
+        let id = self.history.message(Message { producer: 0, serial, topic, tag: 0, attempts: 1 });
+        self.messages.insert(name.to_owned(), id);
+        id
+    }
+
+    fn member(&mut self, name: &str) -> (MemberId, NodeId) {
+        let node = self.history.node(name);
+        let member = self
+            .history
+            .members
+            .iter()
+            .position(|member| member.node == node)
+            .expect("a member of the script");
+        (MemberId(member as u32), node)
+    }
+
+    fn on_broker(&mut self, kind: Kind) {
+        let broker = self.history.node("b0");
+        self.push(broker, kind);
+    }
+
+    pub(super) fn wait(&mut self, seconds: f64) {
+        self.now_ns += (seconds * 1e9) as u64;
+    }
+
+    pub(super) fn sync_flush(&mut self) {
+        self.history.brokers[0].sync_flush = true;
+    }
+
+    pub(super) fn filter(&mut self, tag: u32) {
+        self.history.groups[0].tag = Some(tag);
+    }
+
+    pub(super) fn tag(&mut self, message: &str, tag: u32) {
+        let id = self.message(message);
+        self.history.messages[id.index()].tag = tag;
+    }
+
+    pub(super) fn attempts(&mut self, message: &str, attempts: u32) {
+        let id = self.message(message);
+        self.history.messages[id.index()].attempts = attempts;
+    }
+
+    pub(super) fn send(&mut self, message: &str) {
+        let message = self.message(message);
+        self.push(NodeId(0), Kind::Send { message });
+    }
+
+    pub(super) fn returned(&mut self, message: &str, outcome: Outcome, at: Option<(&str, u64)>) {
+        let message = self.message(message);
+        let at = at.map(|(queue, offset)| self.slot(queue, offset));
+        self.push(NodeId(0), Kind::Sent { message, outcome, at });
+    }
+
+    pub(super) fn sent(&mut self, message: &str, outcome: Outcome, at: Option<(&str, u64)>) {
+        self.send(message);
+        self.returned(message, outcome, at);
+    }
+
+    pub(super) fn ok(&mut self, message: &str, queue: &str, offset: u64) {
+        self.sent(message, Outcome::Ok, Some((queue, offset)));
+    }
+
+    pub(super) fn enter(&mut self, member: &str, queue: &str, offset: u64, message: &str) {
+        let message = self.message(message);
+        self.entered(member, queue, offset, Some(message), Fit::WHOLE);
+    }
+
+    fn entered(&mut self, member: &str, queue: &str, offset: u64, message: Option<MessageId>, fit: Fit) {
+        let slot = self.slot(queue, offset);
+        let (member, node) = self.member(member);
+        self.push(node, Kind::Enter { member, slot, message, fit });
+    }
+
+    pub(super) fn exit(&mut self, member: &str, queue: &str, offset: u64) {
+        let slot = self.slot(queue, offset);
+        let (member, node) = self.member(member);
+        self.push(node, Kind::Exit { member, slot, ok: true });
+    }
+
+    pub(super) fn deliver(&mut self, member: &str, queue: &str, offset: u64, message: &str) {
+        self.enter(member, queue, offset, message);
+        self.exit(member, queue, offset);
+    }
+
+    pub(super) fn deliver_as(&mut self, member: &str, queue: &str, offset: u64, message: &str, fit: Fit) {
+        let message = self.message(message);
+        self.entered(member, queue, offset, Some(message), fit);
+        self.exit(member, queue, offset);
+    }
+
+    pub(super) fn deliver_unknown(&mut self, member: &str, queue: &str, offset: u64) {
+        self.entered(member, queue, offset, None, Fit::WHOLE);
+        self.exit(member, queue, offset);
+    }
+
+    pub(super) fn crash(&mut self, node: &str, how: How) {
+        let node = self.history.node(node);
+        self.push(node, Kind::Down { how });
+        self.push(node, Kind::Up);
+    }
+
+    pub(super) fn recovered(&mut self, node: &str, ends: &[(&str, u64)]) {
+        let node = self.history.node(node);
+        self.push(node, Kind::Recovered { end: 0 });
+        for (queue, max) in ends {
+            let queue = self.queue(queue);
+            self.push(node, Kind::QueueRecovered { queue, min: 0, max: *max });
+        }
+    }
+
+    pub(super) fn append(&mut self, queue: &str, offset: u64, position: u64, end: u64) {
+        let slot = self.slot(queue, offset);
+        self.on_broker(Kind::Append { slot, position, end });
+    }
+
+    pub(super) fn acked(&mut self, queue: &str, offset: u64, end: u64, code: i32) {
+        let slot = self.slot(queue, offset);
+        self.on_broker(Kind::Acked { slot, end, code });
+    }
+
+    pub(super) fn flushed(&mut self, node: &str, end: u64) {
+        let node = self.history.node(node);
+        self.push(node, Kind::Flushed { end });
+    }
+
+    pub(super) fn stored(&mut self, queue: &str, offset: u64) {
+        let (group, queue) = (self.history.group("g").expect("made by the script"), self.queue(queue));
+        self.on_broker(Kind::Stored { group, queue, offset });
+    }
+
+    pub(super) fn loaded(&mut self, queue: &str, offset: u64) {
+        let (group, queue) = (self.history.group("g").expect("made by the script"), self.queue(queue));
+        self.on_broker(Kind::Loaded { group, queue, offset });
+    }
+
+    pub(super) fn persisted(&mut self, node: &str) {
+        let node = self.history.node(node);
+        self.push(node, Kind::OffsetsTaken);
+        self.push(node, Kind::OffsetsPersisted);
+    }
+
+    pub(super) fn name_queue(&mut self, queue: &str) {
+        self.queue(queue);
+    }
+
+    pub(super) fn queues(&mut self, broker: &str, read: u32, write: u32) {
+        let (topic, broker) = (self.history.topic("t"), self.history.node(broker));
+        self.push(broker, Kind::TopicSet { topic, broker, read, write });
+    }
+
+    pub(super) fn joined(&mut self, member: &str) {
+        let (member, node) = self.member(member);
+        self.push(node, Kind::Joined { member });
+    }
+
+    pub(super) fn leaves(&mut self, member: &str) {
+        let (member, node) = self.member(member);
+        self.push(node, Kind::Leaves { member });
+    }
+
+    pub(super) fn session(&mut self, member: &str, queue: &str, offset: u64) {
+        let session = self.history.new_session();
+        self.open.insert((member.to_owned(), queue.to_owned()), session);
+        let queue = self.queue(queue);
+        let (member, node) = self.member(member);
+        self.push(node, Kind::SessionStart { session, member, queue, offset });
+    }
+
+    pub(super) fn end(&mut self, member: &str, queue: &str) {
+        let session = self.open.remove(&(member.to_owned(), queue.to_owned())).expect("an open session");
+        let (_, node) = self.member(member);
+        self.push(node, Kind::SessionEnd { session });
+    }
+
+    pub(super) fn pulled(&mut self, queue: &str, from: u64, next: u64, count: u32) {
+        let session = *self.open.get(&("c0".to_owned(), queue.to_owned())).expect("an open session of c0");
+        let (_, node) = self.member("c0");
+        self.push(node, Kind::Pulled { session, from, next, count });
+    }
+
+    pub(super) fn registered(&mut self, server: &str, broker: &str, peer: u64) {
+        let (server, broker) = (self.history.node(server), self.history.node(broker));
+        self.push(server, Kind::Registered { broker, peer });
+    }
+
+    pub(super) fn peer_closed(&mut self, server: &str, peer: u64) {
+        let server = self.history.node(server);
+        self.push(server, Kind::PeerClosed { peer });
+    }
+
+    pub(super) fn removed(&mut self, server: &str, broker: &str, why: Why) {
+        let (server, broker) = (self.history.node(server), self.history.node(broker));
+        self.push(server, Kind::Removed { broker, why });
+    }
+
+    pub(super) fn routes(&mut self, server: &str, brokers: &[&str]) {
+        let asked_ns = self.now_ns + 1;
+        let server = self.history.node(server);
+        let listed: Vec<_> = brokers.iter().map(|name| self.history.node(name)).collect();
+        let known =
+            self.history.brokers.iter().enumerate().filter(|(_, broker)| listed.contains(&broker.node));
+        let bits = known.map(|(index, _)| 1u64 << index).sum();
+        self.push(server, Kind::Routes { asked_ns, brokers: bits, whole_cluster: true });
+    }
+
+    pub(super) fn range(&mut self, queue: &str, min: u64, max: u64) {
+        let (queue, asked_ns) = (self.queue(queue), self.now_ns + 1);
+        self.on_broker(Kind::Range { queue, asked_ns, min, max });
+    }
+
+    pub(super) fn heal(&mut self) {
+        self.push(NodeId(0), Kind::Heal);
+    }
+
+    pub(super) fn drained(&mut self, rest: u64) {
+        self.push(NodeId(0), Kind::Drained { rest });
+    }
+
+    pub(super) fn holds(&mut self, queue: &str, messages: &[&str]) {
+        let whole: Vec<_> = messages.iter().map(|name| (*name, Fit::WHOLE)).collect();
+        self.holds_as(queue, &whole);
+    }
+
+    pub(super) fn holds_as(&mut self, queue: &str, messages: &[(&str, Fit)]) {
+        let mut read = Vec::new();
+        for (offset, (name, fit)) in (0..).zip(messages) {
+            read.push(Read { offset, message: Some(self.message(name)), fit: *fit });
+        }
+        let queue = self.queue(queue);
+        self.audit.queues.push(QueueContent { queue, min: 0, max: messages.len() as u64, read });
+    }
+
+    pub(super) fn image(
+        &mut self,
+        node: &str,
+        when: &'static str,
+        records: &[(&str, u64, u64)],
+        queues: &[(&str, u64, &[u64])],
+    ) {
+        let node = self.history.node(node).0;
+        let stored = |(queue, offset, position): &(&str, u64, u64)| Stored {
+            position: *position,
+            size: 100,
+            queue: Some(self.queue(queue)),
+            offset: *offset,
+            tag_hash: 7,
+            stored_ms: 0,
+            intact: true,
+            says_position: *position,
+        };
+        let records: Vec<_> = records.iter().map(stored).collect();
+        let end = records.last().map_or(0, |last| last.position + 100);
+        let mut units = Vec::new();
+        for (queue, first, positions) in queues {
+            let entries = positions.iter().map(|position| (*position, 100, 7)).collect();
+            units.push(Units { queue: self.queue(queue), first: *first, units: entries });
+        }
+        let at_ns = self.now_ns;
+        self.audit.images.push(Image { node, at_ns, when, records, end, queues: units, ..Image::default() });
+    }
+
+    pub(super) fn last_image(&mut self) -> &mut Image {
+        self.audit.images.last_mut().expect("an image")
+    }
+}

@@ -1,0 +1,305 @@
+//! What several rules need of a history, collected in one pass.
+
+use std::collections::BTreeMap;
+
+use super::SECOND;
+use crate::history::{
+    Audit, Event, Fit, History, How, Kind, MemberId, MessageId, NodeId, Outcome, QueueId, SessionId, Slot,
+};
+
+/// A history with its audit, and what was collected from it.
+pub struct View<'a> {
+    /// The history.
+    pub history: &'a History,
+    /// What the stores hold in the end.
+    pub audit: &'a Audit,
+    /// By message.
+    pub sends: Vec<Send>,
+    /// In order of entering.
+    pub deliveries: Vec<Delivery>,
+    /// By session.
+    pub sessions: Vec<Session>,
+    /// By queue.
+    pub lines: Vec<Line>,
+    /// By node: when it was down.
+    pub outages: Vec<Vec<Outage>>,
+    /// When each step of the plan was on.
+    pub steps: Vec<Option<(u64, u64)>>,
+    /// When the faults were over: event number and time.
+    pub heal: Option<(usize, u64)>,
+    /// When the drain ended: event number, time, and how many messages were left.
+    pub drained: Option<(usize, u64, u64)>,
+}
+
+/// What is known of the sending of a message.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Send {
+    /// Event of the call.
+    pub invoked: Option<usize>,
+    /// Event of the return.
+    pub returned: Option<usize>,
+    /// What it said; none = it never returned.
+    pub outcome: Option<Outcome>,
+    /// Where it said the message is.
+    pub at: Option<Slot>,
+}
+
+/// A message in a listener.
+#[derive(Clone, Copy, Debug)]
+pub struct Delivery {
+    /// Event of entering.
+    pub entered: usize,
+    /// Event of a successful end.
+    pub succeeded: Option<usize>,
+    /// Who.
+    pub member: MemberId,
+    /// Which place.
+    pub slot: Slot,
+    /// Which message.
+    pub message: Option<MessageId>,
+    /// How it fits.
+    pub fit: Fit,
+    /// The ownership it came by, when taps tell.
+    pub session: Option<SessionId>,
+}
+
+/// One ownership of a queue.
+#[derive(Clone, Copy, Debug)]
+pub struct Session {
+    /// Whose.
+    pub member: MemberId,
+    /// Of which queue.
+    pub queue: QueueId,
+    /// From which offset.
+    pub offset: u64,
+    /// Event of its start.
+    pub started: usize,
+    /// Event of its end: dropped, or its node went down.
+    pub ended: Option<usize>,
+    /// The end was a crash of its node.
+    pub crashed: bool,
+}
+
+/// The life of a queue.
+#[derive(Clone, Debug, Default)]
+pub struct Line {
+    /// Recoveries that lost a tail: event and the offset the queue went back to.
+    pub rewinds: Vec<Rewind>,
+    /// One past the highest offset ever appended.
+    pub appended: u64,
+}
+
+/// A recovery that lost a tail of a queue.
+#[derive(Clone, Copy, Debug)]
+pub struct Rewind {
+    /// Event of the recovery.
+    pub event: usize,
+    /// The next offset after it.
+    pub to: u64,
+    /// The next offset before it.
+    pub from: u64,
+    /// It followed a power loss.
+    pub power: bool,
+}
+
+/// A time a node was down.
+#[derive(Clone, Copy, Debug)]
+pub struct Outage {
+    /// Event of going down.
+    pub event: usize,
+    /// Time of going down.
+    pub from_ns: u64,
+    /// Time of the start after it.
+    pub until_ns: u64,
+    /// How.
+    pub how: How,
+}
+
+impl<'a> View<'a> {
+    /// Collects.
+    #[must_use]
+    pub fn new(history: &'a History, audit: &'a Audit) -> Self {
+        let mut view = Self {
+            history,
+            audit,
+            sends: vec![Send::default(); history.messages.len()],
+            deliveries: Vec::new(),
+            sessions: Vec::with_capacity(history.sessions as usize),
+            lines: vec![Line::default(); history.queues.len()],
+            outages: Vec::new(),
+            steps: vec![None; history.steps.len()],
+            heal: None,
+            drained: None,
+        };
+        view.collect();
+        view
+    }
+
+    fn collect(&mut self) {
+        let mut open: BTreeMap<(MemberId, QueueId), SessionId> = BTreeMap::new();
+        let mut running: BTreeMap<(MemberId, Slot), Vec<usize>> = BTreeMap::new();
+        let mut last_appended: Vec<u64> = vec![0; self.history.queues.len()];
+        let mut lost_power: BTreeMap<NodeId, bool> = BTreeMap::new();
+        for (number, &Event { at_ns, node, kind }) in self.history.events.iter().enumerate() {
+            match kind {
+                Kind::Send { message } => self.sends[message.index()].invoked = Some(number),
+                Kind::Sent { message, outcome, at } => {
+                    let send = &mut self.sends[message.index()];
+                    (send.returned, send.outcome, send.at) = (Some(number), Some(outcome), at);
+                }
+                Kind::Enter { member, slot, message, fit } => {
+                    let session = open.get(&(member, slot.queue)).copied();
+                    running.entry((member, slot)).or_default().push(self.deliveries.len());
+                    self.deliveries.push(Delivery {
+                        entered: number,
+                        succeeded: None,
+                        member,
+                        slot,
+                        message,
+                        fit,
+                        session,
+                    });
+                }
+                Kind::Exit { member, slot, ok } => {
+                    let entered = running.get_mut(&(member, slot)).and_then(Vec::pop);
+                    if let (Some(index), true) = (entered, ok) {
+                        self.deliveries[index].succeeded = Some(number);
+                    }
+                }
+                Kind::Down { how } => {
+                    self.went_down(node, Outage { event: number, from_ns: at_ns, until_ns: u64::MAX, how });
+                    if how == How::Power {
+                        lost_power.insert(node, true);
+                    }
+                    let history = self.history;
+                    running.retain(|&(member, _), _| history.members[member.index()].node != node);
+                    let ended =
+                        open.extract_if(.., |&(member, _), _| history.members[member.index()].node == node);
+                    for (_, session) in ended.collect::<Vec<_>>() {
+                        let session = &mut self.sessions[session.index()];
+                        (session.ended, session.crashed) = (Some(number), how != How::Stop);
+                    }
+                }
+                Kind::Up => {
+                    if let Some(outage) = self.outages.get_mut(node.index()).and_then(|list| list.last_mut())
+                    {
+                        outage.until_ns = at_ns;
+                    }
+                }
+                Kind::StepOn { step } => self.steps[step as usize] = Some((at_ns, u64::MAX)),
+                Kind::StepOff { step } => {
+                    if let Some((_, end)) = &mut self.steps[step as usize] {
+                        *end = at_ns;
+                    }
+                }
+                Kind::Heal => self.heal = Some((number, at_ns)),
+                Kind::Drained { rest } => self.drained = Some((number, at_ns, rest)),
+                Kind::Append { slot, .. } => {
+                    last_appended[slot.queue.index()] = slot.offset + 1;
+                    let line = &mut self.lines[slot.queue.index()];
+                    line.appended = line.appended.max(slot.offset + 1);
+                }
+                Kind::QueueRecovered { queue, max, .. } => {
+                    let before = last_appended[queue.index()];
+                    if max < before {
+                        let power = lost_power.get(&node).copied().unwrap_or(false);
+                        let rewind = Rewind { event: number, to: max, from: before, power };
+                        self.lines[queue.index()].rewinds.push(rewind);
+                        last_appended[queue.index()] = max;
+                    }
+                }
+                Kind::SessionStart { session, member, queue, offset } => {
+                    assert_eq!(session.index(), self.sessions.len(), "sessions are numbered in order");
+                    let started =
+                        Session { member, queue, offset, started: number, ended: None, crashed: false };
+                    self.sessions.push(started);
+                    if let Some(old) = open.insert((member, queue), session) {
+                        self.sessions[old.index()].ended.get_or_insert(number);
+                    }
+                }
+                Kind::SessionEnd { session } => {
+                    let Session { member, queue, .. } = self.sessions[session.index()];
+                    self.sessions[session.index()].ended.get_or_insert(number);
+                    if open.get(&(member, queue)) == Some(&session) {
+                        open.remove(&(member, queue));
+                    }
+                }
+                _ => {}
+            }
+        }
+    }
+
+    fn went_down(&mut self, node: NodeId, outage: Outage) {
+        if self.outages.len() <= node.index() {
+            self.outages.resize(node.index() + 1, Vec::new());
+        }
+        self.outages[node.index()].push(outage);
+    }
+
+    /// Time of an event.
+    #[must_use]
+    pub fn at(&self, event: usize) -> u64 {
+        self.history.events[event].at_ns
+    }
+
+    /// Number of the last event.
+    #[must_use]
+    pub fn last(&self) -> usize {
+        self.history.events.len().saturating_sub(1)
+    }
+
+    /// Times this node was down.
+    #[must_use]
+    pub fn outages_of(&self, node: NodeId) -> &[Outage] {
+        self.outages.get(node.index()).map_or(&[], Vec::as_slice)
+    }
+
+    /// True when a fault other than a crash touched the node at some moment from `from` to `until`, or just before.
+    #[must_use]
+    pub fn disturbed(&self, node: NodeId, from: u64, until: u64) -> bool {
+        let from = from.saturating_sub(AFTERMATH);
+        let steps = self.steps.iter().zip(&self.history.steps);
+        let mut steps =
+            steps.filter_map(|(on, step)| on.filter(|_| !step.kills && step.nodes.contains(&node)));
+        steps.any(|(start, end)| start <= until && end >= from)
+    }
+
+    /// True when the node could have been late at some moment from `from` to `until`: it stood still or ran slowly.
+    #[must_use]
+    pub fn slowed(&self, node: NodeId, from: u64, until: u64) -> bool {
+        let steps = self.steps.iter().zip(&self.history.steps);
+        let mut slow = steps.filter_map(|(on, step)| on.filter(|_| step.slows && step.nodes.contains(&node)));
+        slow.any(|(start, end)| start <= until && end.saturating_add(AFTERMATH) >= from)
+    }
+
+    /// True when a tail of the queue that included this offset was lost by a recovery after that event.
+    #[must_use]
+    pub fn rewound(&self, slot: Slot, after: usize) -> bool {
+        let rewinds = &self.lines[slot.queue.index()].rewinds;
+        rewinds.iter().any(|rewind| rewind.to <= slot.offset && rewind.event > after)
+    }
+
+    /// True when a fault beyond what its broker promises struck it after this event: power loss without sync flush.
+    #[must_use]
+    pub fn excused(&self, queue: QueueId, after: usize) -> bool {
+        let broker = self.history.queues[queue.index()].broker;
+        !self.history.sync_flush(queue)
+            && self.outages_of(broker).iter().any(|outage| outage.how == How::Power && outage.event > after)
+    }
+
+    /// True when that power loss lies anywhere in the run.
+    #[must_use]
+    pub fn ever_excused(&self, queue: QueueId) -> bool {
+        self.excused(queue, 0)
+    }
+
+    /// The end of a session in time; the end of the run when it still lives.
+    #[must_use]
+    pub fn session_end(&self, session: &Session) -> u64 {
+        session.ended.map_or(u64::MAX, |event| self.at(event))
+    }
+}
+
+/// How long after a fault its consequences are still put down to it: a broken connection is noticed, dialled again,
+/// and the client has said hello.
+const AFTERMATH: u64 = 5 * SECOND;

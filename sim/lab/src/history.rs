@@ -1,0 +1,617 @@
+//! The history of a run: what clients asked and were told, what listeners saw, what broke, and what nodes tell about
+//! themselves (truth taps), in one order of (virtual time, event number).
+//!
+//! Names are held once and events refer to them by number, so that an event is a few words and a checker a few passes.
+
+use std::collections::BTreeMap;
+
+macro_rules! ids {
+    ($($(#[doc = $doc:literal])+ $name:ident),+ $(,)?) => {$(
+        $(#[doc = $doc])+
+        #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+        pub struct $name(pub u32);
+
+        impl $name {
+            /// Its place in the table of its kind.
+            #[must_use]
+            pub fn index(self) -> usize {
+                self.0 as usize
+            }
+        }
+    )+};
+}
+
+ids! {
+    /// A simulated machine.
+    NodeId,
+    /// A topic.
+    TopicId,
+    /// A queue: topic, broker and number.
+    QueueId,
+    /// A consumer group.
+    GroupId,
+    /// A member of a group.
+    MemberId,
+    /// A message: producer and serial.
+    MessageId,
+    /// One ownership of a queue by a member.
+    SessionId,
+}
+
+/// What happened, when and where.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Event {
+    /// Virtual time since the start of the run.
+    pub at_ns: u64,
+    /// Where it was seen; the lab itself is node 0.
+    pub node: NodeId,
+    /// What it was.
+    pub kind: Kind,
+}
+
+/// What a send is known to have done.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Outcome {
+    /// Acknowledged: the promise of the durability class holds.
+    Ok,
+    /// Stored, but the promise was not met in time.
+    Degraded,
+    /// Refused before anything was stored.
+    Failed,
+    /// Nobody knows.
+    Unknown,
+}
+
+impl Outcome {
+    /// What an answer with this code says of a send. Whatever is not listed is unknown.
+    #[must_use]
+    pub fn of_code(code: i32) -> Self {
+        match code {
+            0 => Self::Ok,
+            10..=12 => Self::Degraded, // flush-disk time-out, slave not available, flush-slave time-out
+            2 | 13 | 14 | 16 | 17 => Self::Failed, // busy, illegal message, not available, no permission, no topic
+            _ => Self::Unknown,
+        }
+    }
+
+    /// Its name in tables.
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Ok => "ok",
+            Self::Degraded => "degraded",
+            Self::Failed => "failed",
+            Self::Unknown => "unknown",
+        }
+    }
+}
+
+/// How well something read fits what was sent.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Fit {
+    /// The body is what was sent.
+    pub body: bool,
+    /// So are topic, tag, keys and user properties.
+    pub properties: bool,
+}
+
+impl Fit {
+    /// All as it was sent.
+    pub const WHOLE: Self = Self { body: true, properties: true };
+}
+
+/// How a node went down.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum How {
+    /// The process died; the page cache stayed.
+    Process,
+    /// Power loss: unsynced pages are lost in any subset.
+    Power,
+    /// It was asked to stop.
+    Stop,
+}
+
+/// Why a name server dropped an address.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Why {
+    /// Not heard of for too long.
+    Expired,
+    /// Its connection closed.
+    Closed,
+    /// It said so.
+    Unregistered,
+}
+
+/// What can happen.
+#[derive(Clone, Copy, Debug, PartialEq)]
+#[allow(missing_docs, reason = "the fields are the words of harness section 5")]
+pub enum Kind {
+    /// A producer calls send.
+    Send { message: MessageId },
+    /// The call returned.
+    Sent { message: MessageId, outcome: Outcome, at: Option<Slot> },
+    /// A listener got a message. None: nobody sent such a thing.
+    Enter { member: MemberId, slot: Slot, message: Option<MessageId>, fit: Fit },
+    /// The listener is done with it.
+    Exit { member: MemberId, slot: Slot, ok: bool },
+    /// A member's start returned.
+    Joined { member: MemberId },
+    /// A member's clean shutdown begins.
+    Leaves { member: MemberId },
+    /// A node went down.
+    Down { how: How },
+    /// A node was started (again).
+    Up,
+    /// Fault or operator step of the plan begins.
+    StepOn { step: u32 },
+    /// It is over, or healed.
+    StepOff { step: u32 },
+    /// The lab asked a name server which brokers it knows: bits by broker.
+    Routes { asked_ns: u64, brokers: u64, whole_cluster: bool },
+    /// The lab asked a broker for the ends of a queue.
+    Range { queue: QueueId, asked_ns: u64, min: u64, max: u64 },
+    /// All faults are over.
+    Heal,
+    /// The drain ended: nothing is left, or the bound was reached.
+    Drained { rest: u64 },
+
+    /// Tap: a record is in the log.
+    Append { slot: Slot, position: u64, end: u64 },
+    /// Tap: a sync of the log returned.
+    Flushed { end: u64 },
+    /// Tap: a send is answered.
+    Acked { slot: Slot, end: u64, code: i32 },
+    /// Tap: the log was opened.
+    Recovered { end: u64 },
+    /// Tap: a queue was opened.
+    QueueRecovered { queue: QueueId, min: u64, max: u64 },
+    /// Tap: a broker took a committed offset into its table.
+    Stored { group: GroupId, queue: QueueId, offset: u64 },
+    /// Tap: a broker read a committed offset from its disk.
+    Loaded { group: GroupId, queue: QueueId, offset: u64 },
+    /// Tap: the table of committed offsets is about to be written.
+    OffsetsTaken,
+    /// Tap: that table is durable.
+    OffsetsPersisted,
+    /// Tap: a broker has these queues of a topic.
+    TopicSet { topic: TopicId, broker: NodeId, read: u32, write: u32 },
+    /// Tap: a name server applied a registration.
+    Registered { broker: NodeId, peer: u64 },
+    /// Tap: a name server dropped a broker.
+    Removed { broker: NodeId, why: Why },
+    /// Tap: a connection of a name server closed.
+    PeerClosed { peer: u64 },
+    /// Tap: a member begins to pull a queue.
+    SessionStart { session: SessionId, member: MemberId, queue: QueueId, offset: u64 },
+    /// Tap: it drops the queue.
+    SessionEnd { session: SessionId },
+    /// Tap: a pull was answered.
+    Pulled { session: SessionId, from: u64, next: u64, count: u32 },
+}
+
+/// One place in a queue.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Slot {
+    /// Which queue.
+    pub queue: QueueId,
+    /// Which offset in it.
+    pub offset: u64,
+}
+
+/// A message some producer made.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Message {
+    /// Index of the producer.
+    pub producer: u32,
+    /// Counted by the producer.
+    pub serial: u32,
+    /// Where it goes.
+    pub topic: TopicId,
+    /// Which tag it carries.
+    pub tag: u32,
+    /// How often at most the client may have sent it.
+    pub attempts: u32,
+}
+
+/// A queue.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Queue {
+    /// Of this topic.
+    pub topic: TopicId,
+    /// On this broker.
+    pub broker: NodeId,
+    /// With this number.
+    pub number: u32,
+}
+
+/// A consumer group: what it reads.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Group {
+    /// Its name.
+    pub name: String,
+    /// What it reads.
+    pub topic: TopicId,
+    /// Only this tag, or everything.
+    pub tag: Option<u32>,
+}
+
+/// A member of a group on a node.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Member {
+    /// Of this group.
+    pub group: GroupId,
+    /// On this node.
+    pub node: NodeId,
+}
+
+/// A broker and its promise.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Broker {
+    /// Where it runs.
+    pub node: NodeId,
+    /// It acknowledges after the sync.
+    pub sync_flush: bool,
+}
+
+/// A step of the plan: what checkers need of it.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Step {
+    /// Nodes it touches.
+    pub nodes: Vec<NodeId>,
+    /// One of these may be late while it lasts: a node that stands still, or runs or syncs slowly.
+    pub slows: bool,
+    /// It ends a process: told by Down and Up as well.
+    pub kills: bool,
+    /// It moves a wall clock.
+    pub clock: bool,
+    /// In words.
+    pub what: String,
+}
+
+/// Everything that happened in one run, and what the words in it mean.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct History {
+    /// In the order they happened.
+    pub events: Vec<Event>,
+    /// All messages.
+    pub messages: Vec<Message>,
+    /// All groups.
+    pub groups: Vec<Group>,
+    /// All members.
+    pub members: Vec<Member>,
+    /// All brokers.
+    pub brokers: Vec<Broker>,
+    /// All steps of the plan.
+    pub steps: Vec<Step>,
+    /// All queues seen.
+    pub queues: Vec<Queue>,
+    /// How many sessions there were.
+    pub sessions: u32,
+    nodes: Names,
+    topics: Names,
+    queue_ids: BTreeMap<Queue, QueueId>,
+}
+
+impl History {
+    /// Adds an event.
+    pub fn push(&mut self, at_ns: u64, node: NodeId, kind: Kind) {
+        debug_assert!(self.events.last().is_none_or(|last| last.at_ns <= at_ns), "time does not go back");
+        self.events.push(Event { at_ns, node, kind });
+    }
+
+    /// The number of a node, new or known.
+    pub fn node(&mut self, name: &str) -> NodeId {
+        NodeId(self.nodes.id(name))
+    }
+
+    /// The number of a topic, new or known.
+    pub fn topic(&mut self, name: &str) -> TopicId {
+        TopicId(self.topics.id(name))
+    }
+
+    /// The number of a node that is known.
+    #[must_use]
+    pub fn known_node(&self, name: &str) -> Option<NodeId> {
+        self.nodes.ids.get(name).copied().map(NodeId)
+    }
+
+    /// The number of a topic that is known.
+    #[must_use]
+    pub fn known_topic(&self, name: &str) -> Option<TopicId> {
+        self.topics.ids.get(name).copied().map(TopicId)
+    }
+
+    /// The number of a queue, new or known.
+    pub fn queue(&mut self, topic: TopicId, broker: NodeId, number: u32) -> QueueId {
+        let queue = Queue { topic, broker, number };
+        *self.queue_ids.entry(queue).or_insert_with(|| {
+            self.queues.push(queue);
+            QueueId(self.queues.len() as u32 - 1)
+        })
+    }
+
+    /// The group of this name.
+    #[must_use]
+    pub fn group(&self, name: &str) -> Option<GroupId> {
+        self.groups.iter().position(|group| group.name == name).map(|index| GroupId(index as u32))
+    }
+
+    /// The member of a group that runs on a node.
+    #[must_use]
+    pub fn member(&self, group: GroupId, node: NodeId) -> Option<MemberId> {
+        let found = self.members.iter().position(|member| member.group == group && member.node == node);
+        found.map(|index| MemberId(index as u32))
+    }
+
+    /// A fresh session.
+    pub fn new_session(&mut self) -> SessionId {
+        self.sessions += 1;
+        SessionId(self.sessions - 1)
+    }
+
+    /// Adds a message.
+    pub fn message(&mut self, message: Message) -> MessageId {
+        self.messages.push(message);
+        MessageId(self.messages.len() as u32 - 1)
+    }
+
+    /// The name of a node.
+    #[must_use]
+    pub fn node_name(&self, node: NodeId) -> &str {
+        self.nodes.name(node.0)
+    }
+
+    /// The name of a topic.
+    #[must_use]
+    pub fn topic_name(&self, topic: TopicId) -> &str {
+        self.topics.name(topic.0)
+    }
+
+    /// A queue in words: topic, broker and number.
+    #[must_use]
+    pub fn queue_name(&self, queue: QueueId) -> String {
+        let Queue { topic, broker, number } = self.queues[queue.index()];
+        format!("{}/{}/{number}", self.topic_name(topic), self.node_name(broker))
+    }
+
+    /// A place in a queue in words.
+    #[must_use]
+    pub fn slot_name(&self, slot: Slot) -> String {
+        format!("{} offset {}", self.queue_name(slot.queue), slot.offset)
+    }
+
+    /// A message in words: producer and serial.
+    #[must_use]
+    pub fn message_name(&self, message: MessageId) -> String {
+        let Message { producer, serial, .. } = self.messages[message.index()];
+        format!("p{producer}#{serial}")
+    }
+
+    /// The name of a group.
+    #[must_use]
+    pub fn group_name(&self, group: GroupId) -> &str {
+        &self.groups[group.index()].name
+    }
+
+    /// A member in words: its node.
+    #[must_use]
+    pub fn member_name(&self, member: MemberId) -> &str {
+        self.node_name(self.members[member.index()].node)
+    }
+
+    /// The promise of the broker a queue is on.
+    #[must_use]
+    pub fn sync_flush(&self, queue: QueueId) -> bool {
+        let node = self.queues[queue.index()].broker;
+        self.brokers.iter().any(|broker| broker.node == node && broker.sync_flush)
+    }
+
+    /// True when the group takes messages with this message's topic and tag.
+    #[must_use]
+    pub fn matches(&self, group: GroupId, message: MessageId) -> bool {
+        let (group, message) = (&self.groups[group.index()], &self.messages[message.index()]);
+        group.topic == message.topic && group.tag.is_none_or(|tag| tag == message.tag)
+    }
+
+    /// One event as a line.
+    #[must_use]
+    pub fn line(&self, number: usize) -> String {
+        let Event { at_ns, node, kind } = self.events[number];
+        format!(
+            "{:>12.6} s #{number:<6} {:<4} {}",
+            at_ns as f64 / 1e9,
+            self.node_name(node),
+            self.words(kind)
+        )
+    }
+
+    fn words(&self, kind: Kind) -> String {
+        let slot_name = |slot| self.slot_name(slot);
+        match kind {
+            Kind::Send { message } => format!("send {}", self.message_name(message)),
+            Kind::Sent { message, outcome, at } => {
+                let at = at.map_or(String::new(), |slot| format!(" at {}", self.slot_name(slot)));
+                format!("sent {}: {}{at}", self.message_name(message), outcome.name())
+            }
+            Kind::Enter { member, slot, message, .. } => {
+                let message = message.map_or("a message nobody sent".to_owned(), |id| self.message_name(id));
+                let group = self.group_name(self.members[member.index()].group);
+                format!("listener of {group} gets {message} from {}", slot_name(slot))
+            }
+            Kind::Exit { member, slot, ok } => {
+                let group = self.group_name(self.members[member.index()].group);
+                let end = if ok { "is done with" } else { "defers" };
+                format!("listener of {group} {end} {}", slot_name(slot))
+            }
+            Kind::Joined { member } => {
+                format!("joined {}", self.group_name(self.members[member.index()].group))
+            }
+            Kind::Leaves { member } => {
+                format!("leaves {}", self.group_name(self.members[member.index()].group))
+            }
+            Kind::Down { how: How::Process } => "killed".to_owned(),
+            Kind::Down { how: How::Power } => "loses power".to_owned(),
+            Kind::Down { how: How::Stop } => "stopped".to_owned(),
+            Kind::Up => "started".to_owned(),
+            Kind::StepOn { step } => format!("begins: {}", self.steps[step as usize].what),
+            Kind::StepOff { step } => format!("ends: {}", self.steps[step as usize].what),
+            Kind::Routes { brokers, whole_cluster, .. } => {
+                let known = self.brokers.iter().enumerate().filter(|(index, _)| brokers & (1 << index) != 0);
+                let names: Vec<_> = known.map(|(_, broker)| self.node_name(broker.node)).collect();
+                let what = if whole_cluster { "cluster" } else { "route" };
+                format!("{what} answer: [{}]", names.join(" "))
+            }
+            Kind::Range { queue, min, max, .. } => format!("{} holds {min}..{max}", self.queue_name(queue)),
+            Kind::Heal => "all faults are over".to_owned(),
+            Kind::Drained { rest } => format!("drain ended, {rest} left"),
+            Kind::Append { slot, position, end } => {
+                format!("append {} at {position}..{end}", slot_name(slot))
+            }
+            Kind::Flushed { end } => format!("flushed to {end}"),
+            Kind::Acked { slot, end, code } => format!("answers {code} for {} end {end}", slot_name(slot)),
+            Kind::Recovered { end } => format!("log recovered to {end}"),
+            Kind::QueueRecovered { queue, min, max } => {
+                format!("{} recovered {min}..{max}", self.queue_name(queue))
+            }
+            Kind::Stored { group, queue, offset } => {
+                format!("committed {} of {} = {offset}", self.group_name(group), self.queue_name(queue))
+            }
+            Kind::Loaded { group, queue, offset } => {
+                format!("loaded {} of {} = {offset}", self.group_name(group), self.queue_name(queue))
+            }
+            Kind::OffsetsTaken => "takes offsets to persist".to_owned(),
+            Kind::OffsetsPersisted => "offsets persisted".to_owned(),
+            Kind::TopicSet { topic, broker, read, write } => {
+                let (topic, broker) = (self.topic_name(topic), self.node_name(broker));
+                format!("{topic} on {broker} has {read} read and {write} write queues")
+            }
+            Kind::Registered { broker, peer } => format!("{} registered on #{peer}", self.node_name(broker)),
+            Kind::Removed { broker, why } => format!("{} removed: {why:?}", self.node_name(broker)),
+            Kind::PeerClosed { peer } => format!("connection #{peer} closed"),
+            Kind::SessionStart { session, queue, offset, .. } => {
+                format!("session {} pulls {} from {offset}", session.0, self.queue_name(queue))
+            }
+            Kind::SessionEnd { session } => format!("session {} ends", session.0),
+            Kind::Pulled { session, from, next, count } => {
+                format!("session {} pulled {from}..{next} ({count})", session.0)
+            }
+        }
+    }
+}
+
+/// Names with a number each.
+#[derive(Clone, Debug, Default, PartialEq)]
+struct Names {
+    names: Vec<String>,
+    ids: BTreeMap<String, u32>,
+}
+
+impl Names {
+    fn id(&mut self, name: &str) -> u32 {
+        if let Some(&id) = self.ids.get(name) {
+            return id;
+        }
+        let id = self.names.len() as u32;
+        self.names.push(name.to_owned());
+        self.ids.insert(name.to_owned(), id);
+        id
+    }
+
+    fn name(&self, id: u32) -> &str {
+        self.names.get(id as usize).map_or("lab", |name| name)
+    }
+}
+
+/// What the store holds in the end, read through the clients' door, and what the files of brokers held when nobody
+/// wrote.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Audit {
+    /// By queue.
+    pub queues: Vec<QueueContent>,
+    /// Files of brokers at some times.
+    pub images: Vec<Image>,
+}
+
+/// What a queue holds in the end.
+#[derive(Clone, Debug, PartialEq)]
+pub struct QueueContent {
+    /// Which queue.
+    pub queue: QueueId,
+    /// Its smallest offset.
+    pub min: u64,
+    /// The offset the next message will get.
+    pub max: u64,
+    /// What reading it from `min` gave, in the order it came.
+    pub read: Vec<Read>,
+}
+
+/// One message read in the end.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Read {
+    /// At this offset.
+    pub offset: u64,
+    /// None: nobody sent such a thing.
+    pub message: Option<MessageId>,
+    /// Against what was sent.
+    pub fit: Fit,
+}
+
+/// The files of one broker at one time.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Image {
+    /// Index of the broker's node.
+    pub node: u32,
+    /// When.
+    pub at_ns: u64,
+    /// Why it was taken: [`RECOVERED`], [`END`] or [`AGAIN`].
+    pub when: &'static str,
+    /// Records of the log in order.
+    pub records: Vec<Stored>,
+    /// The position after the last valid record or blank.
+    pub end: u64,
+    /// What is wrong with the shape of the log, in words: a damaged record, a wrong blank.
+    pub faults: Vec<String>,
+    /// What lies behind the end of the log and should not, in words.
+    pub behind: Vec<String>,
+    /// Entries of each queue: from the first offset on.
+    pub queues: Vec<Units>,
+}
+
+/// One record in a log file.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Stored {
+    /// Where it begins.
+    pub position: u64,
+    /// How long it is.
+    pub size: u32,
+    /// Its queue, when it is one of the lab's topics.
+    pub queue: Option<QueueId>,
+    /// Its offset in the queue.
+    pub offset: u64,
+    /// Hash of its tag, as queues hold it.
+    pub tag_hash: i64,
+    /// When it was stored.
+    pub stored_ms: i64,
+    /// Its checksum fits its body.
+    pub intact: bool,
+    /// Its own position field.
+    pub says_position: u64,
+}
+
+/// Entries of one queue.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Units {
+    /// Which queue.
+    pub queue: QueueId,
+    /// The offset of the first entry.
+    pub first: u64,
+    /// Position, size and tag hash of each.
+    pub units: Vec<(u64, u32, i64)>,
+}
+
+/// An image right after a recovery, with load going on.
+pub const RECOVERED: &str = "after a recovery";
+/// The image at the end.
+pub const END: &str = "at the end";
+/// The image after one more crash and recovery without load.
+pub const AGAIN: &str = "after one more recovery";

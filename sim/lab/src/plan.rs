@@ -1,0 +1,431 @@
+//! A plan: everything a run will do, drawn from the seed before it begins. Printable on one screen, and data.
+
+use std::fmt;
+
+use serde::{Deserialize, Serialize};
+
+/// The whole of one run: who takes part, what load they make, and what goes wrong when.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Plan {
+    /// The scenario that drew it.
+    pub scenario: String,
+    /// The seed it was drawn from.
+    pub seed: u64,
+    /// How many name servers: `ns0`, `ns1`.
+    pub name_servers: u32,
+    /// The brokers `b0`, `b1`.
+    pub brokers: Vec<Broker>,
+    /// What is written to.
+    pub topics: Vec<Topic>,
+    /// Who writes, each on a node of its own: `p0`, `p1`.
+    pub producers: Vec<Producer>,
+    /// Who reads.
+    pub groups: Vec<Group>,
+    /// How links behave when nothing is wrong.
+    pub network: Network,
+    /// What happens when, in order of time.
+    pub steps: Vec<Step>,
+    /// How long the producers write; all steps begin within this time.
+    pub load_ms: u64,
+    /// Per mille with which each in-code fault site of the system fires once it is chosen; 0 = none.
+    pub buggify: u32,
+    /// Crash a broker once more after the drain and compare what it recovers.
+    pub recover_twice: bool,
+}
+
+/// One broker and the settings that differ from the defaults.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Broker {
+    /// Synchronous flush: an acknowledged message survives power loss.
+    pub sync_flush: bool,
+    /// Bytes of a commit log file.
+    pub log_file_bytes: u64,
+    /// Entries of a consume queue file.
+    pub queue_file_units: u64,
+    /// How long a sync of its disk takes.
+    pub sync_us: (u64, u64),
+    /// Wall clock against true time, at the start.
+    pub clock_offset_ms: i64,
+    /// Other settings by RocketMQ's own key.
+    pub config: Vec<(String, String)>,
+}
+
+/// One topic, with the same queues on every broker.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Topic {
+    /// Its name.
+    pub name: String,
+    /// Queues per broker at the start.
+    pub queues: u32,
+    /// How many different tags its messages carry: `tag0`, `tag1`.
+    pub tags: u32,
+}
+
+/// One producer.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Producer {
+    /// Index of its topic.
+    pub topic: u32,
+    /// How it chooses the queue.
+    pub mode: Mode,
+    /// Calls in flight at once.
+    pub in_flight: u32,
+    /// Calls in one burst.
+    pub burst: u32,
+    /// Pause between bursts.
+    pub gap_ms: (u64, u64),
+    /// Bytes of a body.
+    pub body: (u64, u64),
+    /// Time-out of one call.
+    pub timeout_ms: u64,
+    /// Further attempts the client may make by itself.
+    pub retries: u32,
+}
+
+/// How a producer sends.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+pub enum Mode {
+    /// The client chooses the queue and tries another one when it fails.
+    Auto,
+    /// The program names the queue.
+    Queue,
+    /// Several messages in one call.
+    Batch(u32),
+}
+
+/// One consumer group.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Group {
+    /// Its name.
+    pub name: String,
+    /// Index of its topic.
+    pub topic: u32,
+    /// It takes only this tag.
+    pub tag: Option<u32>,
+    /// Its members, each on a node of its own: `c0`, `c1`, counted over all groups.
+    pub members: Vec<Member>,
+    /// How long the listener needs for one message.
+    pub work_ms: (u64, u64),
+    /// One in so many messages takes ten times as long; 0 = none.
+    pub slow_one_in: u32,
+    /// Messages handed to the listener at once.
+    pub batch: u32,
+    /// Listeners running at once.
+    pub threads: u32,
+}
+
+/// One member of a group.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Member {
+    /// When it joins; 0 = before the load.
+    pub joins_ms: u64,
+    /// When it leaves cleanly, if it does.
+    pub leaves_ms: Option<u64>,
+}
+
+/// How links behave when nothing is wrong.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Network {
+    /// One way.
+    pub latency_us: (u64, u64),
+    /// Reads return fewer bytes than have arrived.
+    pub short_reads: bool,
+}
+
+/// One thing that happens.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Step {
+    /// Counted from the start of the load.
+    pub at_ms: u64,
+    /// How long it lasts, or how long a node stays down.
+    pub for_ms: u64,
+    /// What it is.
+    pub what: What,
+}
+
+/// What can happen.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub enum What {
+    /// The process dies; with `power`, unsynced pages are lost too.
+    Crash {
+        /// Who.
+        node: String,
+        /// Power loss instead of the death of the process.
+        power: bool,
+    },
+    /// As Crash, at the n-th passage of a named point from now on.
+    CrashAt {
+        /// Who.
+        node: String,
+        /// Name of the point in the code.
+        point: String,
+        /// Which passage.
+        nth: u64,
+        /// Power loss instead of the death of the process.
+        power: bool,
+    },
+    /// A clean stop.
+    Stop {
+        /// Who.
+        node: String,
+    },
+    /// The process stands still.
+    Pause {
+        /// Who.
+        node: String,
+    },
+    /// The process runs slowly.
+    Slow {
+        /// Who.
+        node: String,
+        /// How many times slower.
+        factor: u32,
+    },
+    /// Nothing arrives from one at the other, and back if `both`.
+    Cut {
+        /// From here.
+        from: String,
+        /// To there.
+        to: String,
+        /// And back.
+        both: bool,
+    },
+    /// Cut off from everybody.
+    Isolate {
+        /// Who.
+        node: String,
+    },
+    /// All connections between the two break.
+    Reset {
+        /// One end.
+        a: String,
+        /// The other end.
+        b: String,
+    },
+    /// The link is slow and loses packets.
+    Lag {
+        /// One end.
+        a: String,
+        /// The other end.
+        b: String,
+        /// At most so slow.
+        max_ms: u64,
+        /// So many of 100 packets are lost and sent again.
+        loss: u32,
+    },
+    /// The wall clock jumps.
+    ClockJump {
+        /// Whose.
+        node: String,
+        /// By how much.
+        by_ms: i64,
+    },
+    /// Syncs take long.
+    SlowSync {
+        /// Whose disk.
+        node: String,
+        /// How long each.
+        ms: u64,
+    },
+    /// The next sync fails.
+    SyncFails {
+        /// Whose disk.
+        node: String,
+    },
+    /// An operator sets the queues of a topic on one broker.
+    SetQueues {
+        /// Index of the topic.
+        topic: u32,
+        /// Which broker.
+        broker: String,
+        /// Read queues.
+        read: u32,
+        /// Write queues.
+        write: u32,
+        /// Not before the queues that go away are empty and consumed.
+        after_drain: bool,
+    },
+}
+
+impl What {
+    /// A fault, as against something an operator does.
+    #[must_use]
+    pub fn is_fault(&self) -> bool {
+        !matches!(self, Self::SetQueues { .. })
+    }
+
+    /// Its kind, in one word.
+    #[must_use]
+    pub fn kind(&self) -> &'static str {
+        match self {
+            Self::Crash { power: false, .. } => "crash",
+            Self::Crash { power: true, .. } => "power loss",
+            Self::CrashAt { .. } => "crash at a point",
+            Self::Stop { .. } => "clean stop",
+            Self::Pause { .. } => "pause",
+            Self::Slow { .. } => "slow node",
+            Self::Cut { both: false, .. } => "one-way cut",
+            Self::Cut { both: true, .. } => "cut",
+            Self::Isolate { .. } => "isolation",
+            Self::Reset { .. } => "reset",
+            Self::Lag { .. } => "slow link",
+            Self::ClockJump { .. } => "clock jump",
+            Self::SlowSync { .. } => "slow sync",
+            Self::SyncFails { .. } => "failed sync",
+            Self::SetQueues { .. } => "queue change",
+        }
+    }
+
+    /// The nodes it touches.
+    #[must_use]
+    pub fn nodes(&self) -> Vec<&str> {
+        match self {
+            Self::Crash { node, .. }
+            | Self::CrashAt { node, .. }
+            | Self::Stop { node }
+            | Self::Pause { node }
+            | Self::Slow { node, .. }
+            | Self::Isolate { node }
+            | Self::ClockJump { node, .. }
+            | Self::SlowSync { node, .. }
+            | Self::SyncFails { node } => vec![node],
+            Self::Cut { from, to, .. } => vec![from, to],
+            Self::Reset { a, b } | Self::Lag { a, b, .. } => vec![a, b],
+            Self::SetQueues { broker, .. } => vec![broker],
+        }
+    }
+}
+
+impl Plan {
+    /// Faults planned, without what operators do.
+    #[must_use]
+    pub fn faults(&self) -> usize {
+        self.steps.iter().filter(|step| step.what.is_fault()).count()
+    }
+
+    /// Names of the nodes clients run on, consumers in the order of groups and members.
+    #[must_use]
+    pub fn client_nodes(&self) -> Vec<String> {
+        let members = self.groups.iter().map(|group| group.members.len()).sum::<usize>();
+        (0..self.producers.len())
+            .map(|index| format!("p{index}"))
+            .chain((0..members).map(|index| format!("c{index}")))
+            .collect()
+    }
+}
+
+impl fmt::Display for What {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Crash { node, power: false } => write!(f, "{node} is killed"),
+            Self::Crash { node, power: true } => write!(f, "{node} loses power"),
+            Self::CrashAt { node, point, nth, power } => {
+                let how = if *power { "loses power" } else { "is killed" };
+                write!(f, "{node} {how} at passage {nth} of {point}")
+            }
+            Self::Stop { node } => write!(f, "{node} is stopped cleanly"),
+            Self::Pause { node } => write!(f, "{node} stands still"),
+            Self::Slow { node, factor } => write!(f, "{node} runs {factor} times slower"),
+            Self::Cut { from, to, both: false } => write!(f, "{from} does not reach {to}"),
+            Self::Cut { from, to, both: true } => write!(f, "{from} and {to} are cut off from each other"),
+            Self::Isolate { node } => write!(f, "{node} is cut off from everybody"),
+            Self::Reset { a, b } => write!(f, "connections between {a} and {b} break"),
+            Self::Lag { a, b, max_ms, loss } => {
+                write!(f, "link {a}-{b} takes up to {max_ms} ms and loses {loss} %")
+            }
+            Self::ClockJump { node, by_ms } => write!(f, "the clock of {node} jumps by {by_ms} ms"),
+            Self::SlowSync { node, ms } => write!(f, "each sync of {node} takes {ms} ms"),
+            Self::SyncFails { node } => write!(f, "the next sync of {node} fails"),
+            Self::SetQueues { topic, broker, read, write, after_drain } => {
+                let when = if *after_drain { " once drained" } else { "" };
+                write!(f, "topic {topic} on {broker} gets {read} read and {write} write queues{when}")
+            }
+        }
+    }
+}
+
+impl fmt::Display for Plan {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        writeln!(f, "plan of {} seed {}", self.scenario, self.seed)?;
+        let Network { latency_us: (low, high), short_reads } = self.network;
+        let short = if short_reads { ", short reads" } else { "" };
+        writeln!(
+            f,
+            "  {} name servers; links {low}..{high} us{short}; load {} s",
+            self.name_servers,
+            self.load_ms / 1000
+        )?;
+        for (index, broker) in self.brokers.iter().enumerate() {
+            let flush = if broker.sync_flush { "sync" } else { "async" };
+            write!(
+                f,
+                "  b{index}: {flush} flush, log files {} KiB, queue files {} entries, sync {}..{} us, clock {:+} ms",
+                broker.log_file_bytes / 1024,
+                broker.queue_file_units,
+                broker.sync_us.0,
+                broker.sync_us.1,
+                broker.clock_offset_ms
+            )?;
+            for (key, value) in &broker.config {
+                write!(f, ", {key}={value}")?;
+            }
+            writeln!(f)?;
+        }
+        for topic in &self.topics {
+            writeln!(f, "  topic {}: {} queues per broker, {} tags", topic.name, topic.queues, topic.tags)?;
+        }
+        for (index, producer) in self.producers.iter().enumerate() {
+            writeln!(
+                f,
+                "  p{index}: to {} {:?}, bursts of {} ({} in flight) every {}..{} ms, bodies {}..{} B, time-out {} ms, {} retries",
+                self.topics[producer.topic as usize].name,
+                producer.mode,
+                producer.burst,
+                producer.in_flight,
+                producer.gap_ms.0,
+                producer.gap_ms.1,
+                producer.body.0,
+                producer.body.1,
+                producer.timeout_ms,
+                producer.retries
+            )?;
+        }
+        let mut node = 0;
+        for group in &self.groups {
+            let tag = group.tag.map_or("*".to_owned(), |tag| format!("tag{tag}"));
+            write!(
+                f,
+                "  group {} on {} ({tag}), {} threads, batches of {}, work {}..{} ms",
+                group.name,
+                self.topics[group.topic as usize].name,
+                group.threads,
+                group.batch,
+                group.work_ms.0,
+                group.work_ms.1
+            )?;
+            if group.slow_one_in > 0 {
+                write!(f, " (one in {} ten times that)", group.slow_one_in)?;
+            }
+            write!(f, ":")?;
+            for member in &group.members {
+                write!(f, " c{node}")?;
+                if member.joins_ms > 0 {
+                    write!(f, " from {:.1} s", member.joins_ms as f64 / 1e3)?;
+                }
+                if let Some(leaves) = member.leaves_ms {
+                    write!(f, " until {:.1} s", leaves as f64 / 1e3)?;
+                }
+                node += 1;
+            }
+            writeln!(f)?;
+        }
+        if self.steps.is_empty() {
+            writeln!(f, "  no faults")?;
+        }
+        for step in &self.steps {
+            let (at, lasts) = (step.at_ms as f64 / 1e3, step.for_ms as f64 / 1e3);
+            writeln!(f, "  {at:>7.1} s  {} ({lasts:.1} s)", step.what)?;
+        }
+        Ok(())
+    }
+}
