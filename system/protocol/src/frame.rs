@@ -35,23 +35,37 @@ pub enum FrameError {
 pub struct Splitter {
     buffer: BytesMut,
     max: usize,
+    /// How large the next block is: it doubles when a read fills the room it was given, and halves when none did.
+    step: usize,
+    filled: bool,
     broken: Option<FrameError>,
 }
 
 impl Splitter {
     /// A splitter that refuses frames of more than `max` bytes, their length field included; see [`MAX_BYTES`].
     pub fn new(max: usize) -> Self {
-        Self { buffer: BytesMut::new(), max, broken: None }
+        Self { buffer: BytesMut::new(), max, step: STEP_MIN, filled: false, broken: None }
     }
 
     /// The buffer to read into, with room for what the frame under way still needs (but never more than a step, so
     /// that a length alone costs no memory).
+    ///
+    /// A waiting request keeps the block alive that it came in. So blocks are small where little comes, and each is
+    /// used nearly to its end: a thousand long polls, read one by one, must not hold a thousand blocks.
     pub fn space(&mut self) -> &mut BytesMut {
         let missing = match self.length() {
             Some(length) => (length as usize).saturating_add(4).saturating_sub(self.buffer.len()),
             None => 0,
         };
-        self.buffer.reserve(missing.clamp(STEP_MIN, STEP_MAX));
+        let spare = self.buffer.capacity() - self.buffer.len();
+        if spare == 0 && self.buffer.capacity() > 0 {
+            self.filled = true;
+        }
+        if spare < missing.min(STEP_MAX).max(self.step / 4) {
+            self.step = if self.filled { self.step * 2 } else { self.step / 2 }.clamp(STEP_MIN, STEP_MAX);
+            self.filled = false;
+            self.buffer.reserve(missing.clamp(self.step, STEP_MAX));
+        }
         &mut self.buffer
     }
 
@@ -115,5 +129,28 @@ pub(crate) fn mark(word: u32) -> (u8, u32) {
     (word.to_be_bytes()[0], word & 0x00FF_FFFF)
 }
 
-const STEP_MIN: usize = 16 * 1024;
+const STEP_MIN: usize = 4 * 1024;
 const STEP_MAX: usize = 256 * 1024;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn frames_that_are_kept_share_their_blocks_though_each_was_read_alone() {
+        let mut splitter = Splitter::new(MAX_BYTES);
+        let mut frame = [0; 400];
+        frame[3] = 140;
+        frame[2] = 1;
+        let (mut kept, mut blocks) = (Vec::new(), 0);
+        let mut end = std::ptr::null();
+        for _ in 0..1_000 {
+            let space = splitter.space();
+            blocks += usize::from(space.as_ptr() != end);
+            space.extend_from_slice(&frame);
+            kept.push(splitter.next_frame().expect("a frame").expect("it is whole"));
+            end = splitter.buffer.as_ptr();
+        }
+        assert!(blocks <= 1_000 / 7, "{blocks} blocks hold 1,000 waiting frames");
+    }
+}
