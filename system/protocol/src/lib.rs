@@ -4,13 +4,16 @@
 //! before it is trusted. Nothing here blocks, sleeps, reads a clock or spawns.
 #![warn(clippy::cast_possible_truncation)]
 
+pub mod base64;
 pub mod batch;
+pub mod body;
 pub mod code;
 pub mod command;
 pub mod compression;
 pub mod ext;
 pub mod frame;
 pub mod id;
+pub mod json;
 pub mod properties;
 pub mod record;
 pub mod rpc;
