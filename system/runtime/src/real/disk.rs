@@ -14,7 +14,7 @@ use std::fs;
 use std::fs::OpenOptions;
 use std::io;
 use std::os::fd::{AsRawFd, OwnedFd};
-use std::os::unix::fs::{FileExt, MetadataExt};
+use std::os::unix::fs::{FileExt, MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -130,7 +130,7 @@ impl Disk {
 
     /// Renames; a file that has the new name is replaced. Durable after [`Disk::sync_dir`].
     pub async fn rename(&self, from: &str, to: &str) -> io::Result<()> {
-        let target = self.shared.at(to).map_err(|e| explain("rename to", to, &e))?;
+        let target = self.shared.below(to).map_err(|e| explain("rename to", to, &e))?;
         self.blocking("rename", from, move |_, full, _| fs::rename(full, target)).await
     }
 
@@ -198,9 +198,7 @@ impl Disk {
         path: &str,
         work: impl FnOnce(&Root, &Path, &str) -> io::Result<R> + Send + 'static,
     ) -> io::Result<R> {
-        if path.is_empty() {
-            return Err(explain(what, path, &io::ErrorKind::InvalidInput.into()));
-        }
+        self.shared.below(path).map_err(|e| explain(what, path, &e))?;
         self.blocking_dir(what, path, work).await
     }
 
@@ -217,6 +215,11 @@ impl Disk {
 }
 
 impl Root {
+    /// A path that is not the root itself.
+    fn below(&self, path: &str) -> io::Result<PathBuf> {
+        if path.is_empty() { Err(io::ErrorKind::InvalidInput.into()) } else { self.at(path) }
+    }
+
     fn at(&self, path: &str) -> io::Result<PathBuf> {
         let plain = |part: &str| !matches!(part, "" | "." | "..");
         if path.is_empty() {
@@ -233,6 +236,12 @@ impl Root {
     fn reserve(&self, file: &fs::File, len: u64, name: &str) -> io::Result<()> {
         if len == 0 {
             return Ok(());
+        }
+        // An attempt that is sure to fail would still take all that is free, from everybody, before it fails.
+        let missing = len.saturating_sub(file.metadata()?.blocks() * BLOCK);
+        let room = rustix::fs::fstatvfs(file)?;
+        if missing > room.f_bavail.saturating_mul(room.f_frsize) {
+            return Err(io::ErrorKind::StorageFull.into());
         }
         match rustix::io::retry_on_intr(|| rustix::fs::fallocate(file, FallocateFlags::empty(), 0, len)) {
             Ok(()) if file.metadata()?.blocks() * BLOCK >= len => return Ok(()),
@@ -406,7 +415,7 @@ fn make_root(path: &Path) -> io::Result<()> {
 }
 
 fn sync_folder(path: &Path) -> io::Result<()> {
-    fs::File::open(path)?.sync_all()
+    OpenOptions::new().read(true).custom_flags(libc::O_DIRECTORY).open(path)?.sync_all()
 }
 
 fn explain(what: &str, path: &str, error: &io::Error) -> io::Error {
