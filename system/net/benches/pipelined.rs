@@ -70,7 +70,9 @@ fn ask(address: SocketAddr, in_flight: usize, encoding: &str) {
     let encoding = if encoding == "json" { Encoding::Json } else { Encoding::Binary };
     let mut one = BytesMut::new();
     let mut request = Command { code: 10, encoding, body: vec![7; 128].into(), ..Command::default() };
-    for (key, value) in [("topic", "orders"), ("queueId", "3"), ("bornTimestamp", "1700000000000"), ("flag", "0")] {
+    for (key, value) in
+        [("topic", "orders"), ("queueId", "3"), ("bornTimestamp", "1700000000000"), ("flag", "0")]
+    {
         request.ext.push(key, value);
     }
     request.encode(&mut one).unwrap();
@@ -97,7 +99,8 @@ fn ask(address: SocketAddr, in_flight: usize, encoding: &str) {
 /// CPU time of all threads of this process, user and system.
 fn cpu_seconds() -> f64 {
     let nanos = std::fs::read_dir("/proc/self/task").unwrap().map(|thread| {
-        let statistics = std::fs::read_to_string(thread.unwrap().path().join("schedstat")).unwrap_or_default();
+        let statistics =
+            std::fs::read_to_string(thread.unwrap().path().join("schedstat")).unwrap_or_default();
         statistics.split(' ').next().and_then(|first| first.parse::<f64>().ok()).unwrap_or(0.0)
     });
     nanos.sum::<f64>() / 1e9

@@ -59,6 +59,8 @@ struct Connection<'a, S, H, F> {
     mute: bool,
     /// Set when no frame is read any more; what waits may still run to its end.
     ending: Option<&'static str>,
+    /// Until when the peer may still send after this end closed.
+    linger_until: Option<Instant>,
 }
 
 /// What is remembered of a request while its handler runs.
@@ -102,6 +104,7 @@ where
             end_of_file: false,
             mute: false,
             ending: None,
+            linger_until: None,
         }
     }
 
@@ -117,7 +120,7 @@ where
             let wrote = self.write(cx, turn.now);
             let finished = self.finish_waiting(cx, &mut turn);
             let read = self.read(cx, &mut turn);
-            if let Some(why) = self.over(cx) {
+            if let Some(why) = self.over(cx, turn.now) {
                 return Poll::Ready(why);
             }
             if turn.is_spent() {
@@ -296,15 +299,34 @@ where
         service.closed(self.peer);
     }
 
-    fn over(&mut self, cx: &mut Context<'_>) -> Option<&'static str> {
+    fn over(&mut self, cx: &mut Context<'_>, now: Instant) -> Option<&'static str> {
         let why = self.ending?;
         if self.waiting.len() > 0 || !self.out.is_empty() {
             return None;
         }
-        if !self.mute && Pin::new(&mut self.stream).poll_shutdown(cx).is_pending() {
+        if !self.mute && !self.end_of_file && !self.lingered(cx, now) {
             return None;
         }
         Some(why)
+    }
+
+    /// Says that nothing more comes and waits for the peer to close too: a socket that is closed over unread bytes is
+    /// reset, and with it goes what the peer has not yet received.
+    fn lingered(&mut self, cx: &mut Context<'_>, now: Instant) -> bool {
+        if Pin::new(&mut self.stream).poll_shutdown(cx).is_pending() {
+            return false;
+        }
+        let until = *self.linger_until.get_or_insert(now + LINGER);
+        while now < until {
+            let space = self.splitter.space();
+            space.clear();
+            match pin!(self.stream.read_buf(space)).poll(cx) {
+                Poll::Ready(Ok(read)) if read > 0 => {}
+                Poll::Ready(_) => return true,
+                Poll::Pending => return false,
+            }
+        }
+        true
     }
 
     /// Looks at all deadlines. True: something changed and wants a turn.
@@ -341,7 +363,10 @@ where
         if let Some(deadline) = next_deadline {
             at = at.min(deadline);
         }
-        if self.ending.is_none() || !self.out.is_empty() {
+        if let Some(until) = self.linger_until {
+            at = until;
+        }
+        if self.ending.is_none() || !self.out.is_empty() || self.linger_until.is_some() {
             self.timer.arm(cx, now, at);
         }
     }
@@ -392,4 +417,5 @@ impl Timer {
     }
 }
 
+const LINGER: Duration = Duration::from_secs(1);
 const LARGEST_KEPT: usize = 1 << 20;

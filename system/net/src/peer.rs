@@ -147,7 +147,7 @@ impl Peer {
     /// Queues a request that nobody answers. False: the queue was full or the connection is gone; it was dropped and,
     /// in the first case, counted.
     pub fn oneway<R: Request>(&self, request: &R, body: Bytes) -> bool {
-        match self.try_oneway(self.command(request, body)) {
+        match self.try_oneway(&mut self.command(request, body)) {
             Ok(()) => true,
             Err(NotSent::QueueFull) => {
                 self.dropped.fetch_add(1, Ordering::Relaxed);
@@ -187,10 +187,10 @@ impl Peer {
     }
 
     /// Sends a request that nobody answers, waiting for room where the limits say so.
-    pub(crate) async fn send(&self, command: Command, deadline: Instant) -> Result<(), NotSent> {
+    pub(crate) async fn send(&self, mut command: Command, deadline: Instant) -> Result<(), NotSent> {
         loop {
             let room = self.room.notified();
-            match self.try_oneway(command.clone()) {
+            match self.try_oneway(&mut command) {
                 Err(NotSent::QueueFull) if self.limits.wait_for_room => {
                     if timeout_at(deadline, room).await.is_err() {
                         return Err(NotSent::QueueFull);
@@ -210,12 +210,12 @@ impl Peer {
         command
     }
 
-    fn try_oneway(&self, mut command: Command) -> Result<(), NotSent> {
+    fn try_oneway(&self, command: &mut Command) -> Result<(), NotSent> {
         command.flag |= command::ONEWAY;
         let mut outbox = self.outbox.lock();
         outbox.admit(&self.limits)?;
         command.opaque = outbox.calls.number();
-        outbox.queue(&command)
+        outbox.queue(command)
     }
 
     fn begin(
