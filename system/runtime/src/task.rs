@@ -3,8 +3,9 @@
 use std::{
     collections::BTreeMap,
     future::{Future, poll_fn},
+    pin::Pin,
     sync::Arc,
-    task::{Poll, Waker},
+    task::{Context, Poll, Waker},
 };
 
 use crate::sync::Mutex;
@@ -56,12 +57,9 @@ impl TaskSet {
             state.tasks.insert(id, None);
             id
         };
-        let member = Member { set: set.clone(), id, name };
-        // Without the lock: a runtime that is shutting down drops the future, and with it the member, at once.
-        let abort = backend::spawn(name, async move {
-            let _member = member;
-            future.await;
-        });
+        let task = Running { future: Box::pin(future), member: Member { set: set.clone(), id, name } };
+        // Without the lock: a runtime that is shutting down drops the task, and with it the member, at once.
+        let abort = backend::spawn(name, task);
         let mut state = set.lock();
         if state.closed {
             abort.abort();
@@ -118,7 +116,22 @@ impl Drop for Owner {
     }
 }
 
-/// Lives inside the task; takes it out of the set however it ends.
+/// A task of a set. Boxed, because each layer of async code around a future would hold it twice.
+struct Running {
+    future: Pin<Box<dyn Future<Output = ()> + Send>>,
+    #[expect(dead_code, reason = "it acts when it is dropped")]
+    member: Member,
+}
+
+impl Future for Running {
+    type Output = ();
+
+    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<()> {
+        self.future.as_mut().poll(cx)
+    }
+}
+
+/// Lives beside the future and is dropped after it; takes it out of the set however it ends.
 struct Member {
     set: Arc<Mutex<Set>>,
     id: u64,

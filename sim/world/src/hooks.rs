@@ -1,0 +1,234 @@
+//! What the hooks in the system's code do in simulation; the runtime crate's macros call these.
+
+use std::{collections::BTreeMap, future::pending, time::Duration};
+
+use crate::{
+    node::{Crash, Node, crash_here},
+    random::Dice,
+    state::{State, with},
+};
+
+#[derive(Default)]
+pub(crate) struct Hooks {
+    /// Planted bugs that are on, and how often each was met.
+    planted: Vec<(&'static str, u64)>,
+    armed: Vec<Armed>,
+    /// How often each crash point was passed.
+    points: BTreeMap<&'static str, u64>,
+    buggify: Vec<Buggify>,
+    sites: BTreeMap<&'static str, Site>,
+    tap: Option<Listener>,
+    tapped: bool,
+}
+
+type Listener = Box<dyn FnMut(&Tap<'_>)>;
+
+struct Armed {
+    node: Node,
+    point: String,
+    passes_left: u64,
+    crash: Crash,
+}
+
+struct Buggify {
+    prefix: String,
+    active: f64,
+    fire: f64,
+}
+
+/// A place of rare behaviour: off for the whole run, or firing now and then.
+struct Site {
+    dice: Dice,
+    fire: f64,
+}
+
+/// Something the system told about itself.
+#[derive(Debug)]
+pub struct Tap<'a> {
+    /// Where.
+    pub node: Node,
+    /// When, since the run began.
+    pub at: Duration,
+    /// What.
+    pub name: &'static str,
+    /// With what.
+    pub fields: &'a [(&'static str, Value)],
+}
+
+impl Tap<'_> {
+    /// The field of that name.
+    pub fn field(&self, name: &str) -> Option<&Value> {
+        self.fields.iter().find(|(key, _)| *key == name).map(|(_, value)| value)
+    }
+
+    /// The number in the field of that name.
+    pub fn number(&self, name: &str) -> Option<i64> {
+        match self.field(name)? {
+            Value::Number(number) => Some(*number),
+            Value::Text(_) => None,
+        }
+    }
+}
+
+/// A value in a [`Tap`].
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Value {
+    /// A number; true is 1.
+    Number(i64),
+    /// A text.
+    Text(String),
+}
+
+macro_rules! numbers {
+    ($($number:ty),*) => {$(
+        impl From<$number> for Value {
+            fn from(number: $number) -> Self {
+                Self::Number(number as i64)
+            }
+        }
+    )*};
+}
+numbers!(u8, u16, u32, u64, usize, i8, i16, i32, i64, isize, bool);
+
+impl From<&str> for Value {
+    fn from(text: &str) -> Self {
+        Self::Text(text.to_owned())
+    }
+}
+
+impl From<String> for Value {
+    fn from(text: String) -> Self {
+        Self::Text(text)
+    }
+}
+
+impl From<&String> for Value {
+    fn from(text: &String) -> Self {
+        Self::Text(text.clone())
+    }
+}
+
+/// Dies here when the plan says so, and never returns then.
+pub async fn crash_point(point: &'static str) {
+    let crash = with(|state| {
+        let here = state.here();
+        if !state.is_alive(here) {
+            return None;
+        }
+        *state.hooks.points.entry(point).or_default() += 1;
+        let armed = &mut state.hooks.armed;
+        let at = armed.iter().position(|armed| armed.node == here.node && armed.point == point)?;
+        armed[at].passes_left -= 1;
+        if armed[at].passes_left > 0 {
+            return None;
+        }
+        let crash = armed.remove(at).crash;
+        state.effect(here.node, "hook.point");
+        state.record(here.node, "point", &[], point.as_bytes());
+        Some(crash)
+    });
+    if let Some(crash) = crash {
+        crash_here(crash);
+        pending::<()>().await;
+    }
+}
+
+/// Whether the rare way is taken here now.
+pub fn buggify(site: &'static str) -> bool {
+    with(|state| {
+        if state.hooks.buggify.is_empty() {
+            return false;
+        }
+        let Some(rule) = state.hooks.buggify.iter().rev().find(|rule| site.starts_with(&rule.prefix)) else {
+            return false;
+        };
+        let (active, fire) = (rule.active, rule.fire);
+        if !state.hooks.sites.contains_key(site) {
+            let mut dice = state.dice(Node::DRIVER, site);
+            let fire = if dice.chance(active) { fire } else { 0.0 };
+            state.hooks.sites.insert(site, Site { dice, fire });
+        }
+        let found = state.hooks.sites.get_mut(site).expect("it is there now");
+        let fires = found.fire > 0.0 && found.dice.chance(found.fire);
+        if fires {
+            let node = state.here().node;
+            state.effect(node, "hook.buggify");
+        }
+        fires
+    })
+}
+
+/// Whether the planted bug of this name is on.
+#[inline]
+pub fn planted(name: &'static str) -> bool {
+    with(|state| match state.hooks.planted.iter_mut().find(|(planted, _)| *planted == name) {
+        Some((_, hits)) => {
+            *hits += 1;
+            true
+        }
+        None => false,
+    })
+}
+
+/// Whether anybody listens to taps.
+#[inline]
+pub fn is_tapped() -> bool {
+    with(|state| state.hooks.tapped)
+}
+
+/// Tells the listener. What the dead say is not heard.
+pub fn tap(name: &'static str, fields: &[(&'static str, Value)]) {
+    let found = with(|state| {
+        let here = state.here();
+        let alive = state.is_alive(here);
+        let at = Duration::from_nanos(state.now());
+        // Taken out while it runs: it may call the world.
+        alive.then(|| Some((state.hooks.tap.take()?, here.node, at))).flatten()
+    });
+    if let Some((mut listener, node, at)) = found {
+        listener(&Tap { node, at, name, fields });
+        with(|state| {
+            state.hooks.tap.get_or_insert(listener);
+        });
+    }
+}
+
+impl State {
+    pub(crate) fn plant(&mut self, name: &'static str) {
+        self.hooks.planted.push((name, 0));
+    }
+
+    pub(crate) fn planted(&self) -> BTreeMap<&'static str, u64> {
+        self.hooks.planted.iter().copied().collect()
+    }
+
+    pub(crate) fn points(&self) -> BTreeMap<&'static str, u64> {
+        self.hooks.points.clone()
+    }
+
+    pub(crate) fn allow_buggify(&mut self, prefix: &str, active: f64, fire: f64) {
+        self.hooks.buggify.push(Buggify { prefix: prefix.to_owned(), active, fire });
+        self.hooks.sites.clear();
+    }
+
+    pub(crate) fn listen(&mut self, listener: Listener) {
+        self.hooks.tap = Some(listener);
+        self.hooks.tapped = true;
+    }
+}
+
+impl Node {
+    /// The `nth` time from now (from 1) that this node passes the crash point, it dies there.
+    pub fn arm(self, point: &str, nth: u64, crash: Crash) {
+        with(|state| {
+            state.record(self, "fault.arm", &[nth, u64::from(crash == Crash::Power)], point.as_bytes());
+            let armed = Armed { node: self, point: point.to_owned(), passes_left: nth.max(1), crash };
+            state.hooks.armed.push(armed);
+        });
+    }
+
+    /// Takes back what [`Node::arm`] prepared and has not happened.
+    pub fn disarm(self) {
+        with(|state| state.hooks.armed.retain(|armed| armed.node != self));
+    }
+}
