@@ -51,7 +51,9 @@ pub struct File {
 struct Shared {
     path: Box<str>,
     file: fs::File,
-    mapping: Mapping,
+    len: u64,
+    /// None: a file with holes, which is written and read by system calls.
+    mapping: Option<Mapping>,
     /// Handles opened for syncs. Linux reports a failed write-back once to each open file, so two syncs in flight
     /// on one handle would hide it from one of them.
     idle: Mutex<Vec<fs::File>>,
@@ -107,6 +109,30 @@ impl Disk {
                 root.reserve(&file, meta.len(), name)?;
             }
             File::map(name, file)
+        })
+        .await
+    }
+
+    /// Creates a file of `len` zero bytes without blocks behind them: for the many files that stay nearly empty. It
+    /// is not mapped, so a disk that is full when a block is needed is an error of `write_at`.
+    pub async fn create_sparse(&self, path: &str, len: u64) -> io::Result<File> {
+        self.blocking("create", path, move |_, full, name| {
+            let file = OpenOptions::new().read(true).write(true).create_new(true).open(full)?;
+            file.set_len(len).and_then(|()| File::plain(name, file)).inspect_err(|_| {
+                let _ = fs::remove_file(full); // the error is the answer; what is left behind is an empty file
+            })
+        })
+        .await
+    }
+
+    /// Opens an existing file as [`Disk::create_sparse`] leaves it: not mapped.
+    pub async fn open_sparse(&self, path: &str) -> io::Result<File> {
+        self.blocking("open", path, |_, full, name| {
+            let file = OpenOptions::new().read(true).write(true).open(full)?;
+            if file.metadata()?.is_dir() {
+                return Err(io::ErrorKind::IsADirectory.into());
+            }
+            File::plain(name, file)
         })
         .await
     }
@@ -276,12 +302,21 @@ impl Root {
 impl File {
     fn map(path: &str, file: fs::File) -> io::Result<Self> {
         let mapping = Mapping::new(&file)?;
-        Ok(Self { shared: Arc::new(Shared { path: path.into(), file, mapping, idle: Mutex::default() }) })
+        Ok(Self::new(path, file, mapping.len() as u64, Some(mapping)))
+    }
+
+    fn plain(path: &str, file: fs::File) -> io::Result<Self> {
+        let len = file.metadata()?.len();
+        Ok(Self::new(path, file, len, None))
+    }
+
+    fn new(path: &str, file: fs::File, len: u64, mapping: Option<Mapping>) -> Self {
+        Self { shared: Arc::new(Shared { path: path.into(), file, len, mapping, idle: Mutex::default() }) }
     }
 
     /// The length, fixed when the file was created.
     pub fn len(&self) -> u64 {
-        self.shared.mapping.len() as u64
+        self.shared.len
     }
 
     /// Whether the file has no bytes, as one whose creation a power loss cut off.
@@ -298,14 +333,30 @@ impl File {
                 &io::ErrorKind::InvalidInput.into(),
             ));
         };
-        self.shared.mapping.write(start, bytes);
+        match &self.shared.mapping {
+            Some(mapping) => mapping.write(start, bytes),
+            None => {
+                let written = self.shared.file.write_all_at(bytes, at);
+                written.map_err(|e| explain("write", &self.shared.path, &e))?;
+            }
+        }
         Ok(())
     }
 
     /// Appends `len` bytes of the file to `out`, from the mapping: for what is likely in memory.
     pub fn read_into(&self, out: &mut BytesMut, at: u64, len: usize) -> io::Result<()> {
         let Some(start) = self.range(at, len as u64) else { return Err(self.past_end()) };
-        self.shared.mapping.read(start, len, out);
+        match &self.shared.mapping {
+            Some(mapping) => mapping.read(start, len, out),
+            None => {
+                let before = out.len();
+                out.resize(before + len, 0);
+                if let Err(error) = self.shared.file.read_exact_at(&mut out[before..], at) {
+                    out.truncate(before);
+                    return Err(explain("read", &self.shared.path, &error));
+                }
+            }
+        }
         Ok(())
     }
 
@@ -328,7 +379,12 @@ impl File {
         let (Ok(start), Ok(end)) = (usize::try_from(at), usize::try_from(end)) else { return };
         if start < end {
             let shared = self.shared.clone();
-            spawn_blocking(move || shared.mapping.populate(start, end - start)).await;
+            spawn_blocking(move || {
+                if let Some(mapping) = &shared.mapping {
+                    mapping.populate(start, end - start);
+                }
+            })
+            .await;
         }
     }
 
