@@ -3,4 +3,8 @@
 pub mod check;
 pub mod draw;
 pub mod history;
+pub mod outcome;
 pub mod plan;
+pub mod report;
+pub mod scenario;
+pub mod swarm;

@@ -1,0 +1,191 @@
+//! What a campaign came to: counts by scenario, and each kind of failure once with its smallest seed.
+
+use std::collections::BTreeMap;
+
+use serde::{Deserialize, Serialize};
+
+use crate::outcome::{Run, Verdict};
+
+/// A whole campaign.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct Summary {
+    /// The command that made it.
+    pub made_by: String,
+    /// The gravest verdict.
+    pub verdict: Verdict,
+    /// Of the code that ran.
+    pub commit: String,
+    /// That compiled it.
+    pub toolchain: String,
+    /// How many runs.
+    pub seeds: u64,
+    /// In all.
+    pub simulated_s: f64,
+    /// In all.
+    pub cpu_s: f64,
+    /// From the first run to the last.
+    pub wall_s: f64,
+    /// In all.
+    pub frames: u64,
+    /// Runs that were repeated, and how many of them had the same trace.
+    pub repeated: Option<(u64, u64)>,
+    /// By name.
+    pub scenarios: BTreeMap<String, ScenarioSummary>,
+    /// One for each signature.
+    pub failures: Vec<Failure>,
+}
+
+/// One scenario in a campaign.
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+pub struct ScenarioSummary {
+    /// Smallest and largest seed.
+    pub seeds: (u64, u64),
+    /// Runs by verdict.
+    pub verdicts: BTreeMap<String, u64>,
+    /// Simulated seconds.
+    pub simulated_s: f64,
+    /// CPU seconds.
+    pub cpu_s: f64,
+    /// CPU seconds of the checkers.
+    pub check_s: f64,
+    /// Of the CPU time of a run.
+    pub cpu_median_ms: f64,
+    /// Of the simulated seconds per CPU second of a run.
+    pub speed_median: f64,
+    /// Sends by outcome.
+    pub sends: BTreeMap<String, u64>,
+    /// Messages given to listeners.
+    pub deliveries: u64,
+    /// Messages listeners were done with.
+    pub consumed: u64,
+    /// Repeated deliveries by cause.
+    pub repeats: BTreeMap<String, u64>,
+    /// Planned faults by kind.
+    pub planned: BTreeMap<String, u64>,
+    /// What faults changed, by kind.
+    pub effects: BTreeMap<String, u64>,
+    /// What each rule looked at.
+    pub checked: BTreeMap<String, u64>,
+    cpu_ms: Vec<f64>,
+    speed: Vec<f64>,
+}
+
+/// One kind of failure.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct Failure {
+    /// What it has in common with others of its kind.
+    pub signature: String,
+    /// How many runs failed so.
+    pub runs: u64,
+    /// The one with the smallest seed.
+    pub first: Run,
+}
+
+impl Summary {
+    /// An empty campaign.
+    #[must_use]
+    pub fn new(command: &str, commit: &str, toolchain: &str) -> Self {
+        Self {
+            made_by: command.to_owned(),
+            verdict: Verdict::Pass,
+            commit: commit.to_owned(),
+            toolchain: toolchain.to_owned(),
+            seeds: 0,
+            simulated_s: 0.0,
+            cpu_s: 0.0,
+            wall_s: 0.0,
+            frames: 0,
+            repeated: None,
+            scenarios: BTreeMap::new(),
+            failures: Vec::new(),
+        }
+    }
+
+    /// Adds a run.
+    pub fn add(&mut self, run: &Run) {
+        let (simulated_s, cpu_s) = (run.simulated_ns as f64 / 1e9, run.cpu_ns as f64 / 1e9);
+        self.verdict = self.verdict.max(run.verdict);
+        self.seeds += 1;
+        self.simulated_s += simulated_s;
+        self.cpu_s += cpu_s;
+        self.frames += run.frames;
+        let scenario = self
+            .scenarios
+            .entry(run.scenario.clone())
+            .or_insert_with(|| ScenarioSummary { seeds: (run.seed, run.seed), ..ScenarioSummary::default() });
+        scenario.seeds = (scenario.seeds.0.min(run.seed), scenario.seeds.1.max(run.seed));
+        *scenario.verdicts.entry(run.verdict.name().to_owned()).or_default() += 1;
+        scenario.simulated_s += simulated_s;
+        scenario.cpu_s += cpu_s;
+        scenario.check_s += run.check_ns as f64 / 1e9;
+        scenario.cpu_ms.push(cpu_s * 1e3);
+        scenario.speed.push(if cpu_s > 0.0 { simulated_s / cpu_s } else { 0.0 });
+        scenario.deliveries += run.deliveries;
+        scenario.consumed += run.consumed;
+        add(&mut scenario.sends, &run.sends);
+        add(&mut scenario.repeats, &run.repeats);
+        add(&mut scenario.planned, &run.planned);
+        add(&mut scenario.effects, &run.effects);
+        add(&mut scenario.checked, &run.checked);
+        if run.verdict != Verdict::Pass {
+            self.fail(run);
+        }
+    }
+
+    fn fail(&mut self, run: &Run) {
+        let signature = format!("{} {}", run.scenario, run.signature());
+        match self.failures.iter_mut().find(|failure| failure.signature == signature) {
+            Some(failure) => {
+                failure.runs += 1;
+                if run.seed < failure.first.seed {
+                    failure.first = run.clone();
+                }
+            }
+            None => self.failures.push(Failure { signature, runs: 1, first: run.clone() }),
+        }
+    }
+
+    /// Computes what needs all runs.
+    pub fn finish(&mut self, wall_s: f64) {
+        self.wall_s = wall_s;
+        for scenario in self.scenarios.values_mut() {
+            scenario.cpu_median_ms = median(&mut scenario.cpu_ms);
+            scenario.speed_median = median(&mut scenario.speed);
+            scenario.cpu_ms.clear();
+            scenario.speed.clear();
+        }
+        self.failures
+            .sort_by(|a, b| b.first.verdict.cmp(&a.first.verdict).then(a.signature.cmp(&b.signature)));
+    }
+
+    /// Runs with this verdict.
+    #[must_use]
+    pub fn count(&self, verdict: Verdict) -> u64 {
+        self.scenarios.values().filter_map(|scenario| scenario.verdicts.get(verdict.name())).sum()
+    }
+}
+
+impl ScenarioSummary {
+    /// Runs with this verdict.
+    #[must_use]
+    pub fn count(&self, verdict: Verdict) -> u64 {
+        self.verdicts.get(verdict.name()).copied().unwrap_or(0)
+    }
+
+    /// How many runs.
+    #[must_use]
+    pub fn runs(&self) -> u64 {
+        self.verdicts.values().sum()
+    }
+}
+
+fn add(into: &mut BTreeMap<String, u64>, from: &BTreeMap<String, u64>) {
+    for (name, count) in from {
+        *into.entry(name.clone()).or_default() += count;
+    }
+}
+
+fn median(of: &mut [f64]) -> f64 {
+    of.sort_by(f64::total_cmp);
+    of.get(of.len() / 2).copied().unwrap_or(0.0)
+}

@@ -1,0 +1,23 @@
+//! A scenario: what could go wrong, and how a plan that tries it is drawn from a seed.
+
+use crate::check::Rule;
+use crate::plan::Plan;
+
+/// One scenario. Its file in `scenarios/` makes one of these; a line in the list there makes it known.
+#[derive(Clone, Copy, Debug)]
+pub struct Scenario {
+    /// Its name on the command line.
+    pub name: &'static str,
+    /// What it proves, in a sentence or two.
+    pub proves: &'static str,
+    /// What could go wrong: the bugs it is out for.
+    pub hunts: &'static str,
+    /// Issues of the reference where it did go wrong.
+    pub upstream: &'static [&'static str],
+    /// Rules it is about; all the others are judged as well.
+    pub rules: &'static [Rule],
+    /// Planted bugs it must find, and the rules that must find them.
+    pub kills: &'static [(&'static str, &'static [Rule])],
+    /// Draws a plan.
+    pub plan: fn(u64) -> Plan,
+}

@@ -1,0 +1,323 @@
+//! Parts of plans that several scenarios draw: a cluster, a load, faults. Each from a stream of its own.
+
+use crate::draw::Draw;
+use crate::plan::{Broker, Group, Member, Mode, Network, Plan, Producer, Step, Topic, What};
+
+/// How large a quick plan is.
+#[derive(Clone, Copy, Debug)]
+pub struct Size {
+    /// Messages, about.
+    pub messages: u64,
+    /// How long they are sent.
+    pub load_ms: (u64, u64),
+}
+
+impl Size {
+    /// A plan that runs in a fraction of a second.
+    pub const QUICK: Self = Self { messages: 2000, load_ms: (120_000, 240_000) };
+}
+
+/// A cluster under load, with no faults yet.
+#[must_use]
+pub fn base(scenario: &str, seed: u64, size: Size) -> Plan {
+    let mut plan = Plan {
+        scenario: scenario.to_owned(),
+        seed,
+        name_servers: 1,
+        brokers: Vec::new(),
+        topics: Vec::new(),
+        producers: Vec::new(),
+        groups: Vec::new(),
+        network: Network { latency_us: (100, 1000), short_reads: false },
+        steps: Vec::new(),
+        load_ms: 0,
+        buggify: 0,
+        recover_twice: false,
+    };
+    cluster(&mut plan, &mut Draw::new(seed, "cluster"));
+    load(&mut plan, &mut Draw::new(seed, "load"), size);
+    groups(&mut plan, &mut Draw::new(seed, "groups"));
+    plan
+}
+
+fn cluster(plan: &mut Plan, draw: &mut Draw) {
+    plan.name_servers = draw.range(1, 2) as u32;
+    let same_flush = draw.chance(70).then(|| draw.chance(50));
+    for _ in 0..draw.range(1, 2) {
+        let own_flush = draw.chance(50);
+        plan.brokers.push(Broker {
+            sync_flush: same_flush.unwrap_or(own_flush),
+            log_file_bytes: *draw.pick(&[64 << 10, 128 << 10, 256 << 10, 1 << 20]),
+            queue_file_units: draw.spread(50, 1000),
+            sync_us: *draw.pick(&[(100, 1000), (500, 5000), (2000, 20_000)]),
+            clock_offset_ms: if draw.chance(30) { draw.range(0, 60_000) as i64 - 30_000 } else { 0 },
+            config: Vec::new(),
+        });
+    }
+    plan.network.latency_us = *draw.pick(&[(100, 500), (200, 2000), (1000, 10_000)]);
+    plan.network.short_reads = draw.chance(30);
+    plan.buggify = if draw.chance(40) { draw.spread(1, 50) as u32 } else { 0 };
+    plan.recover_twice = draw.chance(30);
+}
+
+fn load(plan: &mut Plan, draw: &mut Draw, size: Size) {
+    plan.load_ms = draw.range(size.load_ms.0, size.load_ms.1);
+    for index in 0..draw.range(1, 5).div_ceil(4) {
+        plan.topics.push(Topic {
+            name: format!("topic{index}"),
+            queues: draw.range(1, 8) as u32,
+            tags: draw.range(1, 3) as u32,
+        });
+    }
+    let producers = draw.range(1, 3);
+    for index in 0..producers {
+        let burst = draw.spread(1, 40);
+        let each = size.messages / producers;
+        let mode = match draw.below(10) {
+            0..6 => Mode::Auto,
+            6..8 => Mode::Queue,
+            _ => Mode::Batch(draw.range(2, 8) as u32),
+        };
+        let calls = if let Mode::Batch(messages) = mode { each / u64::from(messages) } else { each };
+        let gap_ms = plan.load_ms * burst / calls.max(1);
+        plan.producers.push(Producer {
+            topic: if index < plan.topics.len() as u64 {
+                index as u32
+            } else {
+                draw.below(plan.topics.len() as u64) as u32
+            },
+            mode,
+            in_flight: draw.spread(1, 16) as u32,
+            burst: burst as u32,
+            gap_ms: (gap_ms / 2, gap_ms * 3 / 2),
+            body: (16, if draw.chance(10) { 8192 } else { draw.spread(32, 2000) }),
+            timeout_ms: *draw.pick(&[500, 1000, 3000]),
+            retries: draw.below(3) as u32,
+        });
+    }
+}
+
+fn groups(plan: &mut Plan, draw: &mut Draw) {
+    for index in 0..draw.range(plan.topics.len() as u64, 2) {
+        let topic = index as u32 % plan.topics.len() as u32;
+        let tags = plan.topics[topic as usize].tags;
+        let mut members = vec![Member { joins_ms: 0, leaves_ms: None }];
+        for _ in 0..draw.below(3) {
+            members.push(member(draw, plan.load_ms));
+        }
+        let slowest = draw.spread(1, 60);
+        plan.groups.push(Group {
+            name: format!("group{index}"),
+            topic,
+            tag: (tags > 1 && draw.chance(25)).then(|| draw.below(u64::from(tags)) as u32),
+            members,
+            work_ms: (0, slowest),
+            slow_one_in: if draw.chance(30) { draw.range(10, 100) as u32 } else { 0 },
+            batch: if draw.chance(30) { draw.range(2, 10) as u32 } else { 1 },
+            threads: draw.spread(2, 20) as u32,
+        });
+    }
+}
+
+/// A member that may come late and go early.
+pub fn member(draw: &mut Draw, load_ms: u64) -> Member {
+    let joins_ms = if draw.chance(40) { draw.range(5_000, load_ms / 2) } else { 0 };
+    let leaves_ms = draw.chance(30).then(|| draw.range(joins_ms + 20_000, load_ms));
+    Member { joins_ms, leaves_ms }
+}
+
+/// Which kinds of faults a plan may draw.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Class {
+    /// A broker's process dies.
+    BrokerCrash,
+    /// A broker loses power.
+    BrokerPower,
+    /// A broker dies at a named point.
+    BrokerPoint,
+    /// A broker is stopped cleanly.
+    BrokerStop,
+    /// A name server dies.
+    NamesrvCrash,
+    /// A client's process dies.
+    ClientCrash,
+    /// Somebody stands still.
+    Pause,
+    /// Somebody is slow.
+    Slow,
+    /// Two do not hear each other, one way or both.
+    Cut,
+    /// One hears nobody.
+    Isolate,
+    /// Connections break.
+    Reset,
+    /// A link is slow and loses packets.
+    Lag,
+    /// A wall clock jumps.
+    Clock,
+    /// Syncs are slow.
+    SlowSync,
+}
+
+/// Adds faults of some of these classes, all within the load; none at all in one of five plans.
+pub fn faults(plan: &mut Plan, classes: &[Class], count: (u64, u64)) {
+    let mut draw = Draw::new(plan.seed, "faults");
+    if draw.chance(20) {
+        return;
+    }
+    let mut chosen: Vec<Class> = classes.iter().copied().filter(|_| draw.chance(45)).collect();
+    if chosen.is_empty() {
+        chosen.push(*draw.pick(classes));
+    }
+    let count = draw.range(count.0, count.1).max(chosen.len() as u64);
+    for index in 0..count {
+        let class = chosen.get(index as usize).copied().unwrap_or_else(|| *draw.pick(&chosen));
+        let at_ms = draw.range(5_000, plan.load_ms - 10_000);
+        let step = fault(plan, &mut draw, class, at_ms);
+        plan.steps.push(step);
+    }
+    settle(plan);
+}
+
+/// Puts steps into order, and lets a node go down only when it is up.
+pub fn settle(plan: &mut Plan) {
+    plan.steps.sort_by_key(|step| step.at_ms);
+    let mut free: std::collections::BTreeMap<String, u64> = std::collections::BTreeMap::new();
+    plan.steps.retain(|step| {
+        let node = match &step.what {
+            What::Crash { node, .. }
+            | What::CrashAt { node, .. }
+            | What::Stop { node }
+            | What::Pause { node } => node,
+            What::Slow { node, .. } | What::SlowSync { node, .. } | What::Isolate { node } => node,
+            _ => return true,
+        };
+        let until = free.entry(node.clone()).or_default();
+        if step.at_ms < *until {
+            return false;
+        }
+        *until = step.at_ms + step.for_ms + 1000;
+        true
+    });
+}
+
+/// One fault.
+pub fn fault(plan: &Plan, draw: &mut Draw, class: Class, at_ms: u64) -> Step {
+    let broker = format!("b{}", draw.below(plan.brokers.len() as u64));
+    let server = format!("ns{}", draw.below(u64::from(plan.name_servers)));
+    let clients = plan.client_nodes();
+    let client = draw.pick(&clients).clone();
+    let anyone = match draw.below(3) {
+        0 => broker.clone(),
+        1 => server.clone(),
+        _ => client.clone(),
+    };
+    // Long enough to be noticed, short enough that load goes on after it.
+    let short_ms = draw.spread(200, 5_000);
+    let long_ms = draw.spread(1_000, 60_000);
+    let (what, for_ms) = match class {
+        Class::BrokerCrash => (What::Crash { node: broker, power: false }, long_ms.min(30_000)),
+        Class::BrokerPower => (What::Crash { node: broker, power: true }, long_ms.min(30_000)),
+        Class::BrokerPoint => {
+            let point = (*draw.pick(POINTS)).to_owned();
+            (
+                What::CrashAt { node: broker, point, nth: draw.spread(1, 50), power: draw.chance(50) },
+                long_ms.min(30_000),
+            )
+        }
+        Class::BrokerStop => (What::Stop { node: broker }, long_ms.min(30_000)),
+        Class::NamesrvCrash => (What::Crash { node: server, power: draw.chance(50) }, long_ms),
+        Class::ClientCrash => (What::Crash { node: client, power: draw.chance(30) }, long_ms),
+        Class::Pause => (What::Pause { node: anyone }, draw.spread(100, 40_000)),
+        Class::Slow => (What::Slow { node: anyone, factor: draw.spread(2, 20) as u32 }, long_ms.min(30_000)),
+        Class::Cut => {
+            let other = if draw.chance(70) { client } else { server };
+            let (from, to) = if draw.chance(50) { (broker, other) } else { (other, broker) };
+            (What::Cut { from, to, both: draw.chance(50) }, long_ms)
+        }
+        Class::Isolate => (What::Isolate { node: anyone }, long_ms),
+        Class::Reset => (What::Reset { a: if draw.chance(80) { client } else { server }, b: broker }, 0),
+        Class::Lag => {
+            let (max_ms, loss) = (draw.spread(20, 2000), draw.below(20) as u32);
+            (What::Lag { a: client, b: broker, max_ms, loss }, long_ms)
+        }
+        Class::Clock => {
+            let by_ms = draw.spread(1, 600_000) as i64;
+            (What::ClockJump { node: anyone, by_ms: if draw.chance(50) { by_ms } else { -by_ms } }, 0)
+        }
+        Class::SlowSync => {
+            (What::SlowSync { node: broker, ms: draw.spread(50, 3000) }, short_ms.max(1000) * 4)
+        }
+    };
+    Step { at_ms, for_ms, what }
+}
+
+/// Crash points of the broker and its store that plans aim at.
+pub const POINTS: &[&str] = &["store.append.written"];
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const ALL: &[Class] = &[
+        Class::BrokerCrash,
+        Class::BrokerPower,
+        Class::BrokerPoint,
+        Class::BrokerStop,
+        Class::NamesrvCrash,
+        Class::ClientCrash,
+        Class::Pause,
+        Class::Slow,
+        Class::Cut,
+        Class::Isolate,
+        Class::Reset,
+        Class::Lag,
+        Class::Clock,
+        Class::SlowSync,
+    ];
+
+    fn drawn(seed: u64) -> Plan {
+        let mut plan = base("test", seed, Size::QUICK);
+        faults(&mut plan, ALL, (4, 12));
+        plan
+    }
+
+    #[test]
+    fn a_plan_follows_from_its_seed_and_survives_its_file() {
+        for seed in 0..200 {
+            let plan = drawn(seed);
+            assert_eq!(plan, drawn(seed));
+            let read: Plan = serde_json::from_str(&serde_json::to_string(&plan).unwrap()).unwrap();
+            assert_eq!(read, plan);
+        }
+    }
+
+    #[test]
+    fn one_in_five_has_no_faults_and_faults_overlap_the_load() {
+        let plans: Vec<_> = (0..1000).map(drawn).collect();
+        let calm = plans.iter().filter(|plan| plan.faults() == 0).count();
+        assert!((150..250).contains(&calm), "{calm} of 1000");
+        for plan in plans {
+            assert!(plan.steps.is_sorted_by_key(|step| step.at_ms));
+            assert!(plan.steps.iter().all(|step| step.at_ms < plan.load_ms));
+        }
+    }
+
+    #[test]
+    fn each_class_is_on_in_some_seeds_and_off_in_others() {
+        let plans: Vec<_> = (0..500).map(drawn).collect();
+        for kind in ["crash", "power loss", "clean stop", "pause", "cut", "reset", "slow link", "clock jump"]
+        {
+            let on =
+                plans.iter().filter(|plan| plan.steps.iter().any(|step| step.what.kind() == kind)).count();
+            assert!((75..450).contains(&on), "{kind}: {on} of 500");
+        }
+    }
+
+    #[test]
+    fn a_plan_fits_on_a_screen() {
+        let plan = (0..).map(drawn).find(|plan| plan.faults() > 8).unwrap();
+        let text = plan.to_string();
+        assert!(text.lines().count() <= 50, "{text}");
+    }
+}
