@@ -1,0 +1,92 @@
+//! Which brokers are due for a heartbeat.
+//!
+//! A membership belongs to the connection that carried the heartbeat: a broker that restarted, or whose
+//! connection broke, knows nothing of this client until the next one, so it is due at once.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use crate::Text;
+
+/// When each broker address is due.
+#[derive(Debug, Default)]
+pub(crate) struct Beats {
+    brokers: BTreeMap<Text, Beat>,
+}
+
+#[derive(Debug, Default)]
+struct Beat {
+    due_ms: u64,
+    /// The broker knows this client over the connection that stands now.
+    joined: bool,
+}
+
+impl Beats {
+    /// Takes over the addresses in use: new ones are due at once, others are forgotten.
+    pub(crate) fn keep(&mut self, addresses: &BTreeSet<Text>) {
+        self.brokers.retain(|address, _| addresses.contains(address));
+        for address in addresses {
+            self.brokers.entry(address.clone()).or_default();
+        }
+    }
+
+    /// The addresses that are due.
+    pub(crate) fn due(&self, now_ms: u64) -> Vec<Text> {
+        self.brokers.iter().filter(|(_, b)| b.due_ms <= now_ms).map(|(address, _)| address.clone()).collect()
+    }
+
+    /// When the next one is due.
+    pub(crate) fn next_ms(&self) -> Option<u64> {
+        self.brokers.values().map(|b| b.due_ms).min()
+    }
+
+    /// Notes how a heartbeat ended: the next is due after a period, or soon. True when the broker learned
+    /// of this client by it.
+    pub(crate) fn ended(&mut self, address: &str, answered: bool, now_ms: u64) -> bool {
+        let Some(beat) = self.brokers.get_mut(address) else { return false };
+        let joins = answered && !beat.joined;
+        *beat = Beat { due_ms: now_ms + if answered { PERIOD_MS } else { RETRY_MS }, joined: answered };
+        joins
+    }
+
+    /// The connection broke, or the broker said that it does not know this client.
+    pub(crate) fn lost(&mut self, address: &str) {
+        if let Some(beat) = self.brokers.get_mut(address) {
+            *beat = Beat::default();
+        }
+    }
+
+    /// All are due.
+    pub(crate) fn all_due(&mut self) {
+        self.brokers.values_mut().for_each(|beat| beat.due_ms = 0);
+    }
+
+    /// The addresses, also those that are not due.
+    pub(crate) fn addresses(&self) -> Vec<Text> {
+        self.brokers.keys().cloned().collect()
+    }
+}
+
+const PERIOD_MS: u64 = 30_000;
+const RETRY_MS: u64 = 1_000;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn brokers_are_due_at_once_then_every_30_seconds() {
+        let mut beats = Beats::default();
+        let (a, b) = (Text::from("a:1"), Text::from("b:1"));
+        beats.keep(&[a.clone(), b.clone()].into());
+        assert_eq!(beats.due(5), [a.clone(), b.clone()]);
+        assert!(beats.ended("a:1", true, 5) && !beats.ended("b:1", false, 5));
+        assert_eq!(beats.next_ms(), Some(1_005));
+        assert_eq!(beats.due(1_005), ["b:1"].map(Text::from));
+        beats.lost("a:1");
+        beats.lost("c:1");
+        assert_eq!(beats.due(1_005), [a.clone(), b]);
+        assert!(beats.ended("a:1", true, 1_005) && !beats.ended("a:1", true, 1_006));
+        beats.keep(&[a.clone()].into());
+        assert_eq!(beats.due(1_000_000), [a]);
+    }
+}
