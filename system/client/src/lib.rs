@@ -34,21 +34,30 @@
 //! # }
 //! ```
 
+mod answers;
+mod calls;
+mod decode;
 mod error;
+mod instance;
+mod member;
 mod message;
+mod names;
 mod producer;
 mod pull;
 mod push;
+mod session;
+mod settings;
 mod state;
+mod wire;
+mod work;
 
 pub use bytes::Bytes;
 pub use error::{CallError, Fault, SendError, StartError};
 pub use message::{Message, MessageQueue, Received, SendReceipt, SendStatus};
 pub use producer::{Producer, ProducerBuilder};
+pub use protocol::Text;
+pub use protocol::compression::Compression;
 pub use pull::{PullConsumer, PullConsumerBuilder, PullStatus, Pulled};
 pub use push::{Batch, Consumed, PushConsumer, PushConsumerBuilder};
 pub use state::allocate::Allocation;
 pub use state::offsets::StartFrom;
-
-/// Cheaply cloned text.
-pub type Text = std::sync::Arc<str>;
