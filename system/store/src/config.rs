@@ -2,6 +2,9 @@
 
 use std::time::Duration;
 
+use crate::error::OpenError;
+use crate::state::unit::Unit;
+
 /// When an append counts as done.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum FlushMode {
@@ -124,3 +127,30 @@ impl Default for Config {
         }
     }
 }
+
+impl Config {
+    /// Refuses settings that cannot work together.
+    pub(crate) fn check(&self) -> Result<(), OpenError> {
+        let refuse = |text: String| Err(OpenError::Config(text));
+        if self.queue_file_bytes == 0 || self.queue_file_bytes % Unit::SIZE != 0 {
+            return refuse(format!(
+                "mappedFileSizeConsumeQueue is {}: it must be a multiple of {} and not 0",
+                self.queue_file_bytes,
+                Unit::SIZE
+            ));
+        }
+        if !(MIN_SEGMENT..=u64::from(u32::MAX)).contains(&self.segment_bytes) {
+            return refuse(format!(
+                "mappedFileSizeCommitLog is {}: it must be between {MIN_SEGMENT} and {}",
+                self.segment_bytes,
+                u32::MAX
+            ));
+        }
+        if self.syncs_in_flight == 0 {
+            return refuse("at least one sync must be allowed in flight".to_owned());
+        }
+        Ok(())
+    }
+}
+
+const MIN_SEGMENT: u64 = 4096;

@@ -21,8 +21,8 @@ pub enum AppendError {
         /// Allowed.
         max: usize,
     },
-    /// The topic is empty or longer than allowed.
-    #[error("the topic has {size} bytes, 1 to {max} are allowed")]
+    /// The topic is empty, longer than allowed, or cannot name a folder.
+    #[error("the topic has {size} bytes, 1 to {max} are allowed, none of them a slash")]
     TopicLength {
         /// Found.
         size: usize,
@@ -44,9 +44,9 @@ pub enum AppendError {
     /// The store is shutting down.
     #[error("the store is shut down")]
     Closed,
-    /// No new log file within the time allowed.
-    #[error("no new commit log file within {0} ms")]
-    NoSegment(u128),
+    /// No new log file could be made.
+    #[error("no new commit log file: {0}")]
+    NoSegment(String),
 }
 
 /// Why an appended record is not known to be durable. It is stored, and a crash may take it back.

@@ -1,9 +1,26 @@
 //! Commit log, consume queues, flush, dispatch and recovery.
+//!
+//! The log is the only truth: `append` puts records at its end, `flush` makes it durable, `dispatch` derives the
+//! queues from it, `settle` puts those on the disk, `recover` brings all of it back after a crash.
 
+mod append;
 mod config;
+mod delete;
+mod dispatch;
 mod error;
+mod flush;
+mod log;
+mod queue;
+mod recover;
+mod reserve;
+mod settle;
+mod state;
+mod store;
+mod topics;
 mod types;
 
 pub use config::{Config, FlushMode, OnDamage};
 pub use error::{AppendError, OpenError, ReadError, Undurable};
+pub use queue::Queue;
+pub use store::Store;
 pub use types::{Appended, AppendedBatch, Boundary, Found, Gap, Health, ReadStatus, RecoveryReport};

@@ -99,10 +99,12 @@ pub struct RecoveryReport {
     pub dispatched: u64,
     /// Why the log ends where it does, when not at untouched space.
     pub cut: Option<String>,
-    /// Bytes behind the cut that were wiped because they held something.
-    pub wiped: u64,
+    /// Log files behind the end that were removed, reserved ones included.
+    pub removed_segments: u64,
     /// Damage inside old data that was skipped: position, bytes, reason.
     pub gaps: Vec<Gap>,
+    /// Records in old data that do not fit into their queue and were left out.
+    pub problems: Vec<String>,
     /// Queues were rebuilt from the whole log.
     pub rebuilt: bool,
 }

@@ -1,0 +1,281 @@
+//! Putting records at the end of the log: offsets are assigned, bytes encoded and copied under one lock.
+
+use std::io;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+
+use bytes::BytesMut;
+use protocol::record::{self, NewRecord, Place, sys_flag};
+use runtime::time::{self, Duration, Instant};
+use runtime::{clock, crash_point, planted, tap};
+
+use crate::config::FlushMode;
+use crate::error::{AppendError, Undurable};
+use crate::log::Segment;
+use crate::queue::Queue;
+use crate::state::layout;
+use crate::store::Store;
+use crate::types::{Appended, AppendedBatch};
+
+/// The end of the log, guarded by the one lock of appends.
+#[derive(Debug, Default)]
+pub(crate) struct End {
+    /// The segment that holds `at`; None when `at` is the start of one that is not made yet.
+    pub(crate) segment: Option<Segment>,
+    /// Position of the next record.
+    pub(crate) at: u64,
+    /// Store time of the last record: store times grow with positions whatever the clock does.
+    pub(crate) store_time: i64,
+    /// Why no record is taken: before recovery is done, and after close.
+    pub(crate) closed: bool,
+    scratch: BytesMut,
+}
+
+impl End {
+    /// Takes no records until recovery has said where the log ends.
+    pub(crate) fn shut() -> Self {
+        Self { closed: true, ..Self::default() }
+    }
+}
+
+/// Why an append did not happen under the lock.
+enum Stop {
+    /// A segment up to this position is needed first.
+    NeedSegment(u64),
+    /// The topic was deleted meanwhile.
+    Stale,
+    Refused(AppendError),
+}
+
+impl Store {
+    /// Puts a record at the end of the log and of its queue. It survives the death of the process; for more, see
+    /// [`Store::durable`].
+    ///
+    /// # Errors
+    /// Each means that nothing was stored.
+    pub async fn append(&self, message: &NewRecord<'_>) -> Result<Appended, AppendError> {
+        self.check(std::slice::from_ref(message))?;
+        self.append_all(std::slice::from_ref(message)).await
+    }
+
+    /// Puts messages of one queue at the end of the log as one append: consecutive offsets, in one segment.
+    ///
+    /// # Errors
+    /// Each means that nothing was stored.
+    pub async fn append_batch(&self, messages: &[NewRecord<'_>]) -> Result<AppendedBatch, AppendError> {
+        let first = messages.first().ok_or(AppendError::BadBatch)?;
+        if messages.iter().any(|m| m.topic != first.topic || m.queue_id != first.queue_id) {
+            return Err(AppendError::BadBatch);
+        }
+        self.check(messages)?;
+        let first = self.append_all(messages).await?;
+        let positions = messages.iter().scan(first.position, |next, message| {
+            let position = *next;
+            *next += message.size() as u64;
+            Some(position)
+        });
+        Ok(AppendedBatch { first, positions: positions.collect() })
+    }
+
+    /// Waits until everything below `end` is as durable as the flush mode promises.
+    ///
+    /// # Errors
+    /// The records are stored, but a loss of power may take them back.
+    pub async fn durable(&self, end: u64) -> Result<(), Undurable> {
+        if self.log.config.flush == FlushMode::Async || planted!("M01") {
+            return Ok(());
+        }
+        let allowed = self.log.config.sync_flush_timeout;
+        match time::timeout(allowed, self.log.flushed.reach(end)).await {
+            Ok(Ok(())) => Ok(()),
+            Ok(Err(closed)) => Err(Undurable::Failed(match self.log.poisoned() {
+                Some(reason) => reason.to_owned(),
+                None => closed.to_string(),
+            })),
+            Err(_) => Err(Undurable::Timeout(allowed.as_millis())),
+        }
+    }
+
+    fn check(&self, messages: &[NewRecord<'_>]) -> Result<(), AppendError> {
+        let config = &self.log.config;
+        for message in messages {
+            let max = if message.topic.starts_with(RETRY) { MAX_RETRY_TOPIC } else { config.max_topic_bytes };
+            if !layout::is_folder_name(message.topic) || message.topic.len() > max {
+                return Err(AppendError::TopicLength { size: message.topic.len(), max });
+            }
+            if message.properties.len() > record::MAX_PROPERTIES {
+                let (size, max) = (message.properties.len(), record::MAX_PROPERTIES);
+                return Err(AppendError::PropertiesTooLong { size, max });
+            }
+        }
+        let body: usize = messages.iter().map(|m| m.body.len()).sum();
+        if body > config.max_message_bytes {
+            return Err(AppendError::BodyTooLong { size: body, max: config.max_message_bytes });
+        }
+        let size: usize = messages.iter().map(NewRecord::size).sum();
+        let max = usize::try_from(config.segment_bytes).unwrap_or(usize::MAX) - record::BLANK_SIZE;
+        if size > max {
+            return Err(AppendError::BodyTooLong { size, max });
+        }
+        Ok(())
+    }
+
+    async fn append_all(&self, messages: &[NewRecord<'_>]) -> Result<Appended, AppendError> {
+        self.slow_down().await;
+        let (topic, id) = (messages[0].topic, messages[0].queue_id);
+        let deleted = || AppendError::TopicDeleted(topic.to_owned());
+        let mut queue = self.topics.find_or_make(topic, id).ok_or_else(deleted)?;
+        loop {
+            match self.try_append(&queue, messages) {
+                Ok(appended) => {
+                    self.log.written.advance(appended.end);
+                    tap!(
+                        "append",
+                        topic = topic,
+                        queue = id,
+                        offset = appended.queue_offset,
+                        position = appended.position,
+                        end = appended.end
+                    );
+                    crash_point!("store.append.written").await;
+                    return Ok(appended);
+                }
+                Err(Stop::NeedSegment(end)) => self.segment_ready(end).await?,
+                Err(Stop::Stale) => queue = self.topics.find_or_make(topic, id).ok_or_else(deleted)?,
+                Err(Stop::Refused(error)) => return Err(error),
+            }
+        }
+    }
+
+    fn try_append(&self, queue: &Arc<Queue>, messages: &[NewRecord<'_>]) -> Result<Appended, Stop> {
+        let size: usize = messages.iter().map(NewRecord::size).sum();
+        let mut end = self.end.lock();
+        if let Some(reason) = self.log.poisoned() {
+            return Err(Stop::Refused(AppendError::Poisoned(reason.to_owned())));
+        }
+        if end.closed {
+            return Err(Stop::Refused(AppendError::Closed));
+        }
+        if self.disk_full.load(Ordering::Relaxed) {
+            return Err(Stop::Refused(AppendError::DiskFull("too little space is left".to_owned())));
+        }
+        if queue.deleted.load(Ordering::Acquire) {
+            return Err(Stop::Stale);
+        }
+        let base = self.make_room(&mut end, size)?;
+        let End { segment, at, store_time, scratch, .. } = &mut *end;
+        let file = &segment.as_ref().expect("make_room found a segment").file;
+        *store_time = (*store_time).max(clock::now_ms());
+        scratch.clear();
+        let first_offset = queue.next.load(Ordering::Relaxed);
+        let mut next = first_offset;
+        for message in messages {
+            let start = scratch.len();
+            message.encode(scratch);
+            let counted = is_counted(message.sys_flag);
+            let place = Place {
+                queue_offset: if counted { next } else { 0 },
+                position: *at + start as u64,
+                store_timestamp: *store_time,
+            };
+            record::place(&mut scratch[start..], place);
+            next += u64::from(counted);
+        }
+        assert_eq!(scratch.len(), size, "a record is as long as it says");
+        // Size and magic last: a process that dies in between leaves nothing that looks like a record.
+        let written = file
+            .write_at(*at - base + 8, &scratch[8..])
+            .and_then(|()| file.write_at(*at - base, &scratch[..8]));
+        if let Err(error) = written {
+            return Err(Stop::Refused(self.write_failed(&error)));
+        }
+        queue.next.store(next, Ordering::Relaxed);
+        let position = *at;
+        *at += size as u64;
+        let queue_offset = if is_counted(messages[0].sys_flag) { first_offset } else { 0 };
+        Ok(Appended { position, end: *at, queue_offset, store_timestamp: *store_time })
+    }
+
+    /// Makes `end.segment` the one that takes the next `size` bytes, and returns its base.
+    fn make_room(&self, end: &mut End, size: usize) -> Result<u64, Stop> {
+        let segment_bytes = self.log.config.segment_bytes;
+        if let Some(segment) = &end.segment {
+            let room = segment.base + segment_bytes - end.at;
+            if (size + record::BLANK_SIZE) as u64 <= room {
+                return Ok(segment.base);
+            }
+            // The rest of a full segment is a blank, of which only the head is written.
+            let mut blank = u32::try_from(room).expect("a segment is smaller than 4 GiB");
+            if planted!("M12") {
+                blank -= 8;
+            }
+            if let Err(error) = segment.file.write_at(end.at - segment.base, &record::blank(blank)) {
+                return Err(Stop::Refused(self.write_failed(&error)));
+            }
+            self.log.mark_filled(segment.base, Instant::now());
+            end.at = segment.base + segment_bytes;
+            end.segment = None;
+            self.log.written.advance(end.at);
+        }
+        // One more than this one, so that the next is ready before it is needed.
+        self.log.wanted.advance(end.at + 2 * segment_bytes);
+        match self.log.segment(end.at) {
+            Some(segment) => {
+                end.segment = Some(segment);
+                Ok(end.at)
+            }
+            None => Err(Stop::NeedSegment(end.at + segment_bytes)),
+        }
+    }
+
+    /// What a failed write left in the page cache is unknown, so nothing may be written behind it.
+    fn write_failed(&self, error: &io::Error) -> AppendError {
+        self.log.poison(format!("writing to the commit log failed: {error}"));
+        AppendError::Poisoned(error.to_string())
+    }
+
+    /// Waits for the log to have a segment up to `end`.
+    async fn segment_ready(&self, end: u64) -> Result<(), AppendError> {
+        let allowed = self.log.config.segment_timeout;
+        let deadline = Instant::now() + allowed;
+        loop {
+            let attempts = self.log.attempts.get();
+            if self.log.reserved.get() >= end {
+                return Ok(());
+            }
+            if let Some(shortage) = self.log.shortage() {
+                return Err(if shortage.disk_full {
+                    AppendError::DiskFull(shortage.reason)
+                } else {
+                    AppendError::NoSegment(shortage.reason)
+                });
+            }
+            let attempt = time::timeout_at(deadline, self.log.attempts.reach(attempts + 1)).await;
+            match attempt {
+                Ok(Ok(())) => {}
+                Ok(Err(_)) => return Err(AppendError::Closed),
+                Err(_) => {
+                    return Err(AppendError::NoSegment(format!("none within {} ms", allowed.as_millis())));
+                }
+            }
+        }
+    }
+
+    /// Readers see a record only after its dispatch: when that falls far behind, senders wait a little for it.
+    async fn slow_down(&self) {
+        let behind = self.dispatch_behind();
+        let allowed = self.log.config.dispatch_behind_bytes;
+        if behind > allowed {
+            let much = behind / allowed.max(1);
+            time::sleep(Duration::from_millis(5 * much.min(10))).await;
+        }
+    }
+}
+
+/// Half and rolled-back messages have no place in a queue.
+pub(crate) fn is_counted(flags: i32) -> bool {
+    !matches!(flags & sys_flag::TRANSACTION_MASK, sys_flag::PREPARED | sys_flag::ROLLBACK)
+}
+
+const RETRY: &str = "%RETRY%";
+const MAX_RETRY_TOPIC: usize = 255;

@@ -1,0 +1,160 @@
+//! From the log to the queues: every record gets its unit, in the order of the log.
+
+use std::sync::Arc;
+
+use bytes::BytesMut;
+use protocol::properties::names;
+use protocol::record::RecordRef;
+use protocol::tag;
+use runtime::{select, tap, task};
+use std::sync::atomic::Ordering;
+
+use crate::append::is_counted;
+use crate::queue::Queue;
+use crate::state::look::{Checks, Look, look};
+use crate::state::unit::Unit;
+use crate::store::Store;
+
+/// Where dispatch stands, guarded by its own lock.
+#[derive(Debug, Default)]
+pub(crate) struct Dispatch {
+    /// Everything below has its unit.
+    pub(crate) at: u64,
+    /// Store time of the last record.
+    pub(crate) store_time: i64,
+    /// Queues with units that are not in files.
+    pub(crate) dirty: Vec<Arc<Queue>>,
+    /// Units that are not in files.
+    pub(crate) unsettled: u64,
+    chunk: BytesMut,
+}
+
+impl Store {
+    /// Follows the log; see [`Store::dispatch_some`].
+    pub(crate) async fn dispatch(self: Arc<Self>) {
+        loop {
+            let at = self.dispatched.get();
+            select! {
+                _ = self.closing.reach(1) => return,
+                more = self.log.readable().reach(at + 1) => if more.is_err() { return },
+            }
+            while self.dispatch_some() {
+                task::yield_now().await;
+            }
+            if self.dispatched.get() == at {
+                task::yield_now().await; // somebody else is at it
+            }
+        }
+    }
+
+    /// Gives the next records, at most about 1 MiB of them, their units, unless somebody else is at it; true when
+    /// there are more. A connection may call it after its appends to save waiting readers a hop.
+    pub fn dispatch_some(&self) -> bool {
+        if self.dispatching.swap(true, Ordering::Acquire) {
+            return false;
+        }
+        let more = self.dispatch_chunk();
+        self.dispatching.store(false, Ordering::Release);
+        more
+    }
+
+    fn dispatch_chunk(&self) -> bool {
+        if self.log.poisoned().is_some() && self.broken_dispatch.load(Ordering::Relaxed) {
+            return false;
+        }
+        let mut state = self.dispatch.lock();
+        let limit = self.log.readable_end();
+        let mut wanted = CHUNK;
+        while state.at < limit {
+            let base = state.at - state.at % self.log.config.segment_bytes;
+            let end = base + self.log.config.segment_bytes;
+            let start = state.at;
+            let length = wanted.min(usize::try_from(limit.min(end) - start).unwrap_or(wanted));
+            let mut chunk = std::mem::take(&mut state.chunk);
+            chunk.clear();
+            let copied = self.log.copy(start, length, &mut chunk);
+            let found = match copied {
+                Ok(true) => self.dispatch_records(&mut state, &chunk, base, end),
+                Ok(false) => Err("the segment is gone".to_owned()),
+                Err(error) => Err(error.to_string()),
+            };
+            state.chunk = chunk;
+            self.dispatched.advance(state.at);
+            match found {
+                Ok(_) if state.at > start => return state.at < limit,
+                Ok(more) if more > length => wanted = more,
+                Ok(_) => return self.break_dispatch(state.at, "a record ends behind the log"),
+                Err(reason) => return self.break_dispatch(state.at, &reason),
+            }
+        }
+        false
+    }
+
+    /// What this process wrote cannot be read back: nothing behind it can get its offset.
+    fn break_dispatch(&self, at: u64, reason: &str) -> bool {
+        self.broken_dispatch.store(true, Ordering::Relaxed);
+        self.log.poison(format!("dispatch cannot read the commit log at {at}: {reason}"));
+        false
+    }
+
+    /// Dispatches the whole records of a chunk; returns how many bytes the one behind them needs.
+    fn dispatch_records(
+        &self,
+        state: &mut Dispatch,
+        chunk: &[u8],
+        base: u64,
+        end: u64,
+    ) -> Result<usize, String> {
+        let mut rest = chunk;
+        while !rest.is_empty() {
+            match look(rest, state.at, base, end, Checks { checksum: false, torn: false }) {
+                Look::Record(record) => {
+                    if let Some(queue) = self.queue_of(&record) {
+                        self.add_unit(state, queue, &record);
+                    }
+                    state.store_time = record.place.store_timestamp;
+                    state.at += u64::from(record.size);
+                    rest = &rest[record.size as usize..];
+                }
+                Look::Blank => {
+                    state.at = end;
+                    return Ok(0);
+                }
+                Look::More(bytes) => return Ok(bytes),
+                Look::Unwritten => return Err("nothing is written there".to_owned()),
+                Look::Damaged(reason) => return Err(reason),
+            }
+        }
+        Ok(0)
+    }
+
+    /// The queue that a record has a place in.
+    pub(crate) fn queue_of(&self, record: &RecordRef<'_>) -> Option<Arc<Queue>> {
+        if !is_counted(record.sys_flag) {
+            return None;
+        }
+        self.topics.route(record.topic, record.queue_id, record.place.position)
+    }
+
+    /// Puts a record's unit at the end of its queue.
+    pub(crate) fn add_unit(&self, state: &mut Dispatch, queue: Arc<Queue>, record: &RecordRef<'_>) {
+        let unit = Unit {
+            position: record.place.position,
+            size: record.size,
+            tag: tag::code(record.property(names::TAGS)),
+        };
+        tap!(
+            "dispatch",
+            topic = record.topic,
+            queue = record.queue_id,
+            offset = record.place.queue_offset,
+            position = record.place.position
+        );
+        state.unsettled += 1;
+        if queue.push(record.place.queue_offset, unit) {
+            state.dirty.push(queue);
+        }
+    }
+}
+
+const CHUNK: usize = 1 << 20;

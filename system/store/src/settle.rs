@@ -1,0 +1,263 @@
+//! Putting the queues on the disk: units into their files, then the table that says so.
+//!
+//! Units stay in memory until a settling writes and syncs them, so a file never holds anything whose sync is
+//! still open. The table names a position of the log taken before the files are written, and is written after
+//! all of them are synced and the log itself is on the disk up to there: it never claims more than is durable.
+
+use std::collections::BTreeSet;
+use std::io;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+
+use bytes::BufMut;
+use futures::future::try_join_all;
+use runtime::disk::File;
+use runtime::sync::Mutex;
+use runtime::time::{Duration, Instant};
+use runtime::{crash_point, planted, select, tap, time};
+
+use crate::flush::pause;
+use crate::queue::Queue;
+use crate::state::checkpoint::Checkpoint;
+use crate::state::layout;
+use crate::state::table::{Offsets, Table};
+use crate::state::unit::Unit;
+use crate::store::Store;
+
+/// A queue and the offset up to which it is written this time.
+struct Work {
+    queue: Arc<Queue>,
+    to: u64,
+}
+
+impl Store {
+    /// Settles the queues at their interval, or earlier when much is unsettled.
+    pub(crate) async fn settle_queues(self: Arc<Self>) {
+        let config = &self.log.config;
+        let mut next = Instant::now() + config.settle_interval;
+        loop {
+            let behind = self.settled.get() + config.settle_bytes;
+            select! {
+                _ = self.closing.reach(1) => return,
+                _ = self.dispatched.reach(behind) => {}
+                () = time::sleep_until(next.min(Instant::now() + LOOK)) => {}
+            }
+            let much = {
+                let state = self.dispatch.lock();
+                state.unsettled >= config.settle_units || state.at >= behind
+            };
+            if !much && Instant::now() < next {
+                continue;
+            }
+            next = Instant::now() + config.settle_interval;
+            if let Err(error) = self.settle().await {
+                if self.log.poisoned().is_some() {
+                    return;
+                }
+                tracing::warn!(%error, "the consume queues could not be written and stay in memory: a restart takes longer");
+                if !pause(&self, RETRY).await {
+                    return;
+                }
+            }
+        }
+    }
+
+    /// Puts all units there are on the disk, and the table that says so.
+    pub(crate) async fn settle(&self) -> io::Result<()> {
+        let _alone = self.settling.acquire().await.expect("never closed");
+        self.settle_alone().await
+    }
+
+    /// As [`Store::settle`], for a caller who is alone already.
+    pub(crate) async fn settle_alone(&self) -> io::Result<()> {
+        crash_point!("store.settle.begin").await;
+        let (at, queue_time, work) = self.take_work();
+        let written = async {
+            self.flush_to(at).await?;
+            if planted!("M06") {
+                self.write_table(at, &work).await?;
+            }
+            self.write_units(&work).await?;
+            self.write_table(at, &work).await
+        };
+        if let Err(error) = written.await {
+            self.give_back(work);
+            return Err(error);
+        }
+        let mut settled = 0;
+        for Work { queue, to } in &work {
+            settled += to - queue.settled();
+            queue.set_settled(*to);
+        }
+        let mut state = self.dispatch.lock();
+        state.unsettled = state.unsettled.saturating_sub(settled);
+        drop(state);
+        self.settled.advance(at);
+        self.times.lock().queue_time = queue_time;
+        tap!("settle", position = at);
+        Ok(())
+    }
+
+    /// The queues that have units in memory only, and how far dispatch was at that moment.
+    fn take_work(&self) -> (u64, i64, Vec<Work>) {
+        let mut state = self.dispatch.lock();
+        let work = std::mem::take(&mut state.dirty)
+            .into_iter()
+            .map(|queue| {
+                queue.clear_dirty();
+                Work { to: queue.max(), queue }
+            })
+            .collect();
+        (state.at, state.store_time, work)
+    }
+
+    fn give_back(&self, work: Vec<Work>) {
+        let mut state = self.dispatch.lock();
+        for Work { queue, .. } in work {
+            if queue.mark_dirty() {
+                state.dirty.push(queue);
+            }
+        }
+    }
+
+    /// Writes what is in memory into the files without saying so in the table: a rebuild in progress.
+    pub(crate) async fn spill(&self) -> io::Result<()> {
+        let (_, _, work) = self.take_work();
+        if let Err(error) = self.write_units(&work).await {
+            self.give_back(work);
+            return Err(error);
+        }
+        work.iter().for_each(|w| w.queue.set_settled(w.to));
+        self.dispatch.lock().unsettled = 0;
+        Ok(())
+    }
+
+    async fn write_units(&self, work: &[Work]) -> io::Result<()> {
+        let folders = Mutex::new(BTreeSet::new());
+        for together in work.chunks(AT_ONCE) {
+            try_join_all(together.iter().map(|w| self.write_queue(w, &folders))).await?;
+        }
+        for folder in folders.into_inner() {
+            self.log.disk.sync_dir(&folder).await?;
+        }
+        crash_point!("store.settle.units").await;
+        Ok(())
+    }
+
+    /// Writes the units of one queue; folders that got a new name go into `folders`.
+    async fn write_queue(&self, work: &Work, folders: &Mutex<BTreeSet<String>>) -> io::Result<()> {
+        let Work { queue, to } = work;
+        if queue.deleted.load(Ordering::Acquire) {
+            return Ok(());
+        }
+        let per_file = queue.per_file();
+        let mut from = queue.settled();
+        while from < *to {
+            let first = from - from % per_file;
+            let end = (first + per_file).min(*to);
+            let file = self.queue_file(queue, from, folders).await?;
+            let units = queue.tail(from, end);
+            let mut bytes = Vec::with_capacity((units.len() + 1) * Unit::SIZE as usize);
+            units.iter().for_each(|unit| unit.encode(&mut bytes));
+            if end < first + per_file {
+                // Whatever an earlier life left behind the last unit must not look like more units.
+                bytes.put_bytes(0, Unit::SIZE as usize);
+            }
+            file.write_at((from - first) * Unit::SIZE, &bytes)?;
+            crash_point!("store.queue.written").await;
+            file.sync().await?;
+            from = end;
+        }
+        Ok(())
+    }
+
+    /// The file that takes the unit at `offset`, made when that is the first unit in it.
+    async fn queue_file(
+        &self,
+        queue: &Queue,
+        offset: u64,
+        folders: &Mutex<BTreeSet<String>>,
+    ) -> io::Result<File> {
+        let disk = &self.log.disk;
+        let first = offset - offset % queue.per_file();
+        let path = layout::queue_file(&queue.topic, queue.id, first * Unit::SIZE);
+        if offset != first && offset != queue.start() {
+            return disk.open_sparse(&path).await;
+        }
+        let folder = layout::queue(&queue.topic, queue.id);
+        match disk.remove(&path).await {
+            // A crash came between the making of this file and the table that would have said so.
+            Ok(()) => {}
+            Err(error) if error.kind() == io::ErrorKind::NotFound => disk.make_dir(&folder).await?,
+            Err(error) => return Err(error),
+        }
+        let file = disk.create_sparse(&path, self.log.config.queue_file_bytes).await?;
+        crash_point!("store.queue.created").await;
+        if offset != first {
+            let mut bytes = Vec::new();
+            (first..offset).for_each(|_| Unit::void(0).encode(&mut bytes));
+            file.write_at(0, &bytes)?;
+        }
+        let mut folders = folders.lock();
+        folders.extend([layout::QUEUES.to_owned(), layout::topic(&queue.topic), folder]);
+        Ok(file)
+    }
+
+    async fn write_table(&self, at: u64, work: &[Work]) -> io::Result<()> {
+        let mut table = Table { position: at, log_min: self.log_min(), ..Table::default() };
+        for queue in self.topics.all() {
+            let offsets = Offsets { min: queue.planned_min(), max: queue.settled() };
+            table.topics.entry(queue.topic.to_string()).or_default().insert(queue.id, offsets);
+        }
+        for Work { queue, to } in work {
+            let found = table.topics.get_mut(&*queue.topic).and_then(|t| t.get_mut(&queue.id));
+            // Not there: its topic is being deleted.
+            if let Some(offsets) = found {
+                offsets.max = *to;
+            }
+        }
+        table.deleted = self.topics.deleted();
+        self.put_table(&table).await
+    }
+
+    pub(crate) async fn put_table(&self, table: &Table) -> io::Result<()> {
+        crash_point!("store.table.before").await;
+        self.log.disk.replace_small(layout::TABLE, &table.encode()).await?;
+        crash_point!("store.table.after").await;
+        Ok(())
+    }
+
+    /// Keeps the flushed position on the disk: a start reads the log from there.
+    pub(crate) async fn checkpoint(self: Arc<Self>) {
+        while pause(&self, self.log.config.checkpoint_interval).await {
+            if let Err(error) = self.write_checkpoint().await {
+                tracing::warn!(%error, "the checkpoint could not be written: a restart takes longer");
+            }
+        }
+    }
+
+    pub(crate) async fn write_checkpoint(&self) -> io::Result<()> {
+        let page = {
+            let times = self.times.lock();
+            Checkpoint { flushed: self.log.flushed.get(), ..times.clone() }
+        };
+        if self.checkpointed.lock().as_ref() == Some(&page) {
+            return Ok(());
+        }
+        crash_point!("store.checkpoint.before").await;
+        self.log.disk.replace_small(layout::CHECKPOINT, &page.encode()).await?;
+        crash_point!("store.checkpoint.after").await;
+        *self.checkpointed.lock() = Some(page);
+        Ok(())
+    }
+
+    /// Notes the store time of the last record that a sync covered.
+    pub(crate) fn note_flushed(&self, store_time: i64) {
+        self.times.lock().log_time = store_time;
+    }
+}
+
+/// Queue files written at the same time.
+const AT_ONCE: usize = 8;
+const LOOK: Duration = Duration::from_secs(1);
+const RETRY: Duration = Duration::from_secs(1);

@@ -1,0 +1,9 @@
+//! Decisions without waiting: no clock, no disk; every input is an argument.
+
+pub(crate) mod checkpoint;
+pub(crate) mod expire;
+pub(crate) mod layout;
+pub(crate) mod look;
+pub(crate) mod select;
+pub(crate) mod table;
+pub(crate) mod unit;

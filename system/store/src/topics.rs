@@ -1,0 +1,155 @@
+//! The queues by topic and number, and the topics that were deleted.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+
+use runtime::sync::Mutex;
+
+use crate::log::Log;
+use crate::queue::Queue;
+
+/// All queues of a store.
+#[derive(Debug)]
+pub(crate) struct Topics {
+    log: Arc<Log>,
+    inner: Mutex<Inner>,
+}
+
+#[derive(Debug, Default)]
+struct Inner {
+    topics: BTreeMap<Arc<str>, Topic>,
+    /// Records of these topics below these positions are no messages any more.
+    deleted: BTreeMap<Arc<str>, u64>,
+}
+
+#[derive(Debug, Default)]
+struct Topic {
+    /// Its deletion is not on the disk yet: until then it takes no records, or old and new ones could not be told apart.
+    deleting: bool,
+    /// By number.
+    queues: Vec<Arc<Queue>>,
+}
+
+impl Topics {
+    pub(crate) fn new(log: Arc<Log>) -> Self {
+        Self { log, inner: Mutex::default() }
+    }
+
+    /// The queue, if it is there.
+    pub(crate) fn find(&self, topic: &str, id: i32) -> Option<Arc<Queue>> {
+        let inner = self.inner.lock();
+        let queues = &inner.topics.get(topic)?.queues;
+        queues.binary_search_by_key(&id, |q| q.id).ok().map(|at| queues[at].clone())
+    }
+
+    /// The queue, made when missing; None while its topic is being deleted.
+    pub(crate) fn find_or_make(&self, topic: &str, id: i32) -> Option<Arc<Queue>> {
+        self.inner.lock().find_or_make(&self.log, topic, id)
+    }
+
+    /// The queue that a record at `position` belongs to; None when its topic was deleted after it.
+    pub(crate) fn route(&self, topic: &str, id: i32, position: u64) -> Option<Arc<Queue>> {
+        let mut inner = self.inner.lock();
+        if inner.deleted.get(topic).is_some_and(|deleted| position < *deleted) {
+            return None;
+        }
+        inner.find_or_make(&self.log, topic, id)
+    }
+
+    /// Adds a queue whose files hold `min..max`.
+    pub(crate) fn load(&self, topic: &str, id: i32, min: u64, max: u64) {
+        let mut inner = self.inner.lock();
+        let name = inner.name(topic);
+        let queue = Arc::new(Queue::new(self.log.clone(), name.clone(), id, min, max));
+        let queues = &mut inner.topics.entry(name).or_default().queues;
+        match queues.binary_search_by_key(&id, |q| q.id) {
+            Ok(at) => queues[at] = queue,
+            Err(at) => queues.insert(at, queue),
+        }
+    }
+
+    /// Forgets all queues; the deleted topics stay.
+    pub(crate) fn clear(&self) {
+        self.inner.lock().topics.clear();
+    }
+
+    /// Every topic.
+    pub(crate) fn names(&self) -> Vec<Arc<str>> {
+        let inner = self.inner.lock();
+        inner.topics.iter().filter(|(_, t)| !t.deleting).map(|(name, _)| name.clone()).collect()
+    }
+
+    /// Numbers of a topic's queues.
+    pub(crate) fn ids(&self, topic: &str) -> Vec<i32> {
+        self.inner.lock().topics.get(topic).map_or_else(Vec::new, |t| t.queues.iter().map(|q| q.id).collect())
+    }
+
+    /// Every queue of the topics that are not being deleted, in order.
+    pub(crate) fn all(&self) -> Vec<Arc<Queue>> {
+        let inner = self.inner.lock();
+        inner.topics.values().filter(|t| !t.deleting).flat_map(|t| t.queues.iter().cloned()).collect()
+    }
+
+    /// Refuses records of a topic from now on and makes those below `position` no messages. To be called under the
+    /// lock of the log's end. False when there is no such topic.
+    pub(crate) fn begin_delete(&self, topic: &str, position: u64) -> bool {
+        let mut inner = self.inner.lock();
+        let Some(found) = inner.topics.get_mut(topic) else { return false };
+        found.deleting = true;
+        for queue in &found.queues {
+            queue.deleted.store(true, Ordering::Release);
+        }
+        let name = inner.name(topic);
+        inner.deleted.insert(name, position);
+        true
+    }
+
+    /// The deletion is on the disk: the name is free again. Returns the queues that were there.
+    pub(crate) fn finish_delete(&self, topic: &str) -> Vec<Arc<Queue>> {
+        self.inner.lock().topics.remove(topic).map_or_else(Vec::new, |t| t.queues)
+    }
+
+    /// Deleted topics and the positions of their deletion.
+    pub(crate) fn deleted(&self) -> BTreeMap<String, u64> {
+        self.inner.lock().deleted.iter().map(|(name, at)| (name.to_string(), *at)).collect()
+    }
+
+    /// Takes over deletions from the disk. Positions behind the log's end cannot stand: records that come there are new.
+    pub(crate) fn set_deleted(&self, deleted: &BTreeMap<String, u64>, end: u64) {
+        let mut inner = self.inner.lock();
+        inner.deleted = deleted.iter().map(|(name, at)| (name.as_str().into(), (*at).min(end))).collect();
+    }
+
+    /// Forgets deletions that no record of the log is old enough for.
+    pub(crate) fn forget_deleted(&self, log_min: u64) {
+        self.inner.lock().deleted.retain(|_, at| *at > log_min);
+    }
+}
+
+impl Inner {
+    fn name(&self, topic: &str) -> Arc<str> {
+        self.topics.get_key_value(topic).map_or_else(|| topic.into(), |(name, _)| name.clone())
+    }
+
+    fn find_or_make(&mut self, log: &Arc<Log>, topic: &str, id: i32) -> Option<Arc<Queue>> {
+        if let Some(found) = self.topics.get_mut(topic) {
+            if found.deleting {
+                return None;
+            }
+            match found.queues.binary_search_by_key(&id, |q| q.id) {
+                Ok(at) => return Some(found.queues[at].clone()),
+                Err(at) => {
+                    let name = found.queues.first().map_or_else(|| topic.into(), |q| q.topic.clone());
+                    let queue = Arc::new(Queue::new(log.clone(), name, id, 0, 0));
+                    found.queues.insert(at, queue.clone());
+                    return Some(queue);
+                }
+            }
+        }
+        let name: Arc<str> = topic.into();
+        let queue = Arc::new(Queue::new(log.clone(), name.clone(), id, 0, 0));
+        self.topics.insert(name, Topic { deleting: false, queues: vec![queue.clone()] });
+        Some(queue)
+    }
+}
