@@ -282,3 +282,6 @@ fn length(bytes: usize) -> u32 {
 }
 
 const HEADER_MAX: usize = 0x00FF_FFFF;
+
+#[cfg(test)]
+mod tests;
