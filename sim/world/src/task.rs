@@ -4,7 +4,6 @@ use std::{
     cell::Cell,
     future::{Future, poll_fn},
     pin::pin,
-    sync::atomic::Ordering::Relaxed,
     task::Poll,
 };
 
@@ -113,7 +112,7 @@ fn count_poll(name: &'static str) {
 #[cold]
 fn look(name: &'static str) {
     let now = with(|state| {
-        if state.given_up.load(Relaxed) {
+        if state.setup.is_given_up() {
             std::panic::panic_any(crate::run::GivenUp);
         }
         state.now()

@@ -4,7 +4,6 @@
 //! queues from it, `settle` puts those on the disk, `recover` brings all of it back after a crash.
 
 mod append;
-pub mod audit;
 mod config;
 mod delete;
 mod dispatch;

@@ -1,0 +1,382 @@
+//! Sends: a message, or a batch of them, becomes records of one queue.
+
+use std::net::SocketAddr;
+
+use bytes::Bytes;
+use net::{Peer, Reply};
+use protocol::{
+    Text, batch,
+    body::{TopicFilterType, perm},
+    code,
+    id::OffsetId,
+    name,
+    properties::{self, names},
+    record::{NewRecord, sys_flag},
+    rpc::{SendMessageReply, SendMessageV2},
+    version,
+};
+use runtime::{clock, crash_point, tap};
+use store::{AppendError, Appended, Undurable};
+
+use crate::{
+    Broker,
+    refusal::{Answer, Refusal},
+    state::topics::{NoTemplate, Topic},
+};
+
+impl Broker {
+    /// Stores one message and answers when it is as safe as configured.
+    pub(crate) async fn send(
+        &self,
+        peer: &Peer,
+        client_version: i32,
+        h: SendMessageV2,
+        body: Bytes,
+    ) -> Answer {
+        if h.batch == Some(true) {
+            return self.send_batch(peer, client_version, h, body).await;
+        }
+        let (topic, queue_id) = self.target(&h, client_version)?;
+        let given = h.properties.as_ref().map_or(&b""[..], |text| text.as_bytes());
+        let seen = Seen::of(given);
+        self.refuse_unfinished(&h, &seen)?;
+        let mut extended = Vec::new();
+        let mut made_key = None;
+        let text: &[u8] = if seen.needs_nothing() {
+            given
+        } else {
+            extended =
+                if seen.pop_receipt { properties::without(given, names::POP_CK) } else { given.to_vec() };
+            if seen.unique_key.is_none() {
+                let key = self.unique_ids.lock().next(clock::now_ms());
+                properties::push(&mut extended, names::UNIQ_KEY, &key);
+                made_key = Some(key);
+            }
+            &extended
+        };
+        self.topics_saved.reach(topic.change).await?;
+        let record = NewRecord {
+            topic: &topic.config.topic_name,
+            queue_id,
+            flag: h.flag,
+            sys_flag: message_flags(&topic, h.sys_flag),
+            born_timestamp: h.born_timestamp,
+            born_host: plain(peer.remote),
+            store_host: self.store_host,
+            reconsume_times: h.reconsume_times.unwrap_or(0),
+            prepared_offset: 0,
+            body: &body,
+            properties: text,
+        };
+        check_body(&body)?;
+        let appended = self.store.append(&record).await?;
+        drop(extended);
+        self.counters.stored(1, body.len());
+        crash_point!("broker.send.appended").await;
+        let code = self.settle(&appended, seen.waits).await;
+        tap!(
+            "acked",
+            topic = topic.config.topic_name.as_str(),
+            queue = queue_id,
+            offset = appended.queue_offset,
+            end = appended.end,
+            code = code.0
+        );
+        let id = OffsetId { host: self.store_host, position: appended.position };
+        let unique = match made_key {
+            Some(key) => Some(Text::from(key)),
+            None => unique_key(h.properties.as_ref()),
+        };
+        Ok(self.sent(Text::from(id.write(&mut [0; 56])), queue_id, appended.queue_offset, unique, code))
+    }
+
+    /// Stores the messages of a batch at consecutive offsets, all or none.
+    pub(crate) async fn send_batch(
+        &self,
+        peer: &Peer,
+        client_version: i32,
+        h: SendMessageV2,
+        body: Bytes,
+    ) -> Answer {
+        let items = batch::decode(body).map_err(|error| Refusal::Message(error.to_string()))?;
+        if retry_group(&h.topic).is_some() {
+            return Err(Refusal::Message("a batch cannot go to a retry topic".into()));
+        }
+        let (topic, queue_id) = self.target(&h, client_version)?;
+        for item in &items {
+            check_body(&item.body)?;
+            self.refuse_unfinished(&h, &Seen::of(&item.properties))?;
+        }
+        self.topics_saved.reach(topic.change).await?;
+        let records: Vec<_> = items
+            .iter()
+            .map(|item| NewRecord {
+                topic: &topic.config.topic_name,
+                queue_id,
+                flag: item.flag,
+                sys_flag: message_flags(&topic, h.sys_flag),
+                born_timestamp: h.born_timestamp,
+                born_host: plain(peer.remote),
+                store_host: self.store_host,
+                reconsume_times: 0,
+                prepared_offset: 0,
+                body: &item.body,
+                properties: &item.properties,
+            })
+            .collect();
+        let appended = self.store.append_batch(&records).await?;
+        drop(records);
+        let bytes = items.iter().map(|item| item.body.len()).sum();
+        self.counters.stored(items.len(), bytes);
+        crash_point!("broker.send.appended").await;
+        // One message that waits makes the batch wait.
+        let waits = items.iter().any(|item| Seen::of(&item.properties).waits);
+        let code = self.settle(&appended.first, waits).await;
+        let mut ids = String::with_capacity(33 * appended.positions.len());
+        for (at, position) in appended.positions.iter().enumerate() {
+            tap!(
+                "acked",
+                topic = topic.config.topic_name.as_str(),
+                queue = queue_id,
+                offset = appended.first.queue_offset + at as u64,
+                end = appended.first.end,
+                code = code.0
+            );
+            if at > 0 {
+                ids.push(',');
+            }
+            ids.push_str(OffsetId { host: self.store_host, position: *position }.write(&mut [0; 56]));
+        }
+        let unique = unique_key(h.properties.as_ref());
+        Ok(self.sent(ids.into(), queue_id, appended.first.queue_offset, unique, code))
+    }
+
+    /// Waits until the record is as safe as configured: code 0, or 10 when that is not known in time.
+    pub(crate) async fn settle(&self, appended: &Appended, waits: bool) -> (i32, Option<Undurable>) {
+        if !waits {
+            return (code::SUCCESS, None);
+        }
+        match self.store.durable(appended.end).await {
+            Ok(()) => (code::SUCCESS, None),
+            Err(why) => (code::FLUSH_DISK_TIMEOUT, Some(why)),
+        }
+    }
+
+    fn sent(
+        &self,
+        ids: Text,
+        queue_id: i32,
+        queue_offset: u64,
+        unique_key: Option<Text>,
+        (code, why): (i32, Option<Undurable>),
+    ) -> Reply {
+        let reply = Reply::with(&SendMessageReply {
+            msg_id: ids,
+            queue_id,
+            queue_offset: wire(queue_offset),
+            transaction_id: unique_key,
+            msg_region: Some(self.region.clone()),
+            trace_on: Some(Text::from_static(if self.config().trace_on { "true" } else { "false" })),
+            ..SendMessageReply::default()
+        });
+        match why {
+            Some(why) => reply.code(code, why.to_string()),
+            None => reply,
+        }
+    }
+
+    /// The topic and queue a send goes to; makes the topic if that is allowed.
+    fn target(&self, h: &SendMessageV2, client_version: i32) -> Result<(Topic, i32), Refusal> {
+        let config = self.config();
+        if config.broker_permission & perm::WRITE == 0 {
+            return Err(Refusal::Forbidden(format!(
+                "the broker[{}] sending message is forbidden: its permission is {}",
+                self.address, config.broker_permission
+            )));
+        }
+        if let Some(dead) = self.exhausted(h, client_version)? {
+            return Ok((dead, 0));
+        }
+        let known = self.topics.lock().get(&h.topic).cloned();
+        let topic = match known {
+            Some(topic) => topic,
+            None => self.create_on_send(h)?,
+        };
+        if name::is_closed_topic(&h.topic) {
+            return Err(Refusal::Forbidden(format!("Sending message to topic[{}] is forbidden.", h.topic)));
+        }
+        if topic.config.perm & perm::WRITE == 0 {
+            return Err(Refusal::Forbidden(format!(
+                "sending to topic[{}] is forbidden: its permission is {}",
+                h.topic, topic.config.perm
+            )));
+        }
+        // A queue that was taken away from writers is still served while readers drain it: sends on their way to it
+        // must not fail.
+        let count = topic.config.write_queue_nums.max(topic.config.read_queue_nums);
+        if h.queue_id >= count {
+            return Err(Refusal::NoQueue { topic: h.topic.to_string(), queue: h.queue_id, count });
+        }
+        let queue_id =
+            if h.queue_id >= 0 { h.queue_id } else { self.any_queue(topic.config.write_queue_nums) };
+        Ok((topic, queue_id))
+    }
+
+    /// Any of the first `count` queues.
+    pub(crate) fn any_queue(&self, count: i32) -> i32 {
+        let count = u64::try_from(count).unwrap_or(0).max(1);
+        i32::try_from(self.random.lock().below(count)).expect("a queue number is below a 32-bit count")
+    }
+
+    fn create_on_send(&self, h: &SendMessageV2) -> Result<Topic, Refusal> {
+        name::check_topic(&h.topic).map_err(|error| Refusal::Name(error.to_string()))?;
+        let now = clock::now_ms();
+        let mut topics = self.topics.lock();
+        let made = if retry_group(&h.topic).is_some() {
+            Ok(topics.ensure(&h.topic, 1, now))
+        } else {
+            let automatic = self.config().auto_create_topic_enable;
+            topics.create_from(&h.topic, &h.default_topic, h.default_topic_queue_nums, automatic, now)
+        };
+        drop(topics);
+        match made {
+            Ok(topic) => {
+                tracing::info!(topic = %h.topic, queues = topic.config.write_queue_nums, "topic created by a send");
+                self.topic_set(&topic);
+                Ok(topic)
+            }
+            Err(why) => Err(Refusal::NoTopic {
+                topic: h.topic.to_string(),
+                why: match why {
+                    NoTemplate::Off => "autoCreateTopicEnable is false",
+                    NoTemplate::Missing => "the default topic of the request does not exist",
+                    NoTemplate::NotInherited => "the default topic of the request is no template",
+                },
+            }),
+        }
+    }
+
+    /// A client publishes a retry itself when its send-back failed. One that used up its retries goes to the dead
+    /// letter topic.
+    fn exhausted(&self, h: &SendMessageV2, client_version: i32) -> Result<Option<Topic>, Refusal> {
+        let Some(group) = retry_group(&h.topic) else { return Ok(None) };
+        let config = self.groups.lock().get(group).cloned();
+        let config = config.ok_or_else(|| Refusal::NoGroup(group.to_owned()))?;
+        let max = match h.max_reconsume_times {
+            Some(max) if client_version >= version::MAX_RECONSUME_TIMES => max,
+            _ => config.retry_max_times,
+        };
+        let times = h.reconsume_times.unwrap_or(0);
+        // An orderly consumer gives up when the count has reached the limit, others one later.
+        let orderly = || self.locks.lock().any_live(group, self.uptime_ms());
+        if times > max || (times == max && orderly()) {
+            return Ok(Some(self.ensure_topic(&name::dlq_topic(group), 1)));
+        }
+        Ok(None)
+    }
+
+    /// Delays and transactions come with later versions: storing such a message as a plain one would deliver it at
+    /// the wrong time.
+    fn refuse_unfinished(&self, h: &SendMessageV2, seen: &Seen<'_>) -> Result<(), Refusal> {
+        let retry = retry_group(&h.topic).is_some();
+        if seen.delayed && !retry {
+            return Err(Refusal::Message("delayed messages are not supported by this broker yet".into()));
+        }
+        if seen.prepared || h.sys_flag & sys_flag::TRANSACTION_MASK == sys_flag::PREPARED {
+            return Err(Refusal::Forbidden(format!(
+                "the broker[{}] sending transaction message is forbidden: not supported yet",
+                self.address
+            )));
+        }
+        Ok(())
+    }
+}
+
+/// What the broker must know of a properties text, found in one pass.
+#[derive(Debug)]
+struct Seen<'a> {
+    unique_key: Option<&'a [u8]>,
+    waits: bool,
+    delayed: bool,
+    prepared: bool,
+    pop_receipt: bool,
+}
+
+impl<'a> Seen<'a> {
+    fn of(text: &'a [u8]) -> Self {
+        let mut seen =
+            Self { unique_key: None, waits: true, delayed: false, prepared: false, pop_receipt: false };
+        for (key, value) in properties::pairs(text) {
+            if key == names::UNIQ_KEY.as_bytes() {
+                seen.unique_key = Some(value);
+            } else if key == names::WAIT.as_bytes() {
+                seen.waits = !value.eq_ignore_ascii_case(b"false");
+            } else if key == names::DELAY.as_bytes() {
+                seen.delayed = value != b"0";
+            } else if key.starts_with(TIMER_PREFIX) {
+                seen.delayed = true;
+            } else if key == names::TRANSACTION_PREPARED.as_bytes() {
+                seen.prepared = value.eq_ignore_ascii_case(b"true");
+            } else if key == names::POP_CK.as_bytes() {
+                seen.pop_receipt = true;
+            }
+        }
+        seen
+    }
+
+    /// The text can be stored as it came.
+    fn needs_nothing(&self) -> bool {
+        self.unique_key.is_some() && !self.pop_receipt
+    }
+}
+
+/// All names of arbitrary delays begin so: TIMER_DELAY_SEC, TIMER_DELAY_MS, TIMER_DELIVER_MS.
+const TIMER_PREFIX: &[u8] = b"TIMER_DEL";
+
+fn unique_key(text: Option<&Text>) -> Option<Text> {
+    properties::get_str(text?.as_bytes(), names::UNIQ_KEY).map(Text::from)
+}
+
+fn message_flags(topic: &Topic, flags: i32) -> i32 {
+    const MULTI_TAGS: i32 = 0x2;
+    let own = flags & !sys_flag::BROKER_OWNED;
+    if topic.config.topic_filter_type == TopicFilterType::MultiTag { own | MULTI_TAGS } else { own }
+}
+
+fn check_body(body: &[u8]) -> Result<(), Refusal> {
+    if body.is_empty() {
+        return Err(Refusal::Message("the message has no body".into()));
+    }
+    Ok(())
+}
+
+/// An IPv4 address that came through an IPv6 socket is stored as IPv4.
+fn plain(address: SocketAddr) -> SocketAddr {
+    SocketAddr::new(address.ip().to_canonical(), address.port())
+}
+
+/// The group whose retry topic this is.
+pub(crate) fn retry_group(topic: &str) -> Option<&str> {
+    topic.strip_prefix(name::RETRY_PREFIX)
+}
+
+/// Offsets travel as signed numbers.
+pub(crate) fn wire(number: u64) -> i64 {
+    i64::try_from(number).expect("offsets and positions stay below 2^63")
+}
+
+impl From<AppendError> for Refusal {
+    fn from(error: AppendError) -> Self {
+        match error {
+            AppendError::BodyTooLong { .. }
+            | AppendError::PropertiesTooLong { .. }
+            | AppendError::TopicLength { .. }
+            | AppendError::BadBatch => Self::Message(error.to_string()),
+            AppendError::TopicDeleted(topic) => Self::NoTopic { topic, why: "It is being deleted." },
+            AppendError::DiskFull(_) | AppendError::Poisoned(_) | AppendError::Closed => {
+                Self::Unavailable(error.to_string())
+            }
+            AppendError::NoSegment(_) => Self::Failed(error.to_string()),
+        }
+    }
+}

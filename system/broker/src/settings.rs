@@ -1,0 +1,62 @@
+//! What administrators do with the broker's configuration.
+
+use bytes::Bytes;
+use net::Reply;
+use protocol::{
+    config::{self, Source, read_properties},
+    json,
+    rpc::GetBrokerConfigReply,
+};
+use runtime::clock;
+
+use crate::{
+    Broker, Config,
+    refusal::{Answer, Refusal},
+};
+
+impl Broker {
+    /// All settings as properties text.
+    pub(crate) fn broker_config(&self) -> Answer {
+        let version = json::to_vec(&self.topics.lock().version());
+        let version = String::from_utf8(version).expect("the writer gives UTF-8");
+        let text = config::print(&[&*self.config()]);
+        Ok(Reply::with(&GetBrokerConfigReply { version: version.into() }).body(text))
+    }
+
+    /// Changes settings until the next start: all that are asked for, or none.
+    pub(crate) fn update_broker_config(&self, request: &Bytes) -> Answer {
+        if let Some(entry) =
+            read_properties(request).into_iter().find(|entry| CLOSED.contains(&entry.key.as_str()))
+        {
+            return Err(Refusal::Forbidden(format!("{} cannot be changed from afar", entry.key)));
+        }
+        let changes = {
+            let mut current = self.config.lock();
+            let mut changed = Config::clone(&current);
+            let changes = config::update(&mut [&mut changed], &Source::strict("request"), request);
+            let changes = changes.map_err(|problems| Refusal::Parameter(problems.to_string()))?;
+            changed.check().map_err(|error| Refusal::Parameter(error.to_string()))?;
+            *current = changed.into();
+            changes
+        };
+        for change in &changes {
+            tracing::info!(
+                key = change.key,
+                from = change.from,
+                to = change.to,
+                "setting changed until the next start"
+            );
+        }
+        // Permissions are part of the routes.
+        if changes.iter().any(|change| change.key == PERMISSION) {
+            self.topics.lock().touch(clock::now_ms());
+            self.topics_saved.kick();
+        }
+        Ok(Reply::ok())
+    }
+}
+
+const PERMISSION: &str = "brokerPermission";
+
+/// Keys that no request may change.
+const CLOSED: [&str; 2] = ["configBlackList", "brokerConfigPath"];

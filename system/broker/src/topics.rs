@@ -1,0 +1,219 @@
+//! What administrators do with topics.
+
+use std::time::Duration;
+
+use bytes::Bytes;
+use net::Reply;
+use protocol::{
+    Text,
+    body::{CreateTopicListBody, TopicConfig, TopicConfigSerializeWrapper, TopicFilterType, TopicList},
+    json, name,
+    rpc::{DeleteTopicInBroker, GetTopicConfig, UpdateAndCreateTopic},
+};
+use runtime::{clock, crash_point, tap};
+
+use crate::{
+    Broker,
+    clients::body,
+    refusal::{Answer, Refusal},
+    state::topics::Topic,
+};
+
+impl Broker {
+    /// Creates a topic, or changes one: more queues, fewer, other permissions. Answered when it is on the disk and the
+    /// name servers know, or have had their time.
+    pub(crate) async fn update_topic(&self, h: UpdateAndCreateTopic) -> Answer {
+        let filter = match &*h.topic_filter_type {
+            "" | "SINGLE_TAG" => TopicFilterType::SingleTag,
+            "MULTI_TAG" => TopicFilterType::MultiTag,
+            other => {
+                return Err(Refusal::Parameter(format!(
+                    "topicFilterType is {other}; SINGLE_TAG and MULTI_TAG are known"
+                )));
+            }
+        };
+        let before = self.topics.lock().get(&h.topic).map(|topic| topic.config.attributes.clone());
+        let mut config = TopicConfig {
+            topic_name: h.topic.detached(),
+            read_queue_nums: h.read_queue_nums,
+            write_queue_nums: h.write_queue_nums,
+            perm: h.perm,
+            topic_filter_type: filter,
+            topic_sys_flag: h.topic_sys_flag.unwrap_or(0),
+            order: h.order,
+            attributes: before.unwrap_or_default(),
+        };
+        alter(&mut config, h.attributes.as_deref().unwrap_or_default())?;
+        self.check_topic(&config)?;
+        let change = self.put_topic(config);
+        self.topics_saved.reach(change).await?;
+        self.registered(change, PATIENCE).await;
+        Ok(Reply::ok())
+    }
+
+    /// As above, for several at once.
+    pub(crate) async fn update_topics(&self, request: Bytes) -> Answer {
+        let list: CreateTopicListBody = body("UPDATE_AND_CREATE_TOPIC_LIST", &request)?;
+        for config in &list.topic_config_list {
+            self.check_topic(config)?;
+        }
+        let last = list.topic_config_list.into_iter().map(|config| self.put_topic(config)).max();
+        if let Some(change) = last {
+            self.topics_saved.reach(change).await?;
+            self.registered(change, PATIENCE).await;
+        }
+        Ok(Reply::ok())
+    }
+
+    fn check_topic(&self, config: &TopicConfig) -> Result<(), Refusal> {
+        let topic = &config.topic_name;
+        name::check_topic(topic).map_err(|error| Refusal::Name(error.to_string()))?;
+        if self.config().validate_system_topic_when_update_topic && self.is_system_topic(topic) {
+            return Err(Refusal::Parameter(format!("The topic[{topic}] is conflict with system topic.")));
+        }
+        if !(0..=7).contains(&config.perm) {
+            return Err(Refusal::Parameter(format!(
+                "perm {} is none: add 4 to read, 2 to write, 1 to inherit",
+                config.perm
+            )));
+        }
+        for (what, count) in
+            [("readQueueNums", config.read_queue_nums), ("writeQueueNums", config.write_queue_nums)]
+        {
+            if !(1..=MAX_QUEUES).contains(&count) {
+                return Err(Refusal::Parameter(format!("{what} is {count}; 1 to {MAX_QUEUES} are possible")));
+            }
+        }
+        if config.attributes.get("queue.type").is_some_and(|kind| **kind == *"BatchCQ") {
+            return Err(Refusal::Parameter("queues of type BatchCQ are not supported".into()));
+        }
+        Ok(())
+    }
+
+    fn put_topic(&self, config: TopicConfig) -> u64 {
+        let topic = self.topics.lock().put(config, clock::now_ms());
+        let config = &topic.config;
+        tracing::info!(
+            topic = %config.topic_name,
+            read = config.read_queue_nums,
+            write = config.write_queue_nums,
+            perm = config.perm,
+            "topic set by an administrator"
+        );
+        self.topic_set(&topic);
+        topic.change
+    }
+
+    /// A topic was made or changed: it is written and registered.
+    pub(crate) fn topic_set(&self, topic: &Topic) {
+        tap!(
+            "topic_set",
+            topic = topic.config.topic_name.as_str(),
+            read = topic.config.read_queue_nums,
+            write = topic.config.write_queue_nums
+        );
+        self.topics_saved.kick();
+    }
+
+    fn is_system_topic(&self, topic: &str) -> bool {
+        name::is_system_topic(topic) || topic == self.cluster || topic == self.name
+    }
+
+    /// Deletes a topic with its queues and offsets; its bytes leave the log with the files they are in.
+    pub(crate) async fn delete_topic(&self, h: DeleteTopicInBroker) -> Answer {
+        if self.is_system_topic(&h.topic) {
+            return Err(Refusal::Parameter(format!("The topic[{}] is conflict with system topic.", h.topic)));
+        }
+        let change = {
+            let mut topics = self.topics.lock();
+            topics.remove(&h.topic, clock::now_ms()).then(|| topics.changes())
+        };
+        // From here on nobody sends or pulls; the rest may be repeated after a failure.
+        self.offsets.lock().forget_topic(&h.topic);
+        if let Some(change) = change {
+            tracing::info!(topic = %h.topic, "topic deleted");
+            self.topics_saved.kick();
+            self.topics_saved.reach(change).await?;
+        }
+        crash_point!("broker.delete_topic.unlisted").await;
+        let deleted = self.store.delete_topic(&h.topic).await;
+        deleted
+            .map_err(|error| Refusal::Failed(format!("cannot delete the queues of {}: {error}", h.topic)))?;
+        self.write_offsets().await;
+        if let Some(change) = change {
+            self.registered(change, PATIENCE).await;
+        }
+        Ok(Reply::ok())
+    }
+
+    /// All topics.
+    pub(crate) fn all_topics(&self) -> Answer {
+        let wrapper = {
+            let topics = self.topics.lock();
+            TopicConfigSerializeWrapper {
+                topic_config_table: topics
+                    .iter()
+                    .map(|topic| (topic.topic_name.clone(), TopicConfig::clone(topic)))
+                    .collect(),
+                data_version: topics.version(),
+                ..TopicConfigSerializeWrapper::default()
+            }
+        };
+        Ok(Reply::ok().body(json::to_vec(&wrapper)))
+    }
+
+    /// One topic.
+    pub(crate) fn topic_config(&self, h: &GetTopicConfig) -> Answer {
+        match self.topics.lock().get(&h.topic) {
+            Some(topic) => Ok(Reply::ok().body(json::to_vec(&*topic.config))),
+            None => Err(Refusal::NoTopic { topic: h.topic.to_string(), why: "" }),
+        }
+    }
+
+    /// The topics that are the system's own.
+    pub(crate) fn system_topics(&self) -> Answer {
+        let topics = self.topics.lock();
+        let list = TopicList {
+            topic_list: topics
+                .iter()
+                .map(|topic| topic.topic_name.clone())
+                .filter(|topic| self.is_system_topic(topic))
+                .collect(),
+            broker_addr: Some(self.address.clone()),
+        };
+        Ok(Reply::ok().body(json::to_vec(&list)))
+    }
+}
+
+/// Applies `+key=value,-key` to the attributes of a topic.
+fn alter(config: &mut TopicConfig, changes: &str) -> Result<(), Refusal> {
+    for change in changes.split(',').map(str::trim).filter(|change| !change.is_empty()) {
+        let (key, value) = match change.split_at(1) {
+            ("+", pair) => match pair.split_once('=') {
+                Some((key, value)) if !value.is_empty() => (key, Some(value)),
+                _ => return Err(Refusal::Parameter(format!("attribute {change}: write +key=value"))),
+            },
+            ("-", key) => (key, None),
+            _ => return Err(Refusal::Parameter(format!("attribute {change}: write +key=value or -key"))),
+        };
+        if !ATTRIBUTES.contains(&key) {
+            return Err(Refusal::Parameter(format!(
+                "attribute {key} is unknown; known are {}",
+                ATTRIBUTES.join(", ")
+            )));
+        }
+        match value {
+            Some(value) => config.attributes.insert(Text::from(key), Text::from(value)),
+            None => config.attributes.remove(key),
+        };
+    }
+    Ok(())
+}
+
+const ATTRIBUTES: [&str; 4] = ["queue.type", "cleanup.policy", "message.type", "reserve.time"];
+
+/// Clients build a list of all queues of a topic; more would hurt them.
+const MAX_QUEUES: i32 = 65_535;
+
+/// How long an administrator's answer may wait for name servers.
+const PATIENCE: Duration = Duration::from_secs(3);
