@@ -41,7 +41,6 @@ mod error;
 mod instance;
 mod member;
 mod message;
-mod names;
 mod producer;
 mod pull;
 mod push;

@@ -5,10 +5,10 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
-use crate::names as name;
 use bytes::{Bytes, BytesMut};
 use protocol::compression::Compression;
 use protocol::id::UniqueIds;
+use protocol::name;
 use protocol::properties::{self, names};
 use protocol::record::MAX_PROPERTIES;
 use protocol::{Command, batch, code, rpc, tag};
@@ -618,7 +618,7 @@ fn attempt_of(fault: &Fault) -> Attempt {
 
 fn check_topic(topic: &Text) -> Result<(), SendError> {
     name::check_topic(topic).map_err(|error| SendError::Invalid(error.to_string()))?;
-    if name::is_not_sendable(topic) {
+    if name::is_closed_topic(topic) {
         return Err(SendError::Invalid(format!("topic {topic} is the system's own: choose another")));
     }
     Ok(())
@@ -652,7 +652,7 @@ fn check_batch(messages: &[Message]) -> Result<(), SendError> {
         "some of its messages wait for the store and others do not"
     } else if messages.iter().any(|m| DELAYS.iter().any(|d| m.property_of(d).is_some())) {
         "a batch cannot be delayed"
-    } else if name::is_retry(&first.topic) {
+    } else if first.topic.starts_with(name::RETRY_PREFIX) {
         "a batch cannot go to a retry topic"
     } else {
         return Ok(());

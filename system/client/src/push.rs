@@ -5,7 +5,7 @@ use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use crate::names as name;
+use protocol::name;
 use protocol::tag::Filter;
 use runtime::clock;
 
@@ -194,7 +194,7 @@ impl PushConsumerBuilder {
         if &*group == "DEFAULT_CONSUMER" {
             return Err(invalid("DEFAULT_CONSUMER is reserved: choose a group of your own".to_owned()));
         }
-        let retry_topic = Text::from(name::retry_topic(&group));
+        let retry_topic = name::retry_topic(&group);
         let mut expressions = self.subscriptions;
         if expressions.is_empty() {
             return Err(invalid("no subscription: call subscribe(topic, \"*\")".to_owned()));

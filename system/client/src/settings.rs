@@ -2,7 +2,7 @@
 
 use std::net::{IpAddr, Ipv4Addr};
 
-use crate::names as name;
+use protocol::name;
 use runtime::{host, random};
 
 use crate::{StartError, Text};
