@@ -330,6 +330,12 @@ impl History {
         })
     }
 
+    /// The number of a queue that is known.
+    #[must_use]
+    pub fn known_queue(&self, topic: TopicId, broker: NodeId, number: u32) -> Option<QueueId> {
+        self.queue_ids.get(&Queue { topic, broker, number }).copied()
+    }
+
     /// The group of this name.
     #[must_use]
     pub fn group(&self, name: &str) -> Option<GroupId> {

@@ -3,6 +3,7 @@
 pub mod check;
 pub mod draw;
 pub mod history;
+pub mod image;
 pub mod outcome;
 pub mod plan;
 pub mod report;

@@ -31,7 +31,7 @@ use crate::{
 };
 
 /// How to run.
-#[derive(Clone, Debug)]
+#[derive(Clone, Copy, Debug)]
 pub struct Setup {
     /// Everything follows from it.
     pub seed: u64,
@@ -43,7 +43,6 @@ pub struct Setup {
     pub time_limit: Duration,
     /// How long it may last on the wall.
     pub wall_limit: Duration,
-    given_up: Arc<AtomicBool>,
 }
 
 impl Setup {
@@ -55,12 +54,7 @@ impl Setup {
             logs: Logs::Off,
             time_limit: Duration::from_secs(3600),
             wall_limit: Duration::from_secs(60),
-            given_up: Arc::default(),
         }
-    }
-
-    pub(crate) fn is_given_up(&self) -> bool {
-        self.given_up.load(Relaxed)
     }
 }
 
@@ -244,10 +238,12 @@ where
     F: Future<Output = T>,
 {
     hook_panics();
-    let (given_up, wall_limit) = (setup.given_up.clone(), setup.wall_limit);
+    let wall_limit = setup.wall_limit;
+    let given_up = Arc::new(AtomicBool::new(false));
     let (send, outcome) = mpsc::channel();
+    let watch = given_up.clone();
     let body = move || {
-        let _ = send.send(on_this_thread(setup, main));
+        let _ = send.send(on_this_thread(setup, watch, main));
     };
     #[allow(clippy::disallowed_methods, reason = "a run needs a thread that has run nothing else")]
     let thread = thread::Builder::new().name("run".into()).stack_size(STACK).spawn(body);
@@ -275,7 +271,11 @@ where
     }
 }
 
-fn on_this_thread<T, F: Future<Output = T>>(setup: Setup, main: impl FnOnce(World) -> F) -> Outcome<T> {
+fn on_this_thread<T, F: Future<Output = T>>(
+    setup: Setup,
+    given_up: Arc<AtomicBool>,
+    main: impl FnOnce(World) -> F,
+) -> Outcome<T> {
     // First of all on this thread: it seeds the keys of the thread's hash maps.
     let runtime = madsim::runtime::Runtime::with_seed_and_config(setup.seed, madsim::Config::default());
     logs::open(setup.logs);
@@ -283,8 +283,8 @@ fn on_this_thread<T, F: Future<Output = T>>(setup: Setup, main: impl FnOnce(Worl
     let limit = setup.time_limit;
     let handle = runtime.handle().clone();
     let story = async move {
-        begin(setup, handle);
-        let value = main(World(())).await;
+        begin(setup, handle, given_up);
+        let value = task::watched("the driver", Box::pin(main(World(())))).await;
         with(State::seal);
         value
     };
@@ -307,7 +307,7 @@ fn on_this_thread<T, F: Future<Output = T>>(setup: Setup, main: impl FnOnce(Worl
 }
 
 /// Puts the run in place; called on the driver's node.
-fn begin(setup: Setup, handle: madsim::runtime::Handle) {
+fn begin(setup: Setup, handle: madsim::runtime::Handle, given_up: Arc<AtomicBool>) {
     let limit = setup.time_limit;
     let seed = setup.seed;
     let dice = |purpose: &str| Dice::new(key(seed, "driver", OF_THE_NODE, purpose));
@@ -317,6 +317,7 @@ fn begin(setup: Setup, handle: madsim::runtime::Handle) {
     let mut state = Box::new(State {
         trace: Trace::new(setup.lines),
         setup,
+        given_up,
         handle,
         time: madsim::time::TimeHandle::current(),
         epoch_ms: FIRST_EPOCH_MS + dice("epoch").below(YEAR_MS) as i64,

@@ -3,7 +3,12 @@
 //! There is no lock and no shared pointer: a run has one thread. No code of others (wakers, inspectors, taps) is called
 //! while the state is borrowed.
 
-use std::{cell::RefCell, collections::BTreeMap, task::Waker};
+use std::{
+    cell::RefCell,
+    collections::BTreeMap,
+    sync::{Arc, atomic::AtomicBool},
+    task::Waker,
+};
 
 use madsim::{
     runtime::Handle,
@@ -22,6 +27,8 @@ use crate::{
 
 pub(crate) struct State {
     pub(crate) setup: Setup,
+    /// Nobody waits for this run any more.
+    pub(crate) given_up: Arc<AtomicBool>,
     pub(crate) handle: Handle,
     pub(crate) time: TimeHandle,
     /// The true wall clock when the run began.

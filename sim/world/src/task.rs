@@ -4,6 +4,7 @@ use std::{
     cell::Cell,
     future::{Future, poll_fn},
     pin::pin,
+    sync::atomic::Ordering::Relaxed,
     task::Poll,
 };
 
@@ -112,7 +113,7 @@ fn count_poll(name: &'static str) {
 #[cold]
 fn look(name: &'static str) {
     let now = with(|state| {
-        if state.setup.is_given_up() {
+        if state.given_up.load(Relaxed) {
             std::panic::panic_any(crate::run::GivenUp);
         }
         state.now()

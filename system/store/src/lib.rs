@@ -4,6 +4,7 @@
 //! queues from it, `settle` puts those on the disk, `recover` brings all of it back after a crash.
 
 mod append;
+pub mod audit;
 mod config;
 mod delete;
 mod dispatch;

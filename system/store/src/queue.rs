@@ -244,7 +244,7 @@ impl Queue {
         }
         let mut out = BytesMut::with_capacity(usize::try_from(selection.bytes).unwrap_or(0));
         let mut count = 0;
-        for run in runs(&selection.chosen) {
+        for run in runs(&selection.chosen, self.log.config.segment_bytes) {
             let (first, last) = (run[0], run[run.len() - 1]);
             let length = last.position + u64::from(last.size) - first.position;
             let length = usize::try_from(length).expect("a run of records is short");
@@ -442,15 +442,16 @@ fn io_error(unit: &Unit) -> impl Fn(io::Error) -> ReadError + use<> {
     move |source| ReadError::Io { what: "a record", position, source }
 }
 
-/// Neighbouring records that one read of the disk brings: near each other and not long together.
-fn runs(units: &[Unit]) -> impl Iterator<Item = &[Unit]> {
+/// Neighbouring records that one read of the disk brings: near each other, not long together, in one segment.
+fn runs(units: &[Unit], segment_bytes: u64) -> impl Iterator<Item = &[Unit]> {
     let mut rest = units;
     std::iter::from_fn(move || {
         let first = rest.first()?;
         let near = |pair: &[Unit]| {
             let (before, next) = (pair[0].position + u64::from(pair[0].size), pair[1]);
             let length = next.position + u64::from(next.size) - first.position;
-            next.position >= before && next.position - before <= RUN_GAP && length <= RUN_BYTES
+            let together = next.position / segment_bytes == first.position / segment_bytes;
+            together && next.position >= before && next.position - before <= RUN_GAP && length <= RUN_BYTES
         };
         let count = 1 + rest.windows(2).take_while(|pair| near(pair)).count();
         let (run, tail) = rest.split_at(count);

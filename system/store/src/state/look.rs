@@ -84,8 +84,11 @@ pub(crate) fn next_candidate(bytes: &[u8], position: u64, end: u64) -> Option<us
 }
 
 /// A sector that was not written is zero (or, torn, begins or ends in zeros). In the head of a record that breaks
-/// the lengths and in the body the checksum; only texts can hide it.
+/// the lengths, in the body the checksum; texts and hosts can hide it.
 fn lost_sector(record: &RecordRef<'_>, start: u64) -> bool {
+    if record.store_host.port() == 0 || record.place.store_timestamp == 0 {
+        return true;
+    }
     let end = start + u64::from(record.size);
     let properties = end - record.properties.len() as u64;
     let topic = properties - 2 - record.topic.len() as u64;

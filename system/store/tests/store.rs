@@ -1,0 +1,508 @@
+//! The store through its public door, on both disks.
+#![allow(clippy::unwrap_used, reason = "a test may")]
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use protocol::record::{self, NewRecord, Scan};
+use runtime::disk::Disk;
+use runtime::task::TaskSet;
+use store::audit::{Audit, audit};
+use store::{
+    AppendError, Boundary, Config, FlushMode, OnDamage, OpenError, ReadStatus, RecoveryReport, Store,
+};
+
+/// Runs the test in a folder of its own.
+fn on_disk<F: Future<Output = ()> + Send + 'static>(test: impl FnOnce(Disk) -> F + Send + 'static) {
+    #[cfg(not(madsim))]
+    let folder = tempfile::tempdir().unwrap();
+    #[cfg(not(madsim))]
+    let root = folder.path().to_str().unwrap().to_owned();
+    #[cfg(madsim)]
+    let root = "/store".to_owned();
+    runtime::run(Some(2), move || async move { test(Disk::open(&root).unwrap()).await });
+}
+
+fn small() -> Config {
+    Config {
+        segment_bytes: 64 << 10,
+        queue_file_bytes: 50 * 20,
+        flush_interval: Duration::from_millis(20),
+        tail_units: 20,
+        ..Config::default()
+    }
+}
+
+fn sync() -> Config {
+    Config { flush: FlushMode::Sync, ..small() }
+}
+
+async fn open(disk: &Disk, config: Config) -> (Arc<Store>, RecoveryReport, TaskSet) {
+    let tasks = TaskSet::new();
+    let (store, report) = Store::open(disk.clone(), config, &tasks).await.unwrap();
+    (store, report, tasks)
+}
+
+async fn refused(disk: &Disk, config: Config) -> OpenError {
+    Store::open(disk.clone(), config, &TaskSet::new()).await.err().expect("this store must not open")
+}
+
+/// As when the process dies: nothing is written any more.
+async fn die(store: Arc<Store>, tasks: TaskSet) {
+    tasks.close().await;
+    drop(store);
+}
+
+fn message<'a>(topic: &'a str, queue_id: i32, body: &'a [u8], properties: &'a [u8]) -> NewRecord<'a> {
+    let host = "10.0.0.1:10911".parse().unwrap();
+    NewRecord {
+        topic,
+        queue_id,
+        flag: 0,
+        sys_flag: 0,
+        born_timestamp: 1,
+        born_host: host,
+        store_host: host,
+        reconsume_times: 0,
+        prepared_offset: 0,
+        body,
+        properties,
+    }
+}
+
+/// Appends `count` messages over three queues of two topics; bodies are their numbers, padded.
+async fn fill(store: &Store, numbers: std::ops::Range<u64>) {
+    for number in numbers {
+        let mut body = number.to_be_bytes().to_vec();
+        body.resize(8 + (number % 700) as usize, b'x');
+        let (topic, queue) = if number % 3 == 0 { ("paid", 0) } else { ("orders", (number % 3) as i32) };
+        let tags = format!("TAGS\u{1}t{}\u{2}", number % 2);
+        let appended = store.append(&message(topic, queue, &body, tags.as_bytes())).await.unwrap();
+        store.durable(appended.end).await.unwrap();
+    }
+    store.dispatched().reach(store.max_position()).await.unwrap();
+}
+
+fn numbers(records: &[u8]) -> Vec<u64> {
+    let mut rest = records;
+    let mut found = Vec::new();
+    while let Scan::Record(record) = record::scan(rest, true) {
+        found.push(u64::from_be_bytes(record.body[..8].try_into().unwrap()));
+        rest = &rest[record.size as usize..];
+    }
+    assert!(rest.is_empty(), "an answer is whole records");
+    found
+}
+
+/// Everything in a queue, by reads as a consumer makes them.
+async fn drain(store: &Store, topic: &str, id: i32) -> Vec<u64> {
+    let queue = store.queue(topic, id).unwrap();
+    let mut all = Vec::new();
+    let mut from = queue.min();
+    while from < queue.max() {
+        let found = queue.read(from as i64, 32, 1 << 20, |_| true).await.unwrap();
+        assert!(found.next > from, "a read makes progress: {found:?}");
+        all.extend(numbers(&found.records));
+        from = found.next;
+    }
+    all
+}
+
+async fn all_queues(store: &Store) -> Vec<(String, i32, u64, u64, Vec<u64>)> {
+    let mut all = Vec::new();
+    for topic in store.topics() {
+        for id in store.queues(&topic) {
+            let queue = store.queue(&topic, id).unwrap();
+            all.push((topic.to_string(), id, queue.min(), queue.max(), drain(store, &topic, id).await));
+        }
+    }
+    all
+}
+
+fn expected(numbers: std::ops::Range<u64>, topic: &str, queue: i32) -> Vec<u64> {
+    numbers.filter(|n| if topic == "paid" { n % 3 == 0 } else { n % 3 == queue as u64 }).collect()
+}
+
+async fn check_all(store: &Store, numbers: std::ops::Range<u64>) {
+    for (topic, queue) in [("paid", 0), ("orders", 1), ("orders", 2)] {
+        let (found, wanted) = (drain(store, topic, queue).await, expected(numbers.clone(), topic, queue));
+        let first = found.iter().zip(&wanted).find(|(found, wanted)| found != wanted);
+        assert_eq!((found.len(), first), (wanted.len(), None), "{topic} {queue}");
+    }
+}
+
+async fn clean_audit(disk: &Disk, config: &Config) -> Audit {
+    let audit = audit(disk, config).await.unwrap();
+    assert_eq!(audit.problems, [], "{audit:?}");
+    audit
+}
+
+#[test]
+fn what_is_appended_is_read_from_its_queue_in_order() {
+    on_disk(|disk| async move {
+        let (store, report, _tasks) = open(&disk, small()).await;
+        assert!(report.clean && report.end == 0 && !report.rebuilt, "{report:?}");
+        fill(&store, 0..900).await;
+        check_all(&store, 0..900).await;
+        store.close().await.unwrap();
+        let audit = clean_audit(&disk, &small()).await;
+        assert_eq!((audit.records.len(), audit.clean), (900, true));
+        assert!(audit.end > 3 * (64 << 10), "the log has rolled over");
+        assert_eq!(audit.queues[&("orders".to_owned(), 1)], (0, 300));
+    });
+}
+
+#[test]
+fn a_store_opens_as_it_was_closed() {
+    on_disk(|disk| async move {
+        for round in 0..4 {
+            let (store, report, _tasks) = open(&disk, small()).await;
+            assert!(report.clean && report.dispatched == 0 && report.cut.is_none(), "{report:?}");
+            if round > 0 {
+                check_all(&store, 0..round * 300).await;
+            }
+            fill(&store, round * 300..(round + 1) * 300).await;
+            store.close().await.unwrap();
+            clean_audit(&disk, &small()).await;
+        }
+    });
+}
+
+#[test]
+fn a_killed_process_loses_nothing_that_was_appended() {
+    on_disk(|disk| async move {
+        for round in 0..4 {
+            let (store, report, tasks) = open(&disk, small()).await;
+            assert_eq!(report.clean, round == 0);
+            if round > 0 {
+                check_all(&store, 0..round * 300).await;
+            }
+            fill(&store, round * 300..(round + 1) * 300).await;
+            die(store, tasks).await;
+            let audit = clean_audit(&disk, &small()).await;
+            assert_eq!(audit.records.len() as u64, (round + 1) * 300);
+        }
+    });
+}
+
+#[test]
+fn queues_made_anew_from_the_log_are_the_same() {
+    on_disk(|disk| async move {
+        let (store, _, _tasks) = open(&disk, small()).await;
+        fill(&store, 0..900).await;
+        let before = all_queues(&store).await;
+        store.close().await.unwrap();
+        for id in ["paid/0", "orders/1", "orders/2"] {
+            let folder = format!("consumequeue/{id}");
+            for name in disk.list(&folder).await.unwrap() {
+                disk.remove(&format!("{folder}/{name}")).await.unwrap();
+            }
+        }
+        let (store, report, _tasks) = open(&disk, small()).await;
+        assert!(report.rebuilt && report.dispatched == 900, "{report:?}");
+        assert_eq!(all_queues(&store).await, before);
+        store.close().await.unwrap();
+        clean_audit(&disk, &small()).await;
+        for path in ["config/queues.json", "checkpoint"] {
+            disk.remove(path).await.unwrap();
+        }
+        let (store, report, _tasks) = open(&disk, small()).await;
+        assert!(report.rebuilt, "{report:?}");
+        assert_eq!(all_queues(&store).await, before);
+        fill(&store, 900..1000).await;
+        check_all(&store, 0..1000).await;
+    });
+}
+
+#[test]
+fn each_case_of_a_read_has_its_status_and_next_offset() {
+    on_disk(|disk| async move {
+        let (store, _, _tasks) = open(&disk, small()).await;
+        let queue = store.open_queue("orders", 1).unwrap();
+        let read = async |from| {
+            let found = queue.read(from, 32, 1 << 20, |_| true).await.unwrap();
+            (found.status, found.next, found.count)
+        };
+        assert_eq!(read(0).await, (ReadStatus::NoMessageInQueue, 0, 0));
+        fill(&store, 0..90).await;
+        assert_eq!(read(0).await, (ReadStatus::Found, 30, 30));
+        assert_eq!(read(-1).await, (ReadStatus::OffsetTooSmall, 0, 0));
+        assert_eq!(read(30).await, (ReadStatus::OffsetOverflowOne, 30, 0));
+        assert_eq!(read(31).await, (ReadStatus::OffsetOverflowBadly, 30, 0));
+        let none = queue.read(0, 32, 1 << 20, |_| false).await.unwrap();
+        assert_eq!((none.status, none.next), (ReadStatus::NoMatchedMessage, 30));
+        let tag = i64::from(protocol::tag::hash("t1"));
+        let odd = queue.read(0, 32, 1 << 20, |code| code == tag).await.unwrap();
+        assert_eq!(numbers(&odd.records), (1..90).step_by(6).collect::<Vec<u64>>());
+        assert_eq!((odd.next, odd.min, odd.max), (30, 0, 30));
+    });
+}
+
+#[test]
+fn a_reader_far_from_the_end_gets_old_records_from_the_disk() {
+    on_disk(|disk| async move {
+        let config = Config { memory_percent: 0, ..small() };
+        let (store, _, _tasks) = open(&disk, config.clone()).await;
+        fill(&store, 0..900).await;
+        store.close().await.unwrap();
+        let (store, _, _tasks) = open(&disk, config).await;
+        check_all(&store, 0..900).await;
+        let found = store.queue("orders", 1).unwrap().read(5, 32, 1 << 20, |_| true).await.unwrap();
+        assert_eq!((found.count, found.far_behind), (8, true));
+    });
+}
+
+#[test]
+fn a_batch_is_one_append() {
+    on_disk(|disk| async move {
+        let (store, _, _tasks) = open(&disk, small()).await;
+        let body = [7_u8; 900];
+        for round in 0..60_u64 {
+            let items = vec![message("orders", 1, &body, b""); 5];
+            let batch = store.append_batch(&items).await.unwrap();
+            assert_eq!(batch.first.queue_offset, round * 5);
+            assert_eq!(batch.positions.len(), 5);
+            let segments: Vec<_> = batch.positions.iter().map(|p| p / (64 << 10)).collect();
+            assert!(segments.windows(2).all(|s| s[0] == s[1]), "a batch stays in one file");
+        }
+        assert_eq!(store.append_batch(&[]).await, Err(AppendError::BadBatch));
+        let mixed = [message("orders", 1, b"a", b""), message("orders", 2, b"a", b"")];
+        assert_eq!(store.append_batch(&mixed).await, Err(AppendError::BadBatch));
+        store.close().await.unwrap();
+        assert_eq!(clean_audit(&disk, &small()).await.records.len(), 300);
+    });
+}
+
+#[test]
+fn what_is_too_long_is_refused_and_leaves_nothing() {
+    on_disk(|disk| async move {
+        let config = Config { max_message_bytes: 1000, ..small() };
+        let (store, _, _tasks) = open(&disk, config.clone()).await;
+        let long = "t".repeat(128);
+        let retry = format!("%RETRY%{}", "g".repeat(248));
+        let properties = vec![b'p'; 32_768];
+        let body = vec![0; 1001];
+        let refusal = async |m: NewRecord<'_>| store.append(&m).await.unwrap_err();
+        assert!(matches!(
+            refusal(message(&long, 0, b"", b"")).await,
+            AppendError::TopicLength { size: 128, max: 127 }
+        ));
+        assert!(matches!(refusal(message("", 0, b"", b"")).await, AppendError::TopicLength { .. }));
+        assert!(matches!(refusal(message("a/b", 0, b"", b"")).await, AppendError::TopicLength { .. }));
+        assert!(matches!(
+            refusal(message("t", 0, b"", &properties)).await,
+            AppendError::PropertiesTooLong { .. }
+        ));
+        assert!(matches!(
+            refusal(message("t", 0, &body, b"")).await,
+            AppendError::BodyTooLong { size: 1001, max: 1000 }
+        ));
+        assert_eq!(store.max_position(), 0);
+        store.append(&message(&retry, 0, &body[..1000], &properties[..32_767])).await.unwrap();
+        store.close().await.unwrap();
+        assert_eq!(clean_audit(&disk, &config).await.records.len(), 1);
+    });
+}
+
+#[test]
+fn a_time_leads_to_its_offset() {
+    on_disk(|disk| async move {
+        let (store, _, _tasks) = open(&disk, small()).await;
+        let mut times = Vec::new();
+        for _ in 0..30 {
+            times.push(store.append(&message("orders", 1, b"x", b"")).await.unwrap().store_timestamp);
+            runtime::time::sleep(Duration::from_millis(3)).await;
+        }
+        store.dispatched().reach(store.max_position()).await.unwrap();
+        let queue = store.queue("orders", 1).unwrap();
+        for time in times[0] - 2..times[29] + 3 {
+            let lower = times.iter().position(|t| *t >= time).unwrap_or(30) as u64;
+            let upper = times.iter().rposition(|t| *t <= time).unwrap_or(0) as u64;
+            assert_eq!(queue.offset_by_time(time, Boundary::Lower).await.unwrap(), lower);
+            assert_eq!(queue.offset_by_time(time, Boundary::Upper).await.unwrap(), upper);
+        }
+        assert_eq!(store.earliest_store_time().await.unwrap(), Some(times[0]));
+    });
+}
+
+#[test]
+fn a_record_is_found_at_its_position_only() {
+    on_disk(|disk| async move {
+        let (store, _, _tasks) = open(&disk, small()).await;
+        let first = store.append(&message("orders", 1, b"first", b"")).await.unwrap();
+        let second = store.append(&message("orders", 1, b"second", b"")).await.unwrap();
+        let found = store.record_at(second.position).await.unwrap().unwrap();
+        assert!(matches!(record::scan(&found, true), Scan::Record(r) if r.body == b"second"));
+        for position in [first.position + 1, second.end, second.end + 4000, 1 << 40] {
+            assert_eq!(store.record_at(position).await.unwrap(), None);
+        }
+    });
+}
+
+#[test]
+fn a_deleted_topic_begins_anew_and_stays_deleted() {
+    on_disk(|disk| async move {
+        let (store, _, tasks) = open(&disk, small()).await;
+        fill(&store, 0..300).await;
+        let waiting = store.queue("orders", 1).unwrap();
+        store.delete_topic("orders").await.unwrap();
+        assert!(waiting.arrived.reach(1000).await.is_err(), "who waits for a deleted queue is told");
+        assert_eq!(store.queues("orders"), [0_i32; 0]);
+        let again = store.append(&message("orders", 1, &500_u64.to_be_bytes(), b"")).await.unwrap();
+        assert_eq!(again.queue_offset, 0);
+        store.dispatched().reach(again.end).await.unwrap();
+        assert_eq!(drain(&store, "orders", 1).await, [500]);
+        die(store, tasks).await;
+        let (store, _, _tasks) = open(&disk, small()).await;
+        assert_eq!(drain(&store, "orders", 1).await, [500]);
+        assert_eq!(drain(&store, "paid", 0).await, expected(0..300, "paid", 0));
+        store.close().await.unwrap();
+        clean_audit(&disk, &small()).await;
+        // The deletion is truth: making the queues anew must not bring the old records back.
+        for name in disk.list("consumequeue/orders/1").await.unwrap() {
+            disk.remove(&format!("consumequeue/orders/1/{name}")).await.unwrap();
+        }
+        let (store, report, _tasks) = open(&disk, small()).await;
+        assert!(report.rebuilt);
+        assert_eq!(drain(&store, "orders", 1).await, [500]);
+    });
+}
+
+#[test]
+fn expired_segments_go_and_offsets_stay() {
+    on_disk(|disk| async move {
+        let config = Config {
+            reserved: Duration::ZERO,
+            delete_hours: (0..24).collect(),
+            expire_interval: Duration::from_millis(50),
+            settle_interval: Duration::from_millis(20),
+            ..small()
+        };
+        let (store, _, _tasks) = open(&disk, config.clone()).await;
+        store.append(&message("quiet", 0, b"only", b"")).await.unwrap();
+        fill(&store, 0..900).await;
+        while store.min_position() < (128 << 10) {
+            runtime::time::sleep(Duration::from_millis(50)).await;
+        }
+        let queue = store.queue("orders", 1).unwrap();
+        let (min, max) = (queue.min(), queue.max());
+        assert!(min > 0 && max == 300, "{min} {max}");
+        assert_eq!(drain(&store, "orders", 1).await, expected(0..900, "orders", 1)[min as usize..]);
+        let quiet = store.queue("quiet", 0).unwrap();
+        assert_eq!((quiet.min(), quiet.max()), (1, 1));
+        let found = queue.read(0, 32, 1 << 20, |_| true).await.unwrap();
+        assert_eq!((found.status, found.next), (ReadStatus::OffsetTooSmall, min));
+        store.close().await.unwrap();
+        clean_audit(&disk, &config).await;
+        let first = disk.list("consumequeue/orders/1").await.unwrap()[0].clone();
+        assert_eq!(first.parse::<u64>().unwrap(), min / 50 * 1000, "files below are gone");
+        // Also when the queues are made anew, offsets of records that are gone are not given out again.
+        disk.remove(&format!("consumequeue/orders/1/{first}")).await.unwrap();
+        let (store, report, _tasks) = open(&disk, small()).await;
+        assert!(report.rebuilt);
+        let queue = store.queue("orders", 1).unwrap();
+        assert!(queue.min() >= min && queue.max() == 300);
+        let appended = store.append(&message("quiet", 0, b"next", b"")).await.unwrap();
+        assert_eq!(appended.queue_offset, 1);
+    });
+}
+
+#[test]
+fn one_flipped_bit_in_old_data_loses_one_message() {
+    on_disk(|disk| async move {
+        let (store, _, _tasks) = open(&disk, small()).await;
+        fill(&store, 0..900).await;
+        let end = store.max_position();
+        store.close().await.unwrap();
+        let victim = clean_audit(&disk, &small())
+            .await
+            .records
+            .iter()
+            .rfind(|r| r.position < end - 4000)
+            .cloned()
+            .unwrap();
+        let base = victim.position / (64 << 10) * (64 << 10);
+        let file = disk.open_file(&format!("commitlog/{base:020}")).await.unwrap();
+        let at = victim.position - base + 90;
+        let byte = file.fetch(at, 1).await.unwrap()[0];
+        file.write_at(at, &[byte ^ 4]).unwrap();
+        drop(file);
+        let (store, report, _tasks) = open(&disk, small()).await;
+        assert_eq!(report.gaps.len(), 1, "{report:?}");
+        assert_eq!(
+            (report.gaps[0].position, report.gaps[0].bytes),
+            (victim.position, u64::from(victim.size))
+        );
+        assert_eq!(report.end, end);
+        let mut seen: Vec<u64> = all_queues(&store).await.into_iter().flat_map(|q| q.4).collect();
+        seen.sort_unstable();
+        assert_eq!(seen.len(), 899, "the damaged record is not served, all others are");
+        store.close().await.unwrap();
+    });
+}
+
+#[test]
+fn damage_that_nothing_valid_follows_is_for_an_operator() {
+    on_disk(|disk| async move {
+        let (store, _, _tasks) = open(&disk, sync()).await;
+        fill(&store, 0..200).await;
+        let end = store.max_position();
+        store.close().await.unwrap();
+        let last = clean_audit(&disk, &sync()).await.records.last().cloned().unwrap();
+        let base = last.position / (64 << 10) * (64 << 10);
+        let file = disk.open_file(&format!("commitlog/{base:020}")).await.unwrap();
+        file.write_at(last.position - base + 95, b"?").unwrap();
+        drop(file);
+        let error = refused(&disk, sync()).await;
+        assert!(
+            matches!(error, OpenError::Damaged { position, durable, .. }
+            if position == last.position && durable == end),
+            "{error}"
+        );
+        let (store, report, _tasks) = open(&disk, Config { on_damage: OnDamage::Cut, ..sync() }).await;
+        assert_eq!((report.end, report.rebuilt), (last.position, true));
+        check_all(&store, 0..199).await;
+        fill(&store, 199..250).await;
+        check_all(&store, 0..250).await;
+        store.close().await.unwrap();
+        clean_audit(&disk, &sync()).await;
+    });
+}
+
+#[test]
+fn a_missing_segment_is_told_by_name() {
+    on_disk(|disk| async move {
+        let (store, _, _tasks) = open(&disk, small()).await;
+        fill(&store, 0..900).await;
+        store.close().await.unwrap();
+        disk.remove(&format!("commitlog/{:020}", 64 << 10)).await.unwrap();
+        let error = refused(&disk, small()).await.to_string();
+        assert!(error.contains("commitlog/00000000000000065536 is missing"), "{error}");
+    });
+}
+
+#[test]
+fn a_store_is_open_once() {
+    on_disk(|disk| async move {
+        let (store, _, _tasks) = open(&disk, small()).await;
+        assert!(matches!(refused(&disk, small()).await, OpenError::Locked));
+        store.close().await.unwrap();
+        assert_eq!(store.append(&message("t", 0, b"", b"")).await, Err(AppendError::Closed));
+        let (_store, _, _tasks) = open(&disk, small()).await;
+    });
+}
+
+#[test]
+fn sizes_that_do_not_fit_the_files_are_refused() {
+    on_disk(|disk| async move {
+        let (store, _, _tasks) = open(&disk, small()).await;
+        fill(&store, 0..10).await;
+        store.close().await.unwrap();
+        let error = refused(&disk, Config { segment_bytes: 32 << 10, ..small() }).await.to_string();
+        assert!(error.contains("has 65536 bytes, mappedFileSizeCommitLog says 32768"), "{error}");
+        assert!(matches!(
+            refused(&disk, Config { queue_file_bytes: 30, ..small() }).await,
+            OpenError::Config(_)
+        ));
+    });
+}
