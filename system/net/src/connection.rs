@@ -317,7 +317,10 @@ where
             return false;
         }
         let until = *self.linger_until.get_or_insert(now + LINGER);
-        while now < until {
+        if now >= until {
+            return true;
+        }
+        for _ in 0..READS_A_TURN {
             let space = self.splitter.space();
             space.clear();
             match pin!(self.stream.read_buf(space)).poll(cx) {
@@ -326,7 +329,8 @@ where
                 Poll::Pending => return false,
             }
         }
-        true
+        cx.waker().wake_by_ref();
+        false
     }
 
     /// Looks at all deadlines. True: something changed and wants a turn.
@@ -417,5 +421,6 @@ impl Timer {
     }
 }
 
+const READS_A_TURN: usize = 16;
 const LINGER: Duration = Duration::from_secs(1);
 const LARGEST_KEPT: usize = 1 << 20;

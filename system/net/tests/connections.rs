@@ -286,7 +286,7 @@ fn garbage_closes_only_its_own_connection() {
             stream.write_all(&garbage).await.unwrap();
             let mut got = Vec::new();
             timeout(SECONDS(5), stream.read_to_end(&mut got)).await.expect("the server closes").unwrap();
-            assert_eq!(got, [], "no answer to {garbage:?}");
+            assert!(got.is_empty(), "no answer to {garbage:?}");
         }
         s.program.until(&s.program.closed, 5).await;
         s.ask(ECHO, "after").await.unwrap();
@@ -322,15 +322,15 @@ fn nothing_more_is_read_from_a_peer_that_reads_nothing() {
     run(|| async {
         let s = setup(Limits::server()).await;
         let mut stream = s.raw().await;
-        let count = 2_000;
+        let count = 1_000;
         let mut bytes = BytesMut::new();
         for opaque in 0..count {
-            Command { opaque, ..request(LARGE, "") }.encode(&mut bytes).unwrap();
+            Command { opaque, encoding: Encoding::Binary, ..request(LARGE, "") }.encode(&mut bytes).unwrap();
         }
         stream.write_all(&bytes).await.unwrap();
         s.program.until(&s.program.ended, 16).await;
         sleep(Duration::from_millis(100)).await;
-        // 128 MiB of answers are asked for; the sockets' buffers hold a few.
+        // 64 MiB of answers are asked for; the sockets' buffers hold a few.
         let ended = s.program.ended.load(SeqCst);
         assert!(ended < 400, "{ended} answers made for a peer that takes none");
         let mut splitter = Splitter::new(1 << 20);
@@ -347,7 +347,7 @@ fn a_peer_that_takes_nothing_for_too_long_is_closed() {
         let mut stream = s.raw().await;
         let mut bytes = BytesMut::new();
         for _ in 0..1_000 {
-            request(LARGE, "").encode(&mut bytes).unwrap();
+            Command { encoding: Encoding::Binary, ..request(LARGE, "") }.encode(&mut bytes).unwrap();
         }
         stream.write_all(&bytes).await.unwrap();
         s.program.until(&s.program.closed, 1).await;
@@ -382,7 +382,7 @@ fn a_thousand_waiting_pulls_hold_up_no_heartbeat() {
             s.ask(ECHO, "heartbeat").await.unwrap();
         }
         assert_eq!(s.server.connections()[0].waiting(), 1_000);
-        assert_eq!(*codes.lock(), []);
+        assert!(codes.lock().is_empty());
         s.program.gate.advance(1);
         s.program.until(&s.program.ended, 1_010).await;
         while codes.lock().len() < 1_000 {
@@ -404,7 +404,7 @@ fn too_many_waiting_handlers_are_refused_but_heartbeats_are_not() {
         s.program.until(&s.program.started, 8).await;
         assert_eq!(s.ask(READ, "").await.unwrap().code, 2);
         assert_eq!(s.ask(ECHO, "heartbeat").await.unwrap().code, 0);
-        assert_eq!(*codes.lock(), []);
+        assert!(codes.lock().is_empty());
     });
 }
 
