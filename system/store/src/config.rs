@@ -132,7 +132,7 @@ impl Config {
     /// Refuses settings that cannot work together.
     pub(crate) fn check(&self) -> Result<(), OpenError> {
         let refuse = |text: String| Err(OpenError::Config(text));
-        if self.queue_file_bytes == 0 || self.queue_file_bytes % Unit::SIZE != 0 {
+        if self.queue_file_bytes == 0 || !self.queue_file_bytes.is_multiple_of(Unit::SIZE) {
             return refuse(format!(
                 "mappedFileSizeConsumeQueue is {}: it must be a multiple of {} and not 0",
                 self.queue_file_bytes,

@@ -239,7 +239,7 @@ impl Store {
     pub(crate) async fn write_checkpoint(&self) -> io::Result<()> {
         let page = {
             let times = self.times.lock();
-            Checkpoint { flushed: self.log.flushed.get(), ..times.clone() }
+            Checkpoint { flushed: self.log.flushed.get(), ..*times }
         };
         if self.checkpointed.lock().as_ref() == Some(&page) {
             return Ok(());

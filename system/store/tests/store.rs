@@ -44,7 +44,7 @@ async fn open(disk: &Disk, config: Config) -> (Arc<Store>, RecoveryReport, TaskS
 }
 
 async fn refused(disk: &Disk, config: Config) -> OpenError {
-    Store::open(disk.clone(), config, &TaskSet::new()).await.err().expect("this store must not open")
+    Store::open(disk.clone(), config, &TaskSet::new()).await.expect_err("this store must not open")
 }
 
 /// As when the process dies: nothing is written any more.
