@@ -58,6 +58,8 @@ pub(crate) struct Machine {
     /// Those who wait until no process runs.
     mourners: Vec<Waker>,
     pub(crate) next_port: u16,
+    /// How many connections wait for acceptance before more are left unanswered.
+    pub(crate) backlog: usize,
 }
 
 pub(crate) struct Incarnation {
@@ -103,6 +105,7 @@ impl Machine {
             slowness: 1,
             mourners: Vec::new(),
             next_port: FIRST_PORT,
+            backlog: 1024,
             name,
         }
     }
@@ -157,9 +160,9 @@ impl Node {
         F: Future<Output = ()> + Send + 'static,
     {
         let program: Program = Rc::new(move || Box::pin(program()));
-        with(|state| state.machine(self).program = Some(program.clone()));
+        with(|state| state.machine(self).program = Some(program));
         if self.is_up() {
-            self.boot(&program);
+            self.boot();
         } else {
             self.restart();
         }
@@ -170,24 +173,28 @@ impl Node {
         if self.is_up() {
             return;
         }
-        let program = with(|state| {
-            state.power_on(self);
+        let has_program = with(|state| {
+            state.machine(self).powered = true;
             state.start_process(self);
-            state.machine(self).program.clone()
+            state.machine(self).program.is_some()
         });
         crate::net::machine_answers(self);
-        if let Some(program) = program {
-            self.boot(&program);
+        if has_program {
+            self.boot();
         }
     }
 
-    fn boot(self, program: &Program) {
-        let program = program();
-        let spawned = self.spawn(async move {
-            program.await;
+    fn boot(self) {
+        let process = self.spawn(async move {
+            // Also the program's first, synchronous part belongs to its own process, not to who starts it.
+            let running = {
+                let program = with(|state| state.machine(self).program.clone()).expect("start gave it one");
+                program()
+            };
+            running.await;
             end(here(), None);
         });
-        drop(spawned); // it goes on
+        drop(process); // it goes on
     }
 
     /// Runs code on this node. It dies with the process that runs now.
@@ -373,11 +380,6 @@ impl State {
         self.record(node, "node", &[], name.as_bytes());
         self.start_process(node);
         node
-    }
-
-    fn power_on(&mut self, node: Node) {
-        let machine = self.machine(node);
-        machine.powered = true;
     }
 
     fn start_process(&mut self, node: Node) {

@@ -298,7 +298,7 @@ fn on_this_thread<T, F: Future<Output = T>>(
     // An executor leaks the tasks that are alive when it is dropped. Their destructors may meet the broken state that
     // a panic left: they cannot do worse than panic too, and what they do counts no more.
     let _ = catch_unwind(AssertUnwindSafe(|| runtime.block_on(clear_away())));
-    drop(runtime);
+    let _ = catch_unwind(AssertUnwindSafe(|| drop(runtime)));
     let state = state::replace(None);
     let _ = catch_unwind(AssertUnwindSafe(|| drop(state)));
     IN_A_RUN.set(false);

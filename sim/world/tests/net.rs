@@ -405,6 +405,28 @@ fn an_inspector_may_edit_drop_delay_double_and_reset() {
 }
 
 #[test]
+fn a_full_backlog_leaves_connects_without_an_answer() {
+    sim(|world| async move {
+        let (server, client) = echo(world);
+        sleep(seconds(1)).await;
+        world.net().backlog(server, 2);
+        server.pause();
+        let task = client.spawn(async move {
+            let first = [connect().await.unwrap(), connect().await.unwrap()];
+            sleep(seconds(1)).await;
+            assert!(timeout(seconds(10), connect()).await.is_err());
+            server.resume();
+            for mut stream in first {
+                ask(&mut stream, b"x").await.unwrap();
+            }
+            connect().await.unwrap();
+        });
+        task.await.unwrap();
+        assert_eq!(world.effects()["net.backlog"], 4);
+    });
+}
+
+#[test]
 fn names_are_resolved_from_the_plan() {
     sim(|world| async move {
         let (server, client) = echo(world);

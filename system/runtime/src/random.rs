@@ -58,8 +58,10 @@ impl Rng {
         assert!(n > 0, "there is no number below zero");
         loop {
             let wide = u128::from(self.next_u64()) * u128::from(n);
-            // The low half tells whether this draw lies in the part that would make small numbers likelier.
-            if wide as u64 >= n.wrapping_neg() % n {
+            let low = wide as u64;
+            // The low half tells whether this draw lies in the part that would make small numbers likelier; the division
+            // is needed for few draws.
+            if low >= n || low >= n.wrapping_neg() % n {
                 return (wide >> 64) as u64;
             }
         }

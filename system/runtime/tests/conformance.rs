@@ -308,6 +308,40 @@ fn a_wait_for_a_watermark_can_move_between_tasks_and_be_given_up() {
 }
 
 #[test]
+fn a_watermark_loses_nobody_under_contention() {
+    run(|| async {
+        let mark = Arc::new(Watermark::new(0));
+        let answered = Arc::new(AtomicU64::new(0));
+        let tasks = TaskSet::new();
+        for first in 1..=8_u64 {
+            let (mark, answered) = (mark.clone(), answered.clone());
+            tasks.spawn("wait", async move {
+                for value in (first..=20_000).step_by(8) {
+                    mark.reach(value).await.unwrap();
+                    assert!(mark.get() >= value);
+                }
+                answered.fetch_add(1, SeqCst);
+            });
+        }
+        tasks.spawn("advance", async move {
+            for value in 1..=20_000 {
+                mark.advance(value);
+                if value % 64 == 0 {
+                    yield_now().await;
+                }
+            }
+        });
+        let all = timeout(Duration::from_secs(30), async {
+            while !tasks.is_empty() {
+                sleep(Duration::from_millis(1)).await;
+            }
+        });
+        all.await.expect("every waiter is woken");
+        assert_eq!(answered.load(SeqCst), 8);
+    });
+}
+
+#[test]
 fn a_watch_shows_the_last_value_and_its_end() {
     run(|| async {
         let (sender, mut receiver) = watch::channel(0);

@@ -245,6 +245,14 @@ impl Network {
         });
     }
 
+    /// How many connections of a node may wait for acceptance (usually 1024); more are left without an answer.
+    pub fn backlog(self, node: Node, connections: usize) {
+        with(|state| {
+            state.record(node, "fault.backlog", &[connections as u64], b"");
+            state.machine(node).backlog = connections;
+        });
+    }
+
     /// Shows every write from `a` to `b` to `inspector` before it leaves, in place of an earlier inspector.
     pub fn inspect(
         self,

@@ -132,8 +132,12 @@ impl State {
         if !self.machine(node).powered {
             return None;
         }
+        let backlog = self.machine(node).backlog;
         match self.listener(node, address) {
-            Some(listener) if listener.queue.len() >= BACKLOG => None,
+            Some(listener) if listener.queue.len() >= backlog => {
+                self.effect(node, "net.backlog");
+                None
+            }
             found => Some(found.is_some()),
         }
     }
@@ -365,6 +369,7 @@ impl State {
     fn come_up(&mut self, connection: u32, at: u64, woken: &mut Woken) {
         let ends = self.ends(connection);
         let (node, address) = (ends[LISTENER].here.node, ends[LISTENER].address);
+        let backlog = self.machine(node).backlog;
         let Some(listener) = self.listener(node, address) else {
             if let Some(found) = self.connection(connection) {
                 found.ends[LISTENER].gone = true;
@@ -372,7 +377,7 @@ impl State {
             self.send(connection, LISTENER, Load::Reset, Duration::ZERO);
             return;
         };
-        if listener.queue.len() >= BACKLOG {
+        if listener.queue.len() >= backlog {
             // Not taken up: the last step is repeated later, and all that was sent meanwhile waits behind it.
             let Some(found) = self.connection(connection) else { return };
             let packet = Packet { at: at + ACCEPT_RETRY.as_nanos() as u64, load: Load::Open };
@@ -739,8 +744,6 @@ impl State {
     }
 }
 
-/// Connections a listener holds for acceptance.
-const BACKLOG: usize = 1024;
 const ACCEPT_RETRY: Duration = Duration::from_secs(1);
 /// TCP sends again after this, then after twice as long, and so on up to the longest pause, and gives up when its
 /// patience is over (Linux: 200 ms, 120 s, 15 times or about 924 s).
