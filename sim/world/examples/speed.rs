@@ -1,5 +1,10 @@
 //! How fast the simulated network is: `cargo sim-test`'s flags, `--example speed`. Not a test: it measures the machine.
-#![allow(clippy::unwrap_used, clippy::print_stdout, reason = "a measurement for people")]
+#![allow(
+    clippy::unwrap_used,
+    clippy::print_stdout,
+    clippy::disallowed_methods,
+    reason = "a measurement for people"
+)]
 
 #[cfg(not(madsim))]
 fn main() {}
