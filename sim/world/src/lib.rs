@@ -16,6 +16,7 @@ mod run;
 mod state;
 mod timer;
 
+pub mod disk;
 pub mod hooks;
 pub mod random;
 pub mod system;

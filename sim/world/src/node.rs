@@ -18,6 +18,7 @@ use madsim::runtime::NodeHandle;
 
 use crate::{
     clock::{Clock, WallClock},
+    disk::Medium,
     host::Facts,
     random::Dice,
     state::{Here, State, here, remember, with},
@@ -45,6 +46,7 @@ pub(crate) struct Machine {
     /// Whether its system runs: it answers packets even while no process does.
     pub(crate) powered: bool,
     pub(crate) clock: WallClock,
+    pub(crate) disk: Medium,
     pub(crate) facts: Facts,
     pids: Dice,
     program: Option<Program>,
@@ -90,13 +92,14 @@ impl Incarnation {
 }
 
 impl Machine {
-    pub(crate) fn new(name: String, ip: IpAddr, key: impl Fn(&str) -> Dice) -> Self {
+    pub(crate) fn new(node: Node, name: String, ip: IpAddr, key: impl Fn(&str) -> Dice) -> Self {
         Self {
             ip,
             powered: true,
             clock: WallClock::RIGHT,
             facts: Facts::draw(ip, &mut key("facts")),
             pids: key("pid"),
+            disk: Medium::new(node, &key),
             program: None,
             process: None,
             started: 0,
@@ -146,6 +149,11 @@ impl Node {
     /// How often a process was started here before this one.
     pub fn incarnation(self) -> u32 {
         with(|state| state.machine(self).started.saturating_sub(1))
+    }
+
+    /// Its disk, which outlives its processes.
+    pub fn disk(self) -> Medium {
+        with(|state| state.machine(self).disk.clone())
     }
 
     /// Its wall clock.
@@ -249,6 +257,7 @@ impl Node {
                     state.effect(self, "node.power");
                     state.machine(self).powered = false;
                 });
+                self.disk().crash(Crash::Power);
                 crate::net::machine_falls_silent(self);
             }
             None => return false,
@@ -356,6 +365,7 @@ fn end(here: Here, crash: Option<Crash>) {
         Some((std::mem::take(&mut state.machines[node.index()].mourners), executor, state.handle.clone()))
     });
     let Some((mourners, executor, handle)) = ended else { return };
+    node.disk().crash(crash.unwrap_or(Crash::Process));
     match crash {
         Some(Crash::Power) => crate::net::machine_falls_silent(node),
         _ => crate::net::process_ends(here),
@@ -375,7 +385,7 @@ impl State {
         let seed = self.setup.seed;
         let dice =
             |purpose: &str| Dice::new(crate::random::key(seed, &name, crate::random::OF_THE_NODE, purpose));
-        let machine = Machine::new(name.clone(), ip, dice);
+        let machine = Machine::new(node, name.clone(), ip, dice);
         self.machines.push(machine);
         self.record(node, "node", &[], name.as_bytes());
         self.start_process(node);

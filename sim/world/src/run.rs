@@ -312,7 +312,7 @@ fn begin(setup: Setup, handle: madsim::runtime::Handle, given_up: Arc<AtomicBool
     let seed = setup.seed;
     let dice = |purpose: &str| Dice::new(key(seed, "driver", OF_THE_NODE, purpose));
     let ip = DRIVER_IP.parse().expect("an address");
-    let mut driver = Machine::new("driver".into(), ip, dice);
+    let mut driver = Machine::new(Node::DRIVER, "driver".into(), ip, dice);
     driver.facts.pid = 1;
     let mut state = Box::new(State {
         trace: Trace::new(setup.lines),

@@ -50,6 +50,11 @@ pub mod host {
     }
 }
 
+/// The disk, without what only a plan may do to it.
+pub mod disk {
+    pub use crate::disk::{Disk, File, Lock, Space};
+}
+
 /// TCP.
 pub mod net {
     pub use crate::net::{TcpListener, TcpStream, resolve};

@@ -53,8 +53,13 @@ impl State {
 
     /// Counts that a fault changed something.
     pub(crate) fn effect(&mut self, node: Node, kind: &'static str) {
-        *self.effects.entry(kind).or_default() += 1;
-        self.record(node, "effect", &[], kind.as_bytes());
+        self.effects(node, kind, 1);
+    }
+
+    /// Counts that a fault changed so many things at once.
+    pub(crate) fn effects(&mut self, node: Node, kind: &'static str, count: u64) {
+        *self.effects.entry(kind).or_default() += count;
+        self.record(node, "effect", &[count], kind.as_bytes());
     }
 }
 
@@ -66,6 +71,11 @@ pub fn record(node: Node, kind: &'static str, numbers: &[u64], bytes: &[u8]) {
 /// Counts that a fault of this kind changed something for `node`.
 pub fn effect(node: Node, kind: &'static str) {
     with(|state| state.effect(node, kind));
+}
+
+/// Counts that a fault of this kind changed so many things for `node` at once.
+pub(crate) fn effects(node: Node, kind: &'static str, count: u64) {
+    with(|state| state.effects(node, kind, count));
 }
 
 fn line(now: u64, node: &str, kind: &str, numbers: &[u64], bytes: &[u8]) -> String {

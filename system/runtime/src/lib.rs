@@ -22,7 +22,7 @@ pub use real::{clock, disk, host, net, run, signal, time};
 #[cfg(madsim)]
 mod sim;
 #[cfg(madsim)]
-pub use sim::{clock, host, net, run, signal, time};
+pub use sim::{clock, disk, host, net, run, signal, time};
 
 /// Asynchronous reading and writing of bytes: tokio's traits in both modes, they hold no runtime.
 pub mod io {

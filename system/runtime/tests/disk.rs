@@ -49,7 +49,7 @@ fn what_is_written_is_read_back_by_every_way_and_every_handle() {
             assert_eq!(read(file, 4_090, 9_000), bytes);
             assert_eq!(file.fetch(4_090, 9_000).await.unwrap(), bytes);
             assert_eq!(read(file, 4_086, 5), [0, 0, 0, 0, bytes[0]]);
-            assert_eq!(read(file, 20_000, 0), []);
+            assert!(read(file, 20_000, 0).is_empty());
             assert_eq!(file.fetch(20_000, 0).await.unwrap(), b""[..]);
         }
         other.write_at(5_000, b"other").unwrap();
@@ -258,13 +258,37 @@ fn the_space_of_a_file_is_taken_when_it_is_created() {
 }
 
 #[test]
-fn two_folders_of_one_disk_do_not_see_each_other() {
+fn a_file_with_holes_takes_space_only_where_it_is_written() {
     on_disk(|disk| async move {
-        disk.make_dir("x").await.unwrap();
-        disk.create("x/f", 1).await.unwrap();
+        let before = disk.space().await.unwrap().free;
+        let file = disk.create_sparse("queue", 512 << 20).await.unwrap();
+        assert_eq!(file.len(), 512 << 20);
+        file.write_at(300 << 20, b"unit").unwrap();
+        file.populate(0, 1 << 20).await;
+        file.sync().await.unwrap();
+        assert!(disk.space().await.unwrap().free > before - (256 << 20), "others write to a real disk too");
+        let again = disk.open_sparse("queue").await.unwrap();
+        assert_eq!(read(&again, (300 << 20) - 1, 6), b"\0unit\0");
+        assert_eq!(again.fetch(0, 4).await.unwrap(), [0; 4][..]);
+        again.zero(100 << 20, 300 << 20).await.unwrap();
+        assert_eq!(read(&file, 300 << 20, 4), [0; 4]);
+        assert!(disk.space().await.unwrap().free > before - (256 << 20));
+        let past = file.read_into(&mut BytesMut::new(), 512 << 20, 1).unwrap_err();
+        assert_eq!(past.kind(), ErrorKind::UnexpectedEof);
+        assert_eq!(disk.create_sparse("queue", 1).await.unwrap_err().kind(), ErrorKind::AlreadyExists);
+        assert_eq!(disk.open_sparse("none").await.unwrap_err().kind(), ErrorKind::NotFound);
+        disk.make_dir("dir").await.unwrap();
+        assert_eq!(disk.open_sparse("dir").await.unwrap_err().kind(), ErrorKind::IsADirectory);
+    });
+}
+
+#[test]
+fn clones_are_the_same_folder() {
+    on_disk(|disk| async move {
         let same = disk.clone();
-        same.create("g", 1).await.unwrap();
-        assert_eq!(disk.list("").await.unwrap(), ["g", "x"]);
+        same.create("f", 1).await.unwrap().write_at(0, b"x").unwrap();
+        assert_eq!(disk.read_small("f").await.unwrap(), b"x");
+        assert_eq!(disk.create("f", 1).await.unwrap_err().kind(), ErrorKind::AlreadyExists);
     });
 }
 

@@ -388,7 +388,7 @@ impl File {
         }
     }
 
-    /// Writes zeros over a range, keeping its blocks. Durable after [`File::sync`].
+    /// Writes zeros over a range; a file without holes keeps its blocks. Durable after [`File::sync`].
     pub async fn zero(&self, at: u64, len: u64) -> io::Result<()> {
         if self.range(at, len).is_none() {
             return Err(explain(
@@ -401,7 +401,12 @@ impl File {
             return Ok(());
         }
         self.blocking("zero", move |shared| {
-            let flags = FallocateFlags::ZERO_RANGE | FallocateFlags::KEEP_SIZE;
+            // A file with holes gets more of them: the other way would reserve what it was made not to.
+            let how = match shared.mapping {
+                Some(_) => FallocateFlags::ZERO_RANGE,
+                None => FallocateFlags::PUNCH_HOLE,
+            };
+            let flags = how | FallocateFlags::KEEP_SIZE;
             match rustix::io::retry_on_intr(|| rustix::fs::fallocate(&shared.file, flags, at, len)) {
                 Ok(()) => return Ok(()),
                 Err(rustix::io::Errno::OPNOTSUPP | rustix::io::Errno::NOSYS) => {}
