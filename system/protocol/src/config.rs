@@ -48,7 +48,7 @@ impl Key {
 }
 
 /// A struct of settings; made with [`config!`](crate::config!).
-pub trait Table {
+pub trait Table: Send + Sync {
     /// The keys, in the order of the table.
     fn keys(&self) -> &'static [Key];
     /// Whether `value` fits the key; `Err` says what is expected.
