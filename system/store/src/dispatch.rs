@@ -94,6 +94,7 @@ impl Store {
     fn break_dispatch(&self, at: u64, reason: &str) -> bool {
         self.broken_dispatch.store(true, Ordering::Relaxed);
         self.log.poison(format!("dispatch cannot read the commit log at {at}: {reason}"));
+        self.dispatched.close("dispatch cannot read the commit log");
         false
     }
 

@@ -197,10 +197,8 @@ impl Recovery<'_> {
     /// out again although the log may not show it.
     async fn load_queues(&mut self, table: Option<Table>) -> Result<Table, OpenError> {
         let Some(table) = table else {
-            let truth = match self.durable {
-                Some(_) => Table::default(),
-                None => java_offsets(&self.store.log.disk, self.config()).await?,
-            };
+            // Java keeps no table; for us it is lost. What the queue files hold is at least not too much.
+            let truth = java_offsets(&self.store.log.disk, self.config()).await?;
             if truth != Table::default() || !self.store.log.segments().is_empty() {
                 self.begin_rebuild(truth.clone()).await?;
             }

@@ -31,10 +31,11 @@ struct Work {
 }
 
 impl Store {
-    /// Settles the queues at their interval, or earlier when much is unsettled.
+    /// Settles the queues at their interval; earlier when much is unsettled, or when nothing else is going on.
     pub(crate) async fn settle_queues(self: Arc<Self>) {
         let config = &self.log.config;
         let mut next = Instant::now() + config.settle_interval;
+        let mut seen = self.dispatched.get();
         loop {
             let behind = self.settled.get() + config.settle_bytes;
             select! {
@@ -42,11 +43,12 @@ impl Store {
                 _ = self.dispatched.reach(behind) => {}
                 () = time::sleep_until(next.min(Instant::now() + LOOK)) => {}
             }
-            let much = {
+            let (much, quiet) = {
                 let state = self.dispatch.lock();
-                state.unsettled >= config.settle_units || state.at >= behind
+                let quiet = state.at == std::mem::replace(&mut seen, state.at) && !state.dirty.is_empty();
+                (state.unsettled >= config.settle_units || state.at >= behind, quiet)
             };
-            if !much && Instant::now() < next {
+            if !much && !quiet && Instant::now() < next {
                 continue;
             }
             next = Instant::now() + config.settle_interval;

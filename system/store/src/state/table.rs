@@ -5,11 +5,12 @@
 
 use std::collections::BTreeMap;
 
+use protocol::record::body_crc;
 use serde::{Deserialize, Serialize};
 
 /// The content of the file.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "camelCase", deny_unknown_fields)]
+#[serde(rename_all = "camelCase")]
 pub(crate) struct Table {
     /// All records below have their units on the disk.
     pub(crate) position: u64,
@@ -33,13 +34,23 @@ pub(crate) struct Offsets {
 }
 
 impl Table {
-    /// As the file's text.
+    /// As the file's text: a line of JSON and a line with its checksum, for a flipped bit in a number is still JSON.
     pub(crate) fn encode(&self) -> Vec<u8> {
-        serde_json::to_vec(self).expect("a table of names and numbers is valid JSON")
+        let mut text = serde_json::to_vec(self).expect("a table of names and numbers is valid JSON");
+        let sum = body_crc(&text);
+        text.extend_from_slice(format!("\n{sum:08x}\n").as_bytes());
+        text
     }
 
     /// From the file's text.
-    pub(crate) fn decode(text: &[u8]) -> Result<Self, serde_json::Error> {
-        serde_json::from_slice(text)
+    pub(crate) fn decode(text: &[u8]) -> Result<Self, String> {
+        let (json, sum) =
+            text.split_at_checked(text.len().wrapping_sub(SUM_BYTES)).ok_or("it is too short")?;
+        if sum != format!("\n{:08x}\n", body_crc(json)).as_bytes() {
+            return Err("its checksum does not fit".to_owned());
+        }
+        serde_json::from_slice(json).map_err(|error| error.to_string())
     }
 }
+
+const SUM_BYTES: usize = 10;
