@@ -119,21 +119,30 @@ impl Instance {
         }
     }
 
-    /// Commits an offset and waits for the broker's word.
+    /// Commits an offset as a member of the group does: one way.
+    ///
+    /// Brokers let tools move an offset back, members not. They know a tool by a call that wants an answer
+    /// over a connection without heartbeat, which is also what a member looks like that has just reconnected:
+    /// its late commit would move back what the new owner of the queue has done.
     pub(crate) async fn commit(
         &self,
         group: &Text,
         queue: &MessageQueue,
         offset: u64,
     ) -> Result<(), CallError> {
-        let request = rpc::UpdateConsumerOffset {
-            consumer_group: group.clone(),
-            topic: queue.topic.clone(),
-            queue_id: queue.id,
-            commit_offset: signed(offset),
-        };
         let (address, _) = self.for_reading(&queue.broker, MASTER)?;
-        self.call(&address, &request, Bytes::new(), OFFSET_LIMIT).await?;
+        Ok(self.oneway(&address, &update(group, queue, offset), Bytes::new()).await?)
+    }
+
+    /// Commits an offset and waits for the broker's word.
+    pub(crate) async fn commit_sure(
+        &self,
+        group: &Text,
+        queue: &MessageQueue,
+        offset: u64,
+    ) -> Result<(), CallError> {
+        let (address, _) = self.for_reading(&queue.broker, MASTER)?;
+        self.call(&address, &update(group, queue, offset), Bytes::new(), OFFSET_LIMIT).await?;
         Ok(())
     }
 
@@ -225,6 +234,15 @@ impl Instance {
     fn for_reading(&self, broker: &Text, replica: i64) -> Result<(Text, bool), CallError> {
         let found = self.routes.lock().for_reading(broker, replica);
         found.ok_or_else(|| CallError::NoBroker { broker: broker.clone() })
+    }
+}
+
+fn update(group: &Text, queue: &MessageQueue, offset: u64) -> rpc::UpdateConsumerOffset {
+    rpc::UpdateConsumerOffset {
+        consumer_group: group.clone(),
+        topic: queue.topic.clone(),
+        queue_id: queue.id,
+        commit_offset: signed(offset),
     }
 }
 

@@ -390,9 +390,15 @@ impl Member {
             Start::Time(ms) => self.instance.offset_at(queue, ms).await?,
         };
         // Told before the first pull: otherwise a crash before the first commit would begin at a later
-        // end, and the messages between would be nobody's.
+        // end, and the messages between would be nobody's. The broker's word counts: an owner before may
+        // have come further.
         self.instance.commit(&self.group, queue, start).await?;
-        Ok(start)
+        match self.instance.committed(&self.group, queue, false).await? {
+            Some(offset) => Ok(offset),
+            None => {
+                Err(CallError::Invalid(format!("the broker did not take {start} as the offset of {queue}")))
+            }
+        }
     }
 
     /// Whether the group has committed in another queue of the topic: then this one was added later.

@@ -238,7 +238,7 @@ impl PullConsumer {
     /// group, brokers ignore an offset that is lower than the one before.
     pub async fn commit(&self, queue: &MessageQueue, offset: u64) -> Result<(), CallError> {
         self.handle.instance.readable(&queue.topic).await?;
-        self.handle.instance.commit(&self.handle.group, queue, offset).await
+        self.handle.instance.commit_sure(&self.handle.group, queue, offset).await
     }
 
     /// The smallest offset.
