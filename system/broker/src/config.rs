@@ -89,7 +89,7 @@ config_words! {
 
 impl Config {
     /// What no single key can tell.
-    pub(crate) fn check(&self) -> Result<(), StartError> {
+    pub fn check(&self) -> Result<(), StartError> {
         let wrong = |text: String| Err(StartError::Config(text));
         if self.broker_role != BrokerRole::AsyncMaster || self.broker_id != 0 {
             return wrong(
