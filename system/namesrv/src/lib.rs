@@ -186,3 +186,28 @@ async fn load_kv(disk: &Disk, path: &str) -> Result<Kv, StartError> {
 const STOP_TIME: Duration = Duration::from_secs(3);
 const TELL_TIME: Duration = Duration::from_millis(300);
 const NEWS_MAX: usize = 256;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use protocol::rpc::PutKvConfig;
+
+    #[test]
+    fn a_waiting_request_costs_little() {
+        runtime::run(Some(1), || async {
+            let tasks = TaskSet::new();
+            #[cfg(not(madsim))]
+            let folder = tempfile::tempdir().unwrap();
+            #[cfg(not(madsim))]
+            let disk = Disk::open(folder.path().to_str().unwrap()).unwrap();
+            #[cfg(madsim)]
+            let disk = Disk::open("/namesrv").unwrap();
+            let config = Config { bind_address: "127.0.0.1".into(), listen_port: 0, ..Config::default() };
+            let namesrv = Namesrv::start(config, disk, &tasks).await.unwrap();
+            let peer = Peer::detached(1, namesrv.address(), namesrv.address());
+            let command = Command::request(&PutKvConfig::default(), Bytes::new());
+            let size = size_of_val(&namesrv.shared.handle(&peer, command));
+            assert!(size <= 1024, "{size}");
+        });
+    }
+}

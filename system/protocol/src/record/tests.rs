@@ -112,7 +112,7 @@ proptest! {
         let Scan::Record(r) = scan(&out, true) else { return Err(TestCaseError::fail("a record")) };
         prop_assert_eq!((r.topic, r.body, r.properties, r.queue_id, r.place, r.born_host), (topic.as_str(), &body[..], properties.as_bytes(), queue_id, at, host));
         for cut in 8..out.len() {
-            prop_assert_eq!(scan(&out[..cut], true), Scan::Short(size as u32));
+            prop_assert_eq!(scan(&out[..cut], true), Scan::Short(u32::try_from(size).unwrap()));
         }
     }
 }
