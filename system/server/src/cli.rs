@@ -29,6 +29,9 @@ pub(crate) enum Program {
 #[derive(Debug, Args)]
 #[command(version)]
 pub(crate) struct Namesrv {
+    /// RocketMQ's scripts may give it to both servers; a name server has no use for it.
+    #[arg(short = 'n', long = "namesrvAddr", hide = true)]
+    _namesrv_addr: Option<String>,
     #[command(flatten)]
     pub(crate) common: Common,
 }
@@ -159,7 +162,7 @@ mod tests {
         assert_eq!(broker.namesrv_addr.as_deref(), Some("a:1;b:2"));
         assert_eq!(broker.common.config, Some("broker.conf".into()));
         assert!(broker.common.print && !broker.common.print_important);
-        let words = ["mqnamesrv", "-m"].map(OsString::from);
+        let words = ["mqnamesrv", "-n", "localhost:9876", "-m"].map(OsString::from);
         assert!(
             matches!(parse(words).expect("a name server").program, Program::Namesrv(n) if n.common.print_important)
         );
