@@ -1,7 +1,7 @@
 //! What the system stands on when it is simulated: executor, TCP, disk, clocks, faults; knows no RocketMQ.
 //!
-//! A run lives on one thread of its own. Everything about it is one [`state::State`] kept for that thread, so sockets,
-//! nodes and the [`World`] itself are small handles that hold numbers, not pointers: they may be sent, cloned and
+//! A run lives on one thread of its own. Everything about it is one `state::State` kept for that thread, so sockets,
+//! nodes and the `World` itself are small handles that hold numbers, not pointers: they may be sent, cloned and
 //! dropped at any time, also by the code of a node that is already dead, which then finds that it is dead.
 //!
 //! Empty without cfg(madsim).

@@ -212,7 +212,7 @@ fn a_block_holds_one_direction_and_loses_nothing() {
             assert!(healed.elapsed() < seconds(10), "{:?}", healed.elapsed());
         });
         task.await.unwrap();
-        assert_eq!(world.effects()["net.block"], 1);
+        assert!(world.effects()["net.block"] >= 1);
     });
 }
 

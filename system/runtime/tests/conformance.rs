@@ -254,6 +254,35 @@ fn a_task_set_counts_and_cancels_its_tasks() {
 }
 
 #[test]
+fn a_task_set_survives_many_short_tasks_and_a_close_in_their_midst() {
+    run(|| async {
+        for _ in 0..20 {
+            let (tasks, started) = (TaskSet::new(), Arc::new(AtomicU64::new(0)));
+            for _ in 0..4 {
+                let (set, started) = (tasks.clone(), started.clone());
+                tasks.spawn("spawner", async move {
+                    loop {
+                        let started = started.clone();
+                        set.spawn("short", async move {
+                            started.fetch_add(1, SeqCst);
+                        });
+                        yield_now().await;
+                    }
+                });
+            }
+            while started.load(SeqCst) < 500 {
+                yield_now().await;
+            }
+            timeout(Duration::from_secs(20), tasks.close()).await.expect("all end");
+            assert!(tasks.is_empty());
+            let ended = started.load(SeqCst);
+            sleep(Duration::from_millis(1)).await;
+            assert_eq!(started.load(SeqCst), ended, "nothing runs after the close");
+        }
+    });
+}
+
+#[test]
 fn blocking_work_gives_its_result() {
     run(|| async { assert_eq!(spawn_blocking(|| 6 * 7).await, 42) });
 }

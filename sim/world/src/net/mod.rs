@@ -1,6 +1,6 @@
 //! TCP between nodes: our own, because the executor's has no resets, no half-close, no window and no hanging connect.
 //!
-//! [`wire`] moves packets along connections, [`stream`] and [`listener`] are what the system holds, this file is what
+//! `wire` moves packets along connections, `stream` and `listener` are what the system holds, this file is what
 //! the plan turns: links with latency, loss, blocks and inspectors.
 
 mod listener;

@@ -610,7 +610,9 @@ pub(super) fn poll_read(
         out.put_slice(&pipe.inbox[..count]);
         pipe.inbox.advance(count);
         // The room it leaves is known to the writer once the acknowledgement gets through.
-        if state.net.links[found.ends[end].way].blocked {
+        let blocked = state.net.links[found.ends[end].way].blocked;
+        let first_blocked = blocked && pipe.unacknowledged == 0;
+        if blocked {
             pipe.unacknowledged += count;
         } else {
             pipe.used -= count;
@@ -620,6 +622,9 @@ pub(super) fn poll_read(
         }
         if count < whole {
             state.effect(here.node, "net.short_read");
+        }
+        if first_blocked {
+            state.effect(here.node, "net.block");
         }
         Poll::Ready(Ok(()))
     });
