@@ -8,7 +8,7 @@ use std::collections::BTreeMap;
 macro_rules! ids {
     ($($(#[doc = $doc:literal])+ $name:ident),+ $(,)?) => {$(
         $(#[doc = $doc])+
-        #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+        #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
         pub struct $name(pub u32);
 
         impl $name {
@@ -50,7 +50,7 @@ pub struct Event {
 }
 
 /// What a send is known to have done.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Outcome {
     /// Acknowledged: the promise of the durability class holds.
     Ok,
@@ -87,7 +87,7 @@ impl Outcome {
 }
 
 /// How well something read fits what was sent.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct Fit {
     /// The body is what was sent.
     pub body: bool,
@@ -101,7 +101,7 @@ impl Fit {
 }
 
 /// How a node went down.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum How {
     /// The process died; the page cache stayed.
     Process,
@@ -112,7 +112,7 @@ pub enum How {
 }
 
 /// Why a name server dropped an address.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Why {
     /// Not heard of for too long.
     Expired,
@@ -123,7 +123,7 @@ pub enum Why {
 }
 
 /// What can happen.
-#[derive(Clone, Copy, Debug, PartialEq)]
+#[derive(Clone, Copy, Debug, PartialEq, Hash)]
 #[allow(missing_docs, reason = "the fields are the words of harness section 5")]
 pub enum Kind {
     /// A producer calls send.
@@ -190,7 +190,7 @@ pub enum Kind {
 }
 
 /// One place in a queue.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Slot {
     /// Which queue.
     pub queue: QueueId,

@@ -2,6 +2,8 @@
 
 pub mod check;
 pub mod draw;
+#[cfg(madsim)]
+pub mod drive;
 pub mod history;
 pub mod image;
 pub mod outcome;

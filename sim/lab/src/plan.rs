@@ -29,6 +29,10 @@ pub struct Plan {
     pub load_ms: u64,
     /// Per mille with which each in-code fault site of the system fires once it is chosen; 0 = none.
     pub buggify: u32,
+    /// The lab asks name servers and brokers about this often.
+    pub probe_ms: u64,
+    /// The run goes on for at least so long after the faults are over: ownership can be judged then.
+    pub settle_ms: u64,
     /// Crash a broker once more after the drain and compare what it recovers.
     pub recover_twice: bool,
 }
@@ -301,6 +305,41 @@ impl Plan {
     #[must_use]
     pub fn faults(&self) -> usize {
         self.steps.iter().filter(|step| step.what.is_fault()).count()
+    }
+
+    /// Most queues a topic ever has on a broker.
+    #[must_use]
+    pub fn most_queues(&self, topic: u32) -> u32 {
+        let set = self.steps.iter().filter_map(|step| match step.what {
+            What::SetQueues { topic: of, read, write, .. } if of == topic => Some(read.max(write)),
+            _ => None,
+        });
+        set.chain([self.topics[topic as usize].queues]).max().unwrap_or(1)
+    }
+
+    /// True when an operator changes the queues of the topic.
+    #[must_use]
+    pub fn changes_queues(&self, topic: u32) -> bool {
+        self.steps.iter().any(|step| matches!(step.what, What::SetQueues { topic: of, .. } if of == topic))
+    }
+
+    /// How long the slowest group needs at most for all messages of the plan.
+    #[must_use]
+    pub fn backlog_ms(&self) -> u64 {
+        let messages: u64 = self
+            .producers
+            .iter()
+            .map(|producer| {
+                let each = if let Mode::Batch(most) = producer.mode { u64::from(most) } else { 1 };
+                let bursts = self.load_ms / producer.gap_ms.0.max(1);
+                bursts.min(self.load_ms) * u64::from(producer.burst) * each
+            })
+            .sum();
+        let slowest = self.groups.iter().map(|group| {
+            let slow = if group.slow_one_in > 0 { 1 + 10 / u64::from(group.slow_one_in) } else { 1 };
+            messages.min(10_000) * group.work_ms.1 * slow / u64::from(group.threads)
+        });
+        slowest.max().unwrap_or(0)
     }
 
     /// Names of the nodes clients run on, consumers in the order of groups and members.

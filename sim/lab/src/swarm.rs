@@ -32,6 +32,8 @@ pub fn base(scenario: &str, seed: u64, size: Size) -> Plan {
         steps: Vec::new(),
         load_ms: 0,
         buggify: 0,
+        probe_ms: 3000,
+        settle_ms: 0,
         recover_twice: false,
     };
     cluster(&mut plan, &mut Draw::new(seed, "cluster"));
@@ -51,13 +53,31 @@ fn cluster(plan: &mut Plan, draw: &mut Draw) {
             queue_file_units: draw.spread(50, 1000),
             sync_us: *draw.pick(&[(100, 1000), (500, 5000), (2000, 20_000)]),
             clock_offset_ms: if draw.chance(30) { draw.range(0, 60_000) as i64 - 30_000 } else { 0 },
-            config: Vec::new(),
+            config: knobs(draw),
         });
     }
     plan.network.latency_us = *draw.pick(&[(100, 500), (200, 2000), (1000, 10_000)]);
     plan.network.short_reads = draw.chance(30);
     plan.buggify = if draw.chance(40) { draw.spread(1, 50) as u32 } else { 0 };
     plan.recover_twice = draw.chance(30);
+    plan.settle_ms = if draw.chance(30) { 170_000 } else { 0 };
+}
+
+/// Settings of a broker that differ from the defaults in some plans.
+fn knobs(draw: &mut Draw) -> Vec<(String, String)> {
+    let mut chosen = Vec::new();
+    let mut knob = |percent: u64, key: &str, values: &[u64]| {
+        let (on, value) = (draw.chance(percent), *draw.pick(values));
+        if on {
+            chosen.push((key.to_owned(), value.to_string()));
+        }
+    };
+    knob(30, "flushConsumeQueueThoroughInterval", &[2_000, 10_000, 30_000]);
+    knob(30, "flushIntervalCommitLog", &[50, 200, 2_000]);
+    knob(20, "maxTransferCountOnMessageInMemory", &[1, 3, 8]);
+    knob(20, "registerNameServerPeriod", &[10_000, 60_000]);
+    knob(20, "flushConsumerOffsetInterval", &[1_000, 3_000]);
+    chosen
 }
 
 fn load(plan: &mut Plan, draw: &mut Draw, size: Size) {

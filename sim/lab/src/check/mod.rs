@@ -75,6 +75,7 @@ rules! {
     L2 "L-2" "Every producer gets an acknowledgement within 70 s after the faults are over."
     L3 "L-3" "Who owns which queue is settled 110 s after the faults are over."
     L4 "L-4" "Every group has consumed everything 180 s and the time for the backlog after the faults are over."
+    L12 "L-12" "A node that was started again serves, and one that is asked to stop ends."
     Panic "PANIC" "No part of the system panics."
 }
 
@@ -82,7 +83,7 @@ impl Rule {
     /// A promise that something happens in time, not that something never happens.
     #[must_use]
     pub fn is_liveness(self) -> bool {
-        matches!(self, Self::L2 | Self::L3 | Self::L4)
+        matches!(self, Self::L2 | Self::L3 | Self::L4 | Self::L12)
     }
 }
 

@@ -1,0 +1,67 @@
+//! A broker that falls silent leaves the routes within its bound, its clients move on, and it comes back.
+
+use lab::check::Rule;
+use lab::draw::Draw;
+use lab::plan::{Plan, Step, What};
+use lab::scenario::Scenario;
+use lab::swarm::{self, Class, Size};
+
+/// Brokers that no name server hears for longer than the time-out, in several ways.
+pub(crate) fn scenario() -> Scenario {
+    Scenario {
+        name: "broker_heartbeat_expiry",
+        proves: "A broker that name servers no longer hear leaves their answers within 120 s and a scan, one whose \
+                 connection closes within 1 s; producers go on with the others, and a broker that returns is listed again.",
+        hunts: "brokers that never expire, stale removals that wipe a fresh registration, clients that never move on",
+        upstream: &["11043", "4522", "5322"],
+        rules: &[Rule::Ns1, Rule::Ns2, Rule::L2],
+        kills: &[("M28", &[Rule::Ns1])],
+        plan,
+    }
+}
+
+fn plan(seed: u64) -> Plan {
+    let mut plan =
+        swarm::base("broker_heartbeat_expiry", seed, Size { messages: 1500, load_ms: (240_000, 360_000) });
+    let mut draw = Draw::new(seed, "silence");
+    plan.probe_ms = 1000;
+    if plan.brokers.len() == 1 {
+        plan.brokers.push(plan.brokers[0].clone()); // somebody must be left
+    }
+    if draw.chance(20) {
+        return plan;
+    }
+    let broker = format!("b{}", draw.below(2));
+    // Long enough for the time-out, the scan and some more, with load before and after.
+    let at_ms = draw.range(20_000, 60_000);
+    let for_ms = draw.range(130_000, 170_000);
+    for what in silence(&plan, &mut draw, &broker) {
+        plan.steps.push(Step { at_ms, for_ms, what });
+    }
+    for _ in 0..draw.below(4) {
+        let class =
+            *draw.pick(&[Class::Reset, Class::NamesrvCrash, Class::Cut, Class::BrokerCrash, Class::Lag]);
+        let at_ms = draw.range(5_000, plan.load_ms - 10_000);
+        let step = swarm::fault(&plan, &mut draw, class, at_ms);
+        plan.steps.push(step);
+    }
+    swarm::settle(&mut plan);
+    plan
+}
+
+/// Ways to be unheard: dead without a word, standing still, or cut off from name servers in one or both directions.
+fn silence(plan: &Plan, draw: &mut Draw, broker: &str) -> Vec<What> {
+    let node = broker.to_owned();
+    let servers: Vec<String> = (0..plan.name_servers).map(|index| format!("ns{index}")).collect();
+    match draw.below(10) {
+        0..3 => vec![What::Crash { node, power: true }],
+        3..5 => vec![What::Pause { node }],
+        5..6 => vec![What::Isolate { node }],
+        6..7 => vec![What::Crash { node, power: false }],
+        7..9 => {
+            let both = draw.chance(50);
+            servers.into_iter().map(|to| What::Cut { from: node.clone(), to, both }).collect()
+        }
+        _ => vec![What::Cut { from: node, to: draw.pick(&servers).clone(), both: true }],
+    }
+}

@@ -1,0 +1,51 @@
+//! Members and brokers die between processing, commit and persist.
+
+use lab::check::Rule;
+use lab::draw::Draw;
+use lab::plan::{Member, Plan};
+use lab::scenario::Scenario;
+use lab::swarm::{self, Class, Size};
+
+/// Deaths of consumers and brokers while messages are being worked on and offsets are on their way.
+pub(crate) fn scenario() -> Scenario {
+    Scenario {
+        name: "crash_before_offset_commit",
+        proves: "Every message is consumed at least once, no commit ever covers an unprocessed message, and after a \
+                 crash only what was not yet committed comes again.",
+        hunts: "commits before processing, commits of the highest instead of the lowest unfinished offset, tables \
+                lost or torn by a crash, offsets that fall",
+        upstream: &["6881", "3503", "1825", "2705", "2181"],
+        rules: &[Rule::Con1, Rule::Con2, Rule::Con4, Rule::Con6],
+        kills: &[("M19", &[Rule::Con2])],
+        plan,
+    }
+}
+
+fn plan(seed: u64) -> Plan {
+    let mut plan =
+        swarm::base("crash_before_offset_commit", seed, Size { messages: 1500, load_ms: (100_000, 200_000) });
+    let mut draw = Draw::new(seed, "work");
+    for group in &mut plan.groups {
+        // Work long enough to be caught in the midst of it, several at once, some much slower than others.
+        group.work_ms = (0, draw.spread(20, 300));
+        group.slow_one_in = draw.range(5, 30) as u32;
+        group.threads = draw.range(4, 20) as u32;
+        while group.members.len() < 2 {
+            group.members.push(Member { joins_ms: 0, leaves_ms: None });
+        }
+    }
+    swarm::faults(&mut plan, CLASSES, (4, 12));
+    plan
+}
+
+const CLASSES: &[Class] = &[
+    Class::ClientCrash,
+    Class::ClientCrash,
+    Class::BrokerCrash,
+    Class::BrokerPower,
+    Class::BrokerPoint,
+    Class::BrokerStop,
+    Class::Pause,
+    Class::Reset,
+    Class::Cut,
+];

@@ -1,0 +1,43 @@
+//! What a producer is told is true and what it was told reaches every group, whatever crashes, freezes or is cut off.
+
+use lab::check::Rule;
+use lab::plan::Plan;
+use lab::scenario::Scenario;
+use lab::swarm::{self, Class, Size};
+
+/// Crashes, power loss, partitions and resets while producers and consumers run.
+pub(crate) fn scenario() -> Scenario {
+    Scenario {
+        name: "first_message",
+        proves: "An acknowledged message survives what its durability class says and reaches every group; nothing is \
+                 invented, reordered or repeated without a cause.",
+        hunts: "answers before the sync, torn records served after recovery, lost tails, holes in queues, phantom copies",
+        upstream: &["1434", "467", "678", "10666", "10017"],
+        rules: &[Rule::Ack1, Rule::Ack3, Rule::Ack5, Rule::Log2, Rule::Log5, Rule::Con1],
+        kills: &[("M01", &[Rule::Ack5, Rule::Ack1]), ("M10", &[Rule::Log5, Rule::Ack3])],
+        plan,
+    }
+}
+
+fn plan(seed: u64) -> Plan {
+    let mut plan = swarm::base("first_message", seed, Size::QUICK);
+    swarm::faults(&mut plan, CLASSES, (4, 10));
+    plan
+}
+
+const CLASSES: &[Class] = &[
+    Class::BrokerCrash,
+    Class::BrokerPower,
+    Class::BrokerPoint,
+    Class::BrokerStop,
+    Class::NamesrvCrash,
+    Class::ClientCrash,
+    Class::Pause,
+    Class::Slow,
+    Class::Cut,
+    Class::Isolate,
+    Class::Reset,
+    Class::Lag,
+    Class::Clock,
+    Class::SlowSync,
+];

@@ -1,0 +1,17 @@
+//! All scenarios: a new one is a file and a line here.
+
+use lab::scenario::Scenario;
+
+use crate::{
+    broker_heartbeat_expiry, crash_before_offset_commit, first_message, rebalance_during_queue_expansion,
+};
+
+/// Every scenario, in the order they run.
+pub(crate) fn all() -> Vec<Scenario> {
+    vec![
+        first_message::scenario(),
+        broker_heartbeat_expiry::scenario(),
+        rebalance_during_queue_expansion::scenario(),
+        crash_before_offset_commit::scenario(),
+    ]
+}

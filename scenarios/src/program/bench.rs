@@ -1,0 +1,83 @@
+//! `bench`: how much the simulation does with a CPU second.
+
+use lab::drive::{self, Options};
+use lab::outcome::Run;
+use lab::plan::{Mode, Plan};
+use lab::swarm::{self, Size};
+
+use super::say;
+use crate::list;
+
+pub(super) fn bench() -> u8 {
+    let busy: Vec<Run> =
+        (1..=BUSY_RUNS).map(|seed| drive::run(&busy_plan(seed), &Options::default()).run).collect();
+    let mut code = busy.iter().map(Run::exit_code).max().unwrap_or(0);
+    let rate = |run: &Run| run.frames as f64 / (run.simulated_ns as f64 / 1e9);
+    say("busy, without faults:");
+    say(&format!(
+        "  {:.0} pieces of data per simulated second, {:.0} per CPU second",
+        median(busy.iter().map(rate)),
+        median(busy.iter().map(|run| run.frames as f64 / seconds(run)))
+    ));
+    say(&format!("  {:.1} us of CPU per message acknowledged and consumed", median(busy.iter().map(each))));
+    for scenario in list::all() {
+        let runs: Vec<Run> = (1..=QUICK_RUNS)
+            .map(|seed| drive::run(&(scenario.plan)(seed), &Options::default()).run)
+            .collect();
+        code = code.max(runs.iter().map(Run::exit_code).max().unwrap_or(0));
+        say(&format!("{}:", scenario.name));
+        say(&format!(
+            "  {:.0} simulated seconds per CPU second, {:.0} ms of CPU a run, {:.0} % of it checks",
+            median(runs.iter().map(|run| run.simulated_ns as f64 / 1e9 / seconds(run))),
+            median(runs.iter().map(|run| seconds(run) * 1e3)),
+            100.0 * median(runs.iter().map(|run| run.check_ns as f64 / run.cpu_ns.max(1) as f64))
+        ));
+        say(&format!(
+            "  {:.1} us of CPU per message acknowledged and consumed",
+            median(runs.iter().map(each))
+        ));
+    }
+    code
+}
+
+/// Much load for half a minute, nothing wrong.
+fn busy_plan(seed: u64) -> Plan {
+    let mut plan = swarm::base("bench", seed, Size { messages: 1000, load_ms: (30_000, 30_000) });
+    plan.buggify = 0;
+    plan.recover_twice = false;
+    plan.settle_ms = 0;
+    plan.network.latency_us = (100, 500);
+    plan.network.short_reads = false;
+    plan.producers.truncate(1);
+    let mut producer = plan.producers[0].clone();
+    (producer.mode, producer.topic) = (Mode::Auto, 0);
+    (producer.in_flight, producer.burst, producer.gap_ms, producer.body) = (8, 400, (100, 200), (100, 200));
+    plan.producers = vec![producer.clone(), producer];
+    plan.groups.truncate(1);
+    let group = &mut plan.groups[0];
+    (group.topic, group.tag, group.work_ms, group.slow_one_in, group.batch, group.threads) =
+        (0, None, (0, 0), 0, 1, 20);
+    group.members = vec![lab::plan::Member { joins_ms: 0, leaves_ms: None }; 2];
+    for broker in &mut plan.brokers {
+        (broker.sync_flush, broker.log_file_bytes, broker.queue_file_units) = (false, 4 << 20, 20_000);
+    }
+    plan
+}
+
+fn seconds(run: &Run) -> f64 {
+    run.cpu_ns.max(1) as f64 / 1e9
+}
+
+/// CPU microseconds for each message.
+fn each(run: &Run) -> f64 {
+    run.cpu_ns as f64 / 1e3 / run.consumed.max(1) as f64
+}
+
+fn median(values: impl Iterator<Item = f64>) -> f64 {
+    let mut values: Vec<f64> = values.collect();
+    values.sort_by(f64::total_cmp);
+    values.get(values.len() / 2).copied().unwrap_or(0.0)
+}
+
+const BUSY_RUNS: u64 = 5;
+const QUICK_RUNS: u64 = 15;

@@ -1,0 +1,160 @@
+//! `sweep`, and the campaign of `cargo sim` alone: many seeds on all cores, a progress line, the report.
+
+use std::io::{IsTerminal as _, Write as _};
+use std::ops::Range;
+use std::sync::Mutex;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Instant;
+
+use lab::drive::{self, Options};
+use lab::outcome::{Run, Verdict, gravest};
+use lab::report::{Summary, html, markdown, terminal};
+use lab::scenario::Scenario;
+
+use super::{command_line, find, plant, provenance, reports, say, seeds};
+use crate::list;
+
+/// Runs many seeds and writes the report.
+#[derive(clap::Args)]
+pub(super) struct Sweep {
+    /// The scenarios; all without a name.
+    names: Vec<String>,
+    /// The seeds, A..B without B or A..=B with it.
+    #[arg(long, value_parser = seeds, default_value = "1..26")]
+    seeds: Range<u64>,
+    /// Runs at the same time; as many as there are cores.
+    #[arg(long)]
+    jobs: Option<usize>,
+    /// Switches a planted bug on.
+    #[arg(long, value_parser = plant)]
+    plant: Vec<&'static str>,
+    /// Runs each seed twice and compares the traces.
+    #[arg(long)]
+    check: bool,
+    /// Does not write the report.
+    #[arg(long)]
+    no_report: bool,
+}
+
+impl Sweep {
+    /// What `cargo sim` alone does.
+    pub(super) fn usual() -> Self {
+        Self {
+            names: Vec::new(),
+            seeds: USUAL,
+            jobs: None,
+            plant: Vec::new(),
+            check: false,
+            no_report: false,
+        }
+    }
+
+    pub(super) fn go(self) -> anyhow::Result<u8> {
+        let scenarios = if self.names.is_empty() {
+            list::all()
+        } else {
+            self.names.iter().map(|name| find(name)).collect::<anyhow::Result<_>>()?
+        };
+        let work: Vec<(Scenario, u64)> =
+            scenarios.iter().flat_map(|scenario| self.seeds.clone().map(|seed| (*scenario, seed))).collect();
+        let (commit, toolchain) = provenance();
+        let campaign = Mutex::new(Campaign {
+            summary: Summary::new(&command_line(), &commit, &toolchain),
+            codes: Vec::new(),
+            compared: (0, 0),
+            done: 0,
+        });
+        let began = Instant::now();
+        let options = Options { plants: self.plant.clone(), ..Options::default() };
+        in_parallel(&work, self.jobs, |(scenario, seed)| {
+            let plan = (scenario.plan)(*seed);
+            let run = drive::run(&plan, &options).run;
+            let again = self.check.then(|| drive::run(&plan, &options).run.trace);
+            let mut campaign = campaign.lock().expect("no run panics outside its world");
+            campaign.take(run, again.as_deref());
+            campaign.progress(work.len(), began);
+        });
+        let mut campaign = campaign.into_inner().expect("no run panics outside its world");
+        if std::io::stderr().is_terminal() {
+            eprintln!();
+        }
+        if self.check {
+            campaign.summary.repeated = Some(campaign.compared);
+        }
+        campaign.summary.finish(began.elapsed().as_secs_f64());
+        say(terminal(&campaign.summary).trim_end());
+        if !self.no_report {
+            write(&campaign.summary)?;
+            say("report: reports/index.html");
+        }
+        Ok(gravest(campaign.codes))
+    }
+}
+
+struct Campaign {
+    summary: Summary,
+    codes: Vec<u8>,
+    compared: (u64, u64),
+    done: usize,
+}
+
+impl Campaign {
+    fn take(&mut self, run: Run, again: Option<&str>) {
+        self.done += 1;
+        self.codes.push(run.exit_code());
+        if let Some(again) = again {
+            self.compared.0 += 1;
+            if again == run.trace {
+                self.compared.1 += 1;
+            } else {
+                self.codes.push(3);
+                say(&format!("not repeated: cargo sim check {} --seed {}", run.scenario, run.seed));
+            }
+        }
+        self.summary.add(&run);
+    }
+
+    fn progress(&self, all: usize, began: Instant) {
+        if !std::io::stderr().is_terminal() {
+            return;
+        }
+        let bad = self.summary.seeds - self.summary.count(Verdict::Pass);
+        let line = format!(
+            "\r{}/{all} runs, {:.1} seeds/s, {:.1} simulated h, {bad} not passed, {} kinds of failure ",
+            self.done,
+            self.done as f64 / began.elapsed().as_secs_f64(),
+            self.summary.simulated_s / 3600.0,
+            self.summary.failures.len()
+        );
+        let mut out = std::io::stderr();
+        let _ = out.write_all(line.as_bytes()).and_then(|()| out.flush());
+    }
+}
+
+/// Works through the list on several threads, in order as far as that goes.
+pub(super) fn in_parallel<W: Sync>(work: &[W], jobs: Option<usize>, act: impl Fn(&W) + Sync) {
+    let cores = std::thread::available_parallelism().map_or(1, usize::from);
+    let next = AtomicUsize::new(0);
+    std::thread::scope(|scope| {
+        for _ in 0..jobs.unwrap_or(cores).max(1) {
+            scope.spawn(|| {
+                while let Some(item) = work.get(next.fetch_add(1, Ordering::Relaxed)) {
+                    act(item);
+                }
+            });
+        }
+    });
+}
+
+/// Writes the report in its three forms.
+pub(super) fn write(summary: &Summary) -> anyhow::Result<()> {
+    let folder = reports();
+    std::fs::create_dir_all(&folder)?;
+    std::fs::write(folder.join("summary.json"), serde_json::to_string_pretty(summary)?)?;
+    std::fs::write(folder.join("summary.md"), markdown(summary))?;
+    std::fs::write(folder.join("index.html"), html(summary))?;
+    Ok(())
+}
+
+/// Seeds of each scenario when nothing is asked for.
+const USUAL: Range<u64> = 1..26;

@@ -1,0 +1,238 @@
+//! The command line: what can be asked, and the exit codes.
+
+mod bench;
+mod campaign;
+mod check;
+mod mutants;
+mod one;
+
+use std::ops::Range;
+use std::path::PathBuf;
+use std::process::{Command, ExitCode};
+
+use clap::{Parser, Subcommand};
+use lab::report::Summary;
+use lab::scenario::Scenario;
+
+use crate::list;
+
+/// Runs scenarios under fault injection in simulated time. Without a command: all scenarios, a few seeds each, and the
+/// report.
+///
+/// Exit codes: 0 pass, 1 a broken safety rule or a panic, 2 usage, 3 a run that did not repeat, 4 a broken promise in
+/// time, 5 the harness failed, 6 a run that says nothing. A sweep ends with the gravest: 5, 3, 1, 4, 6, 0.
+#[derive(Parser)]
+#[command(name = "cargo sim", bin_name = "cargo sim")]
+struct Arguments {
+    #[command(subcommand)]
+    command: Option<Ask>,
+}
+
+#[derive(Subcommand)]
+enum Ask {
+    /// Names the scenarios and what each proves.
+    List {
+        /// As JSON.
+        #[arg(long)]
+        json: bool,
+    },
+    /// Tells what a scenario does, with an example of a plan.
+    Describe {
+        /// The scenario.
+        name: String,
+    },
+    /// Runs one seed of a scenario and tells all about it.
+    Run(one::Run),
+    /// Runs a seed several times, here and in another process, and compares the traces.
+    Check {
+        /// The scenario.
+        name: String,
+        /// The seed.
+        #[arg(long, value_parser = seed)]
+        seed: u64,
+    },
+    /// Runs many seeds and writes the report.
+    Sweep(campaign::Sweep),
+    /// Runs with planted bugs and counts the seeds until each is found.
+    Mutants(mutants::Mutants),
+    /// Measures how fast the simulation is.
+    Bench,
+    /// Writes the report again from reports/summary.json.
+    Report,
+    /// Prints the trace of one run, for `check`.
+    #[command(hide = true)]
+    Lines {
+        /// The scenario.
+        name: String,
+        /// The seed.
+        #[arg(long, value_parser = seed)]
+        seed: u64,
+    },
+}
+
+pub(crate) fn main() -> ExitCode {
+    let arguments = Arguments::parse();
+    let told = match arguments.command {
+        None => campaign::Sweep::usual().go(),
+        Some(Ask::List { json }) => show_list(json),
+        Some(Ask::Describe { name }) => find(&name).map(|scenario| describe(&scenario)),
+        Some(Ask::Run(run)) => run.go(),
+        Some(Ask::Check { name, seed }) => find(&name).and_then(|scenario| check::check(&scenario, seed)),
+        Some(Ask::Sweep(sweep)) => sweep.go(),
+        Some(Ask::Mutants(mutants)) => mutants.go(),
+        Some(Ask::Bench) => Ok(bench::bench()),
+        Some(Ask::Report) => again(),
+        Some(Ask::Lines { name, seed }) => find(&name).map(|scenario| check::lines(&scenario, seed)),
+    };
+    match told {
+        Ok(code) => ExitCode::from(code),
+        Err(error) => {
+            eprintln!("error: {error:#}");
+            ExitCode::from(2)
+        }
+    }
+}
+
+fn find(name: &str) -> anyhow::Result<Scenario> {
+    let all = list::all();
+    let names: Vec<_> = all.iter().map(|scenario| scenario.name).collect();
+    let found = all.iter().find(|scenario| scenario.name == name).copied();
+    found.ok_or_else(|| anyhow::anyhow!("there is no scenario {name}; there are: {}", names.join(", ")))
+}
+
+fn show_list(json: bool) -> anyhow::Result<u8> {
+    if json {
+        let rows: Vec<_> = list::all()
+            .iter()
+            .map(|scenario| {
+                let rules: Vec<_> = scenario.rules.iter().map(|rule| rule.id()).collect();
+                serde_json::json!({ "name": scenario.name, "proves": scenario.proves, "hunts": scenario.hunts,
+                    "upstream": scenario.upstream, "rules": rules })
+            })
+            .collect();
+        say(&serde_json::to_string_pretty(&rows)?);
+    } else {
+        for scenario in list::all() {
+            say(&format!("{}\n  {}", scenario.name, scenario.proves));
+        }
+    }
+    Ok(0)
+}
+
+fn describe(scenario: &Scenario) -> u8 {
+    say(&format!("{}\n\nProves: {}\nHunts: {}.", scenario.name, scenario.proves, scenario.hunts));
+    if !scenario.upstream.is_empty() {
+        say(&format!("Seen upstream: issues {}.", scenario.upstream.join(", ")));
+    }
+    say("\nRules it is about (all others are judged too):");
+    for rule in scenario.rules {
+        say(&format!("  {:<6} {}", rule.id(), rule.promise()));
+    }
+    say("\nPlanted bugs it must find:");
+    for (bug, rules) in scenario.kills {
+        let rules: Vec<_> = rules.iter().map(|rule| rule.id()).collect();
+        say(&format!("  {bug} by {}", rules.join(" or ")));
+    }
+    say(&format!("\nFor example, the {}", (scenario.plan)(1)));
+    0
+}
+
+fn again() -> anyhow::Result<u8> {
+    let folder = reports();
+    let read = std::fs::read_to_string(folder.join("summary.json"));
+    let read = read.map_err(|error| {
+        anyhow::anyhow!("there is no summary to report from ({error}): run `cargo sim` first")
+    })?;
+    let summary: Summary = serde_json::from_str(&read)?;
+    campaign::write(&summary)?;
+    say(lab::report::terminal(&summary).trim_end());
+    Ok(0)
+}
+
+/// A seed: decimal or 0x hexadecimal.
+fn seed(text: &str) -> Result<u64, String> {
+    let parsed = match text.strip_prefix("0x").or_else(|| text.strip_prefix("0X")) {
+        Some(digits) => u64::from_str_radix(digits, 16),
+        None => text.parse(),
+    };
+    parsed.map_err(|error| format!("{text} is no seed, decimal or 0x hexadecimal: {error}"))
+}
+
+/// Seeds `A..B`, without B; `A..=B` with it.
+fn seeds(text: &str) -> Result<Range<u64>, String> {
+    let (from, to) =
+        text.split_once("..").ok_or_else(|| format!("{text} is no range of seeds: write A..B"))?;
+    let (to, whole) = to.strip_prefix('=').map_or((to, 0), |to| (to, 1));
+    let (from, to) = (seed(from)?, seed(to)?.saturating_add(whole));
+    if from < to { Ok(from..to) } else { Err(format!("{text} holds no seed")) }
+}
+
+/// The planted bug of this name.
+fn plant(text: &str) -> Result<&'static str, String> {
+    let known = BUGS.iter().find(|bug| bug.eq_ignore_ascii_case(text)).copied();
+    known.ok_or_else(|| format!("{text} is no planted bug: they are called M01 to M62"))
+}
+
+/// The command as it was typed.
+fn command_line() -> String {
+    let arguments: Vec<_> = std::env::args().skip(1).collect();
+    ["cargo sim".to_owned()].into_iter().chain(arguments).collect::<Vec<_>>().join(" ")
+}
+
+/// The folder for reports: in the workspace when cargo tells where that is.
+fn reports() -> PathBuf {
+    let home = std::env::var_os("CARGO_MANIFEST_DIR").map(PathBuf::from);
+    home.and_then(|home| home.parent().map(|root| root.join("reports")))
+        .unwrap_or_else(|| PathBuf::from("reports"))
+}
+
+/// Commit and toolchain, as far as they can be asked for.
+fn provenance() -> (String, String) {
+    let ask = |program: &str, arguments: &[&str]| {
+        let output =
+            Command::new(program).args(arguments).output().ok().filter(|output| output.status.success())?;
+        Some(String::from_utf8_lossy(&output.stdout).trim().to_owned())
+    };
+    let commit = ask("git", &["rev-parse", "--short=12", "HEAD"]).unwrap_or_else(|| "unknown".to_owned());
+    let changed =
+        ask("git", &["status", "--porcelain", "--untracked-files=no"]).is_some_and(|text| !text.is_empty());
+    let toolchain = ask("rustc", &["--version"]).unwrap_or_else(|| "unknown".to_owned());
+    (if changed { format!("{commit} with changes") } else { commit }, toolchain)
+}
+
+/// To the standard output.
+#[allow(clippy::print_stdout, reason = "this is a program, and its output is for its user")]
+fn say(line: &str) {
+    use std::io::Write as _;
+    // A closed pipe (`| head`) is no reason to fail.
+    let _ = writeln!(std::io::stdout(), "{line}");
+}
+
+const BUGS: &[&str] = &[
+    "M01", "M02", "M03", "M04", "M05", "M06", "M07", "M08", "M09", "M10", "M11", "M12", "M13", "M14", "M15",
+    "M16", "M17", "M18", "M19", "M20", "M21", "M22", "M23", "M24", "M25", "M26", "M27", "M28", "M29", "M30",
+    "M31", "M32", "M33", "M34", "M35", "M36", "M37", "M38", "M39", "M40", "M41", "M42", "M43", "M44", "M45",
+    "M46", "M47", "M48", "M49", "M50", "M51", "M52", "M53", "M54", "M55", "M56", "M57", "M58", "M59", "M60",
+    "M61", "M62",
+];
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn seeds_are_decimal_or_hexadecimal() {
+        assert_eq!(seed("17"), Ok(17));
+        assert_eq!(seed("0x1F"), Ok(31));
+        assert!(seed("many").is_err());
+        assert_eq!(seeds("3..0x10"), Ok(3..16));
+        assert_eq!(seeds("3..=3"), Ok(3..4));
+        assert!(seeds("3..3").is_err() && seeds("3").is_err());
+    }
+
+    #[test]
+    fn the_command_line_is_sound() {
+        use clap::CommandFactory as _;
+        Arguments::command().debug_assert();
+    }
+}

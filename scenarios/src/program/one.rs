@@ -1,0 +1,94 @@
+//! `run`: one seed, everything about it.
+
+use lab::drive::{self, Level, Options};
+use lab::outcome::Verdict;
+
+use super::{find, plant, say, seed};
+
+/// Runs one seed of a scenario and tells all about it.
+#[derive(clap::Args)]
+pub(super) struct Run {
+    /// The scenario.
+    name: String,
+    /// The seed, decimal or 0x hexadecimal; without it one is drawn, and printed first and last.
+    #[arg(long, value_parser = seed)]
+    seed: Option<u64>,
+    /// Switches a planted bug on.
+    #[arg(long, value_parser = plant)]
+    plant: Vec<&'static str>,
+    /// Prints the system's log lines of this level and above with their simulated time.
+    #[arg(long, value_name = "LEVEL", num_args = 0..=1, default_missing_value = "info")]
+    trace: Option<Level>,
+    /// Prints the whole history.
+    #[arg(long)]
+    history: bool,
+}
+
+impl Run {
+    pub(super) fn go(self) -> anyhow::Result<u8> {
+        let scenario = find(&self.name)?;
+        let drawn = self.seed.is_none();
+        let seed = self.seed.unwrap_or_else(any_seed);
+        say(&format!("seed {seed}"));
+        let plan = (scenario.plan)(seed);
+        say(plan.to_string().trim_end());
+        let options = Options { plants: self.plant, lines: false, trace: self.trace };
+        let done = drive::run(&plan, &options);
+        if self.history {
+            (0..done.history.events.len()).for_each(|number| say(&done.history.line(number)));
+        }
+        let run = done.run;
+        say(&format!(
+            "\n{:.1} simulated s in {:.0} ms of CPU ({:.0} ms of it checks), {} events, {} pieces of data delivered",
+            run.simulated_ns as f64 / 1e9,
+            run.cpu_ns as f64 / 1e6,
+            run.check_ns as f64 / 1e6,
+            run.events,
+            run.frames
+        ));
+        let table = |name: &str, counts: &std::collections::BTreeMap<String, u64>| {
+            let parts: Vec<_> = counts.iter().map(|(name, count)| format!("{name} {count}")).collect();
+            say(&format!("{name}: {}", if parts.is_empty() { "none".to_owned() } else { parts.join(", ") }));
+        };
+        table("sends", &run.sends);
+        say(&format!("deliveries: {}, consumed {}", run.deliveries, run.consumed));
+        table("repeats, by cause", &run.repeats);
+        table("faults planned", &run.planned);
+        table("effects", &run.effects);
+        table("checks", &run.checked);
+        if !run.planted.is_empty() {
+            table("planted bugs met", &run.planted);
+        }
+        if run.verdict != Verdict::Pass {
+            say("\nthe events around it:");
+            run.last_events.iter().for_each(|line| say(line));
+        }
+        for violation in &run.violations {
+            say(&format!(
+                "\n{} broken at {:.3} s: {}",
+                violation.rule.id(),
+                violation.at_ns as f64 / 1e9,
+                violation.sentence
+            ));
+            say(&format!("  the rule: {}", violation.rule.promise()));
+        }
+        if !run.note.is_empty() {
+            say(&format!("\n{}", run.note));
+        }
+        if drawn {
+            say(&format!("\nseed {seed}"));
+        }
+        if run.verdict != Verdict::Pass {
+            say(&format!("repeat with: {}", run.repeat()));
+        }
+        say(&format!("trace {}", run.trace));
+        say(&format!("verdict {}", run.verdict.name()));
+        Ok(run.exit_code())
+    }
+}
+
+/// A seed nobody chose.
+fn any_seed() -> u64 {
+    use std::hash::{BuildHasher as _, RandomState};
+    RandomState::new().hash_one(0)
+}

@@ -1,0 +1,97 @@
+//! Queues come and go under load while members join, leave and lose their links.
+
+use lab::check::Rule;
+use lab::draw::Draw;
+use lab::plan::{Member, Plan, Step, What};
+use lab::scenario::Scenario;
+use lab::swarm::{self, Class, Size};
+
+/// Expansion by topic update, and shrinking in its variants, while the group's membership changes.
+pub(crate) fn scenario() -> Scenario {
+    Scenario {
+        name: "rebalance_during_queue_expansion",
+        proves: "A queue that is added under load is consumed from its first message; one that is taken away is \
+                 drained first, or its messages come when it returns; nothing is skipped, every repeat has a cause, \
+                 and each queue ends with one owner.",
+        hunts: "new queues started at their end, queues dropped without a commit, late commits over a new owner, \
+                members that disagree on who owns what",
+        upstream: &["9307", "9083", "9535", "242", "10955"],
+        rules: &[Rule::Con1, Rule::Con3, Rule::Con4, Rule::Con5, Rule::Con6],
+        kills: &[("M22", &[Rule::Con1])],
+        plan,
+    }
+}
+
+fn plan(seed: u64) -> Plan {
+    let mut plan = swarm::base(
+        "rebalance_during_queue_expansion",
+        seed,
+        Size { messages: 2000, load_ms: (150_000, 260_000) },
+    );
+    let mut draw = Draw::new(seed, "queues");
+    membership(&mut plan, &mut draw);
+    if draw.chance(20) {
+        return plan; // nothing changes: exactly once
+    }
+    let topic = plan.groups[0].topic;
+    let before = plan.topics[topic as usize].queues;
+    let mut now = before;
+    let mut at_ms = draw.range(15_000, 50_000);
+    for _ in 0..draw.range(1, 3) {
+        let shrink = now > 1 && draw.chance(40);
+        let next =
+            if shrink { draw.range(1, u64::from(now) - 1) as u32 } else { now + draw.range(1, 6) as u32 };
+        at_ms = change(&mut plan, &mut draw, topic, now, next, at_ms);
+        now = next;
+        if at_ms + 20_000 > plan.load_ms {
+            break;
+        }
+    }
+    if draw.chance(70) {
+        for _ in 0..draw.range(1, 5) {
+            let class = *draw.pick(&[
+                Class::Cut,
+                Class::Reset,
+                Class::ClientCrash,
+                Class::Pause,
+                Class::Lag,
+                Class::BrokerCrash,
+            ]);
+            let at_ms = draw.range(5_000, plan.load_ms - 10_000);
+            let step = swarm::fault(&plan, &mut draw, class, at_ms);
+            plan.steps.push(step);
+        }
+    }
+    swarm::settle(&mut plan);
+    plan
+}
+
+/// The first group has two to four members, some of which come late or go early.
+fn membership(plan: &mut Plan, draw: &mut Draw) {
+    let group = &mut plan.groups[0];
+    group.members = vec![Member { joins_ms: 0, leaves_ms: None }];
+    for _ in 0..draw.range(1, 3) {
+        group.members.push(swarm::member(draw, plan.load_ms));
+    }
+}
+
+/// One change of the number of queues on every broker. Gives the time the next one may begin.
+fn change(plan: &mut Plan, draw: &mut Draw, topic: u32, now: u32, next: u32, at_ms: u64) -> u64 {
+    let brokers: Vec<String> = (0..plan.brokers.len()).map(|index| format!("b{index}")).collect();
+    let gently = next < now && draw.chance(60);
+    for broker in brokers {
+        let at_ms = at_ms + draw.below(5_000);
+        let mut set = |at_ms, read, write, after_drain| {
+            let what = What::SetQueues { topic, broker: broker.clone(), read, write, after_drain };
+            plan.steps.push(Step { at_ms, for_ms: 60_000, what });
+        };
+        if gently {
+            // Producers stop writing first; readers follow when nothing is left there.
+            set(at_ms, now, next, false);
+            set(at_ms + 35_000, next, next, true);
+        } else {
+            set(at_ms, next, next, false);
+        }
+    }
+    at_ms + if gently { 100_000 } else { draw.range(20_000, 70_000) }
+}

@@ -1,0 +1,209 @@
+//! The lab's own questions and orders to the cluster, from a node of its own: routes, ends of queues, topics.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use net::{CallError, Client, Options, Peer, Reply, Service};
+use protocol::rpc::{
+    GetBrokerClusterInfo, GetMaxOffset, GetMinOffset, GetRouteInfoByTopic, UpdateAndCreateTopic,
+};
+use protocol::{Command, Text, body, json};
+use runtime::task::TaskSet;
+use runtime::time::{Instant, sleep};
+use world::{Node, World};
+
+use super::load::Shared;
+use crate::draw::Draw;
+use crate::history::{Kind, QueueId};
+
+/// Asks from one node.
+pub(super) struct Asker {
+    shared: Shared,
+    node: Node,
+    name_servers: Vec<Node>,
+    brokers: Vec<Node>,
+}
+
+/// Nobody asks the asker.
+struct Silent;
+
+impl Service for Silent {
+    async fn handle(&self, _: &Arc<Peer>, command: Command) -> Reply {
+        Reply::unsupported(command.code)
+    }
+}
+
+impl Asker {
+    pub(super) fn new(shared: Shared, node: Node, name_servers: Vec<Node>, brokers: Vec<Node>) -> Self {
+        Self { shared, node, name_servers, brokers }
+    }
+
+    /// Runs a question on the asker's node.
+    async fn on_node<T: Send + 'static>(
+        &self,
+        question: impl Future<Output = T> + Send + 'static,
+    ) -> Option<T> {
+        self.node.spawn(question).await
+    }
+
+    /// Sets the queues of a topic on a broker, trying until the deadline.
+    pub(super) async fn set_queues(
+        &self,
+        broker: Node,
+        topic: &str,
+        read: u32,
+        write: u32,
+        deadline: Instant,
+    ) -> bool {
+        let request = UpdateAndCreateTopic {
+            topic: topic.into(),
+            default_topic: "TBW102".into(),
+            read_queue_nums: read as i32,
+            write_queue_nums: write as i32,
+            perm: 6,
+            topic_filter_type: "SINGLE_TAG".into(),
+            topic_sys_flag: None,
+            order: false,
+            attributes: None,
+            force: None,
+        };
+        let address = address(broker, BROKER_PORT);
+        let question = async move {
+            let (tasks, client) = connect();
+            let mut done = false;
+            while !done && Instant::now() < deadline {
+                done = client.call(&address, &request, Bytes::new(), TIMEOUT).await.is_ok();
+                if !done {
+                    sleep(Duration::from_millis(500)).await;
+                }
+            }
+            tasks.close().await;
+            done
+        };
+        self.on_node(question).await.unwrap_or(false)
+    }
+
+    /// Waits until every name server lists every broker.
+    pub(super) async fn all_registered(&self, deadline: Instant) -> bool {
+        let all = (1u64 << self.brokers.len()) - 1;
+        let (shared, servers) = (self.shared.clone(), self.name_servers.clone());
+        let question = async move {
+            let (tasks, client) = connect();
+            let mut waiting = servers;
+            while !waiting.is_empty() && Instant::now() < deadline {
+                let server = waiting[waiting.len() - 1];
+                if cluster(&client, &shared, server).await == Some(all) {
+                    waiting.pop();
+                } else {
+                    sleep(Duration::from_millis(200)).await;
+                }
+            }
+            tasks.close().await;
+            waiting.is_empty()
+        };
+        self.on_node(question).await.unwrap_or(false)
+    }
+
+    /// Goes on asking name servers and brokers until the node is stopped, and writes the answers into the history.
+    pub(super) fn watch(&self, every_ms: u64) {
+        let (shared, servers, brokers) =
+            (self.shared.clone(), self.name_servers.clone(), self.brokers.clone());
+        let question = async move {
+            let (_tasks, client) = connect();
+            let mut draw = Draw::new(shared.plan.seed, "asker");
+            loop {
+                sleep(Duration::from_millis(draw.range(every_ms / 2, every_ms * 3 / 2))).await;
+                for server in &servers {
+                    ask_server(&client, &shared, *server, draw.chance(60)).await;
+                }
+                let queues = shared.recorder.live().history.queues.len() as u64;
+                if queues > 0 {
+                    ask_queue(&client, &shared, &brokers, QueueId(draw.below(queues) as u32)).await;
+                }
+            }
+        };
+        drop(self.node.spawn(question)); // it goes on
+    }
+}
+
+fn connect() -> (TaskSet, Client) {
+    let tasks = TaskSet::new();
+    let client = Client::new(&tasks, Arc::new(Silent), Options::default());
+    (tasks, client)
+}
+
+async fn ask_server(client: &Client, shared: &Shared, server: Node, whole_cluster: bool) {
+    let asked_ns = World::current().elapsed().as_nanos() as u64;
+    let brokers = if whole_cluster {
+        cluster(client, shared, server).await
+    } else {
+        route(client, shared, server).await
+    };
+    if let Some(brokers) = brokers {
+        let id = shared.recorder.id(server);
+        shared.recorder.push(id, Kind::Routes { asked_ns, brokers, whole_cluster });
+    }
+}
+
+async fn cluster(client: &Client, shared: &Shared, server: Node) -> Option<u64> {
+    let address = address(server, NAME_SERVER_PORT);
+    let (_, body) = client.call(&address, &GetBrokerClusterInfo {}, Bytes::new(), TIMEOUT).await.ok()?;
+    let info: body::ClusterInfo = json::from_slice(&body).ok()?;
+    let live = info.broker_addr_table.iter().filter(|(_, data)| !data.broker_addrs.is_empty());
+    Some(bits(shared, live.map(|(name, _)| name.clone())))
+}
+
+async fn route(client: &Client, shared: &Shared, server: Node) -> Option<u64> {
+    let request = GetRouteInfoByTopic {
+        topic: shared.plan.topics[0].name.as_str().into(),
+        accept_standard_json_only: Some(true),
+        zone_name: None,
+        zone_mode: None,
+    };
+    match client.call(&address(server, NAME_SERVER_PORT), &request, Bytes::new(), TIMEOUT).await {
+        Ok((_, body)) => {
+            let route: body::TopicRouteData = json::from_slice(&body).ok()?;
+            Some(bits(shared, route.broker_datas.iter().map(|broker| broker.broker_name.clone())))
+        }
+        Err(CallError::Refused { code: 17, .. }) => Some(0),
+        Err(_) => None,
+    }
+}
+
+fn bits(shared: &Shared, names: impl Iterator<Item = Text>) -> u64 {
+    let live = shared.recorder.live();
+    let known = names.filter_map(|name| live.history.known_node(&name));
+    let places = known.filter_map(|node| live.history.brokers.iter().position(|broker| broker.node == node));
+    places.fold(0, |bits, place| bits | 1 << place)
+}
+
+async fn ask_queue(client: &Client, shared: &Shared, brokers: &[Node], queue: QueueId) {
+    let asked_ns = World::current().elapsed().as_nanos() as u64;
+    let (topic, number, broker) = {
+        let live = shared.recorder.live();
+        let facts = live.history.queues[queue.index()];
+        let place = live.history.brokers.iter().position(|broker| broker.node == facts.broker);
+        (Text::from(live.history.topic_name(facts.topic)), facts.number, place.map(|place| brokers[place]))
+    };
+    let Some(broker) = broker else { return };
+    let (address, queue_id) = (address(broker, BROKER_PORT), number as i32);
+    let low = GetMinOffset { topic: topic.clone(), queue_id };
+    let Ok((min, _)) = client.call(&address, &low, Bytes::new(), TIMEOUT).await else { return };
+    let high = GetMaxOffset { topic, queue_id, committed: true };
+    let Ok((max, _)) = client.call(&address, &high, Bytes::new(), TIMEOUT).await else { return };
+    let (min, max) = (min.offset.max(0) as u64, max.offset.max(0) as u64);
+    let id = shared.recorder.id(broker);
+    shared.recorder.push(id, Kind::Range { queue, asked_ns, min, max });
+}
+
+fn address(node: Node, port: u16) -> Text {
+    format!("{}:{port}", node.ip()).into()
+}
+
+/// Where name servers listen.
+pub(super) const NAME_SERVER_PORT: u16 = 9876;
+/// Where brokers listen.
+pub(super) const BROKER_PORT: u16 = 10911;
+/// Of one question.
+const TIMEOUT: Duration = Duration::from_secs(3);

@@ -1,0 +1,92 @@
+//! Reads everything that the brokers hold in the end: through the clients' door, and their files.
+
+use std::time::Duration;
+
+use client::{MessageQueue, PullConsumer};
+use runtime::time::{Instant, sleep};
+use world::{Node, World};
+
+use super::cluster::STORE;
+use super::load::Shared;
+use super::recorder::compare;
+use crate::history::{Image, QueueContent, QueueId, Read};
+use crate::image;
+
+/// Reads all queues of the lab's topics from the first to the last message. Runs on a client node.
+pub(super) async fn read_all(shared: Shared) -> Result<Vec<QueueContent>, String> {
+    let reader =
+        PullConsumer::builder("audit").name_servers(&shared.name_servers).without_joining().start().await;
+    let reader = reader.map_err(|error| error.to_string())?;
+    let deadline = Instant::now() + READ_WITHIN;
+    let mut contents = Vec::new();
+    let queues: Vec<QueueId> = shared.recorder.live().queues().collect();
+    for queue in queues {
+        let name = {
+            let live = shared.recorder.live();
+            let facts = live.history.queues[queue.index()];
+            let (topic, broker) =
+                (live.history.topic_name(facts.topic), live.history.node_name(facts.broker));
+            MessageQueue::new(topic, broker, facts.number as i32)
+        };
+        loop {
+            match read_queue(&shared, &reader, queue, &name).await {
+                Ok(content) => break contents.push(content),
+                Err(error) if Instant::now() > deadline => {
+                    return Err(format!("{name} could not be read in the end: {error}"));
+                }
+                Err(_) => sleep(Duration::from_millis(500)).await,
+            }
+        }
+    }
+    reader.shutdown().await;
+    Ok(contents)
+}
+
+async fn read_queue(
+    shared: &Shared,
+    reader: &PullConsumer,
+    queue: QueueId,
+    name: &MessageQueue,
+) -> Result<QueueContent, client::CallError> {
+    let (min, max) = (reader.min_offset(name).await?, reader.max_offset(name).await?);
+    let mut content = QueueContent { queue, min, max, read: Vec::new() };
+    let mut offset = min;
+    while offset < max {
+        let pulled = reader.pull(name, "*", offset, 32).await?;
+        for message in &pulled.messages {
+            let (key, who) = (message.keys().next(), message.property("who"));
+            let (id, mut fit) =
+                compare(&shared.recorder, shared.plan.seed, &message.body, message.tag(), key, who);
+            fit.properties &= message.topic == name.topic;
+            content.read.push(Read { offset: message.offset, message: id, fit });
+        }
+        if pulled.next <= offset {
+            break;
+        }
+        offset = pulled.next;
+    }
+    Ok(content)
+}
+
+/// Reads a broker's files.
+pub(super) fn take_image(shared: &Shared, node: Node, when: &'static str) -> Image {
+    let disk = node.disk();
+    let under = format!("{STORE}/");
+    let wanted = |path: &String| {
+        let inside = path.strip_prefix(&under)?;
+        (inside.starts_with("commitlog/") || inside.starts_with("consumequeue/")).then(|| inside.to_owned())
+    };
+    let mut files = Vec::new();
+    for path in disk.paths() {
+        if let Some(inside) = wanted(&path) {
+            files.push((inside, disk.contents(&path).unwrap_or_default()));
+        }
+    }
+    let live = shared.recorder.live();
+    let at_ns = World::current().elapsed().as_nanos() as u64;
+    let id = live.history.known_node(&node.name()).expect("brokers are known");
+    image::read(&live.history, id, at_ns, when, &files)
+}
+
+/// What reading everything may take.
+const READ_WITHIN: Duration = Duration::from_secs(60);

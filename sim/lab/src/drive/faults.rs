@@ -1,0 +1,249 @@
+//! Carries out the steps of a plan: faults, members that come and go, and what operators do.
+
+use std::collections::BTreeSet;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use runtime::task::TaskSet;
+use runtime::time::{Instant, sleep, sleep_until, timeout};
+use world::{Crash, Node, World, disk::Access};
+
+use super::asks::Asker;
+use super::cluster::{Cluster, STORE};
+use crate::history::{How, Kind, MemberId, NodeId};
+use crate::plan::{Plan, Step, What};
+
+/// The steps under way.
+#[derive(Clone)]
+pub(super) struct Steps {
+    world: World,
+    cluster: Arc<Cluster>,
+    plan: Arc<Plan>,
+    asker: Arc<Asker>,
+    on: Arc<Mutex<BTreeSet<u32>>>,
+    /// Members that are not there yet, or have left for good.
+    away: Arc<Mutex<BTreeSet<MemberId>>>,
+}
+
+impl Steps {
+    pub(super) fn new(world: World, cluster: Arc<Cluster>, plan: Arc<Plan>, asker: Arc<Asker>) -> Self {
+        Self { world, cluster, plan, asker, on: Arc::default(), away: Arc::default() }
+    }
+
+    /// Starts the members that are there from the beginning.
+    pub(super) fn first_members(&self) {
+        for (index, member) in self.members().into_iter().enumerate() {
+            let id = MemberId(index as u32);
+            if member.joins_ms == 0 {
+                self.cluster.start_member(id);
+            } else {
+                held(&self.away).insert(id);
+            }
+        }
+    }
+
+    fn members(&self) -> Vec<crate::plan::Member> {
+        self.plan.groups.iter().flat_map(|group| group.members.iter().copied()).collect()
+    }
+
+    /// Lets everything of the plan happen, counted from now.
+    pub(super) fn begin(&self, tasks: &TaskSet) {
+        let start = Instant::now();
+        for (index, step) in self.plan.steps.iter().enumerate() {
+            let (steps, step) = (self.clone(), step.clone());
+            tasks.spawn("step", async move {
+                sleep_until(start + Duration::from_millis(step.at_ms)).await;
+                steps.step(index as u32, &step).await;
+            });
+        }
+        for (index, member) in self.members().into_iter().enumerate() {
+            let (steps, id) = (self.clone(), MemberId(index as u32));
+            tasks.spawn("member", async move {
+                if member.joins_ms > 0 {
+                    sleep_until(start + Duration::from_millis(member.joins_ms)).await;
+                    held(&steps.away).remove(&id);
+                    steps.cluster.start_member(id);
+                }
+                if let Some(leaves_ms) = member.leaves_ms {
+                    sleep_until(start + Duration::from_millis(leaves_ms)).await;
+                    held(&steps.away).insert(id);
+                    let node = steps.cluster.members[id.index()];
+                    node.resume();
+                    steps.cluster.stop(node).await;
+                }
+            });
+        }
+    }
+
+    /// Ends all faults: whatever is on is taken back, whoever is down is started.
+    pub(super) fn heal(&self) {
+        for index in std::mem::take(&mut *held(&self.on)) {
+            let step = &self.plan.steps[index as usize];
+            self.undo(&step.what);
+            self.cluster.shared.recorder.push(NodeId(0), Kind::StepOff { step: index });
+        }
+        for node in self.cluster.all() {
+            if self.may_run(node) {
+                self.cluster.up(node);
+            }
+        }
+    }
+
+    fn may_run(&self, node: Node) -> bool {
+        let away = held(&self.away);
+        !self
+            .cluster
+            .members
+            .iter()
+            .zip(0..)
+            .any(|(member, id)| *member == node && away.contains(&MemberId(id)))
+    }
+
+    async fn step(&self, index: u32, step: &Step) {
+        let recorder = &self.cluster.shared.recorder;
+        held(&self.on).insert(index);
+        recorder.push(NodeId(0), Kind::StepOn { step: index });
+        self.act(step).await;
+        self.undo(&step.what);
+        held(&self.on).remove(&index);
+        recorder.push(NodeId(0), Kind::StepOff { step: index });
+    }
+
+    async fn act(&self, step: &Step) {
+        let (net, cluster) = (self.world.net(), &self.cluster);
+        let lasts = Duration::from_millis(step.for_ms);
+        match &step.what {
+            What::Crash { node, power } => {
+                let node = cluster.node(node);
+                let (crash, how) = kind(*power);
+                if node.is_up() {
+                    node.crash(crash);
+                    cluster.down(node, how);
+                }
+            }
+            What::CrashAt { node, point, nth, power } => {
+                let node = cluster.node(node);
+                let (crash, how) = kind(*power);
+                node.arm(point, *nth, crash);
+                if !node.is_up() || timeout(WATCHED, node.stopped()).await.is_err() {
+                    return;
+                }
+                cluster.down(node, how);
+            }
+            What::Stop { node } => cluster.stop(cluster.node(node)).await,
+            What::Pause { node } => cluster.node(node).pause(),
+            What::Slow { node, factor } => cluster.node(node).slow(*factor),
+            What::Cut { from, to, both } => {
+                let (from, to) = (cluster.node(from), cluster.node(to));
+                net.block(from, to);
+                if *both {
+                    net.block(to, from);
+                }
+            }
+            What::Isolate { node } => self.others(node, |node, other| {
+                net.block(node, other);
+                net.block(other, node);
+            }),
+            What::Reset { a, b } => drop(net.reset(cluster.node(a), cluster.node(b))),
+            What::Lag { a, b, max_ms, loss } => {
+                let (a, b) = (cluster.node(a), cluster.node(b));
+                for (from, to) in [(a, b), (b, a)] {
+                    net.link(from, to, |link| {
+                        link.latency = Duration::from_millis(max_ms / 10)..Duration::from_millis(*max_ms + 1);
+                        link.loss = f64::from(*loss) / 100.0;
+                    });
+                }
+            }
+            What::ClockJump { node, by_ms } => cluster.node(node).clock().jump_ms(*by_ms),
+            What::SlowSync { node, ms } => {
+                let latency = Duration::from_millis(ms / 2)..Duration::from_millis(ms * 3 / 2 + 1);
+                cluster.node(node).disk().set_sync_latency(latency);
+            }
+            What::SyncFails { node } => {
+                let log = format!("{STORE}/commitlog/*");
+                cluster.node(node).disk().fail(Access::Sync, &log, Some(1));
+            }
+            What::SetQueues { topic, broker, read, write, after_drain } => {
+                let name = &self.plan.topics[*topic as usize].name;
+                let deadline = Instant::now() + lasts;
+                if *after_drain && !self.drained_beyond(*topic, broker, *read, deadline).await {
+                    return;
+                }
+                self.asker.set_queues(cluster.node(broker), name, *read, *write, deadline).await;
+                return; // it lasts
+            }
+        }
+        sleep(lasts).await;
+    }
+
+    fn undo(&self, what: &What) {
+        let (net, cluster) = (self.world.net(), &self.cluster);
+        match what {
+            What::Crash { node, .. } | What::CrashAt { node, .. } | What::Stop { node } => {
+                let node = cluster.node(node);
+                node.disarm();
+                if self.may_run(node) {
+                    cluster.up(node);
+                }
+            }
+            What::Pause { node } => cluster.node(node).resume(),
+            What::Slow { node, .. } => cluster.node(node).slow(1),
+            What::Cut { from, to, .. } => {
+                let (from, to) = (cluster.node(from), cluster.node(to));
+                net.unblock(from, to);
+                net.unblock(to, from);
+            }
+            What::Isolate { node } => self.others(node, |node, other| {
+                net.unblock(node, other);
+                net.unblock(other, node);
+            }),
+            What::Lag { a, b, .. } => {
+                let (a, b) = (cluster.node(a), cluster.node(b));
+                let (low, high) = self.plan.network.latency_us;
+                for (from, to) in [(a, b), (b, a)] {
+                    net.link(from, to, |link| {
+                        link.latency = Duration::from_micros(low)..Duration::from_micros(high + 1);
+                        link.loss = 0.0;
+                    });
+                }
+            }
+            What::SlowSync { node, .. } => {
+                let node = cluster.node(node);
+                let index = cluster.brokers.iter().position(|broker| *broker == node);
+                let (low, high) = self.plan.brokers[index.expect("syncs of brokers are slowed")].sync_us;
+                node.disk().set_sync_latency(Duration::from_micros(low)..Duration::from_micros(high + 1));
+            }
+            What::SyncFails { node } => cluster.node(node).disk().heal(),
+            What::Reset { .. } | What::ClockJump { .. } | What::SetQueues { .. } => {}
+        }
+    }
+
+    fn others(&self, node: &str, act: impl Fn(Node, Node)) {
+        let node = self.cluster.node(node);
+        self.cluster.all().into_iter().filter(|other| *other != node).for_each(|other| act(node, other));
+    }
+
+    /// Waits until every group has consumed what lies in queues that are about to go away.
+    async fn drained_beyond(&self, topic: u32, broker: &str, number: u32, deadline: Instant) -> bool {
+        let recorder = &self.cluster.shared.recorder;
+        let broker = recorder.id(self.cluster.node(broker));
+        while Instant::now() < deadline {
+            if recorder.live().rest_beyond(topic, broker, number) == 0 {
+                return true;
+            }
+            sleep(Duration::from_secs(1)).await;
+        }
+        false
+    }
+}
+
+fn kind(power: bool) -> (Crash, How) {
+    if power { (Crash::Power, How::Power) } else { (Crash::Process, How::Process) }
+}
+
+fn held<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// How long a node may take to reach the point where it is to die.
+const WATCHED: Duration = Duration::from_secs(30);

@@ -1,0 +1,243 @@
+//! The programs that make the load: producers that send, members that consume, both writing the history.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU8, Ordering};
+use std::time::Duration;
+
+use client::{
+    Batch, Consumed, Fault, Message, MessageQueue, Producer, PushConsumer, SendError, SendReceipt,
+    SendStatus, StartFrom,
+};
+use runtime::task::TaskSet;
+use runtime::time::sleep;
+
+use super::recorder::{Recorder, compare, key_name, make_body};
+use crate::draw::Draw;
+use crate::history::{Kind, MemberId, MessageId, Outcome, Slot};
+use crate::plan::{Mode, Plan};
+
+/// What the programs of all clients share.
+#[derive(Clone)]
+pub(super) struct Shared {
+    pub(super) plan: Arc<Plan>,
+    pub(super) recorder: Recorder,
+    pub(super) name_servers: Arc<str>,
+    pub(super) phase: Arc<AtomicU8>,
+}
+
+/// Before the load begins.
+pub(super) const WAIT: u8 = 0;
+/// All producers send.
+pub(super) const LOAD: u8 = 1;
+/// The faults are over: each producer sends until it has one acknowledgement.
+pub(super) const SETTLE: u8 = 2;
+/// Nobody sends.
+pub(super) const DONE: u8 = 3;
+
+impl Shared {
+    fn phase(&self) -> u8 {
+        self.phase.load(Ordering::Relaxed)
+    }
+
+    pub(super) fn enter(&self, phase: u8) {
+        self.phase.store(phase, Ordering::Relaxed);
+    }
+}
+
+/// The program of producer `index` in its `incarnation`.
+pub(super) async fn produce(shared: Shared, index: u32, incarnation: u32) {
+    let plan = shared.plan.clone();
+    let settings = &plan.producers[index as usize];
+    let builder = Producer::builder(format!("producer{index}"))
+        .name_servers(&shared.name_servers)
+        .send_timeout(Duration::from_millis(settings.timeout_ms))
+        .retries(settings.retries);
+    let producer = match builder.start().await {
+        Ok(producer) => producer,
+        Err(error) => return shared.recorder.failed_start(&format!("p{index}"), &error.to_string()),
+    };
+    while shared.phase() == WAIT {
+        sleep(Duration::from_millis(100)).await;
+    }
+    let tasks = TaskSet::new();
+    for worker in 0..settings.in_flight {
+        let draw = Draw::new(plan.seed, &format!("p{index} worker {worker} start {incarnation}"));
+        tasks.spawn("worker", work(shared.clone(), producer.clone(), index, draw));
+    }
+    runtime::signal::shutdown().await;
+    tasks.close().await;
+    producer.shutdown().await;
+}
+
+/// One of the calls in flight: bursts with gaps between them.
+async fn work(shared: Shared, producer: Producer, index: u32, mut draw: Draw) {
+    let plan = shared.plan.clone();
+    let settings = &plan.producers[index as usize];
+    let burst = settings.burst.div_ceil(settings.in_flight);
+    loop {
+        for _ in 0..burst {
+            match shared.phase() {
+                LOAD => {}
+                SETTLE if !shared.recorder.live().acknowledged[index as usize] => {}
+                _ => return,
+            }
+            call(&shared, &producer, index, &mut draw).await;
+        }
+        let gap = draw.range(settings.gap_ms.0, settings.gap_ms.1.max(settings.gap_ms.0));
+        // In the end phase nobody waits for long.
+        let gap = if shared.phase() == LOAD { gap } else { gap.min(1000) };
+        sleep(Duration::from_millis(gap)).await;
+    }
+}
+
+async fn call(shared: &Shared, producer: &Producer, index: u32, draw: &mut Draw) {
+    let plan = &shared.plan;
+    let settings = &plan.producers[index as usize];
+    let topic = &plan.topics[settings.topic as usize];
+    let attempts = settings.retries + 1;
+    let make = |draw: &mut Draw, attempts: u32| {
+        let bytes = draw.range(settings.body.0, settings.body.1) as u32;
+        let tag = draw.below(u64::from(topic.tags)) as u32;
+        let (id, serial) = shared.recorder.message(index, settings.topic, tag, attempts, bytes);
+        let message = Message::new(&*topic.name, make_body(plan.seed, index, serial, bytes))
+            .tag(format!("tag{tag}"))
+            .key(&key_name(index, serial))
+            .property("who", format!("p{index}#{serial}"));
+        (id, message)
+    };
+    match settings.mode {
+        Mode::Auto => {
+            let (id, message) = make(draw, attempts);
+            let result = producer.send(message).await.map(|receipt| vec![receipt]);
+            returned(shared, &[id], result, attempts);
+        }
+        Mode::Queue => {
+            let Some(queue) = some_queue(producer, &topic.name, draw).await else {
+                return sleep(Duration::from_millis(100)).await;
+            };
+            let (id, message) = make(draw, attempts);
+            let result = producer.send_to(message, &queue).await.map(|receipt| vec![receipt]);
+            returned(shared, &[id], result, attempts);
+        }
+        Mode::Batch(most) => {
+            let count = draw.range(1, u64::from(most));
+            let (ids, messages): (Vec<_>, Vec<_>) = (0..count).map(|_| make(draw, attempts)).unzip();
+            let result = producer.send_batch(messages).await;
+            returned(shared, &ids, result, attempts);
+        }
+    }
+}
+
+async fn some_queue(producer: &Producer, topic: &str, draw: &mut Draw) -> Option<MessageQueue> {
+    let queues = producer.queues(topic).await.ok()?;
+    (!queues.is_empty()).then(|| draw.pick(&queues).clone())
+}
+
+fn returned(shared: &Shared, ids: &[MessageId], result: Result<Vec<SendReceipt>, SendError>, most: u32) {
+    match result {
+        Ok(receipts) => {
+            assert_eq!(receipts.len(), ids.len(), "each message of a call has a receipt");
+            for (id, receipt) in ids.iter().zip(receipts) {
+                let outcome = if receipt.status == SendStatus::Ok { Outcome::Ok } else { Outcome::Degraded };
+                let queue = &receipt.queue;
+                let at = (&*queue.topic, &*queue.broker, queue.id as u32, receipt.offset);
+                shared.recorder.sent(*id, outcome, receipt.attempts, Some(at));
+            }
+        }
+        Err(error) => {
+            let (outcome, attempts) = (outcome_of(&error), (error.attempts() as u32).max(1).min(most));
+            for id in ids {
+                shared.recorder.sent(*id, outcome, attempts, None);
+            }
+        }
+    }
+}
+
+/// What an error says of a send, by our own table of codes: the client's word alone is not taken.
+fn outcome_of(error: &SendError) -> Outcome {
+    let surely_not = |fault: &Fault| match fault {
+        Fault::Refused { code, .. } => Outcome::of_code(*code) == Outcome::Failed,
+        Fault::NotSent { .. } => true,
+        Fault::NoAnswer { .. } | Fault::Malformed { .. } => false,
+    };
+    match error {
+        SendError::Invalid(_) | SendError::NoRoute { .. } | SendError::Stopped => Outcome::Failed,
+        SendError::Refused { faults, .. } if faults.iter().all(surely_not) => Outcome::Failed,
+        SendError::Refused { .. } | SendError::Unknown { .. } => Outcome::Unknown,
+    }
+}
+
+/// The program of a member of a group: joins, consumes until it is asked to stop, leaves.
+pub(super) async fn consume(shared: Shared, member: MemberId, node: String, incarnation: u32) {
+    let plan = shared.plan.clone();
+    let group = {
+        let live = shared.recorder.live();
+        live.history.members[member.index()].group
+    };
+    let settings = &plan.groups[group.index()];
+    let expression = settings.tag.map_or("*".to_owned(), |tag| format!("tag{tag}"));
+    let listener = shared.clone();
+    let calls = Arc::new(std::sync::atomic::AtomicU32::new(0));
+    let started = PushConsumer::builder(&*settings.name)
+        .name_servers(&shared.name_servers)
+        .subscribe(&*plan.topics[settings.topic as usize].name, &expression)
+        // Either way a young queue is read from its first message.
+        .start_from(if group.index() % 2 == 0 { StartFrom::First } else { StartFrom::Last })
+        .concurrency(settings.threads)
+        .batch_size(settings.batch as usize)
+        .listen(move |batch| {
+            let call = calls.fetch_add(1, Ordering::Relaxed);
+            let draw = Draw::new(listener.plan.seed, &format!("{node} start {incarnation} call {call}"));
+            listen(listener.clone(), member, batch, draw)
+        })
+        .start()
+        .await;
+    let consumer = match started {
+        Ok(consumer) => consumer,
+        Err(error) => {
+            let name = shared.recorder.live().history.member_name(member).to_owned();
+            return shared.recorder.failed_start(&name, &error.to_string());
+        }
+    };
+    let home = shared.recorder.live().history.members[member.index()].node;
+    shared.recorder.push(home, Kind::Joined { member });
+    runtime::signal::shutdown().await;
+    shared.recorder.push(home, Kind::Leaves { member });
+    consumer.shutdown().await;
+}
+
+async fn listen(shared: Shared, member: MemberId, batch: Batch, mut draw: Draw) -> Consumed {
+    let (home, slots) = {
+        let mut live = shared.recorder.live();
+        let home = live.history.members[member.index()].node;
+        let queue = live.queue(&batch.queue.topic, &batch.queue.broker, batch.queue.id as u32);
+        let offsets = batch.messages.iter().map(|message| message.offset);
+        (home, offsets.filter_map(|offset| Some(Slot { queue: queue?, offset })).collect::<Vec<_>>())
+    };
+    for (message, slot) in batch.messages.iter().zip(&slots) {
+        let key = message.keys().next();
+        let (id, mut fit) = compare(
+            &shared.recorder,
+            shared.plan.seed,
+            &message.body,
+            message.tag(),
+            key,
+            message.property("who"),
+        );
+        fit.properties &= message.topic == batch.queue.topic;
+        shared.recorder.push(home, Kind::Enter { member, slot: *slot, message: id, fit });
+    }
+    let group = shared.recorder.live().history.members[member.index()].group;
+    let settings = &shared.plan.groups[group.index()];
+    let mut work_ms = draw.range(settings.work_ms.0, settings.work_ms.1);
+    if settings.slow_one_in > 0 && draw.below(u64::from(settings.slow_one_in)) == 0 {
+        work_ms *= 10;
+    }
+    if work_ms > 0 {
+        sleep(Duration::from_millis(work_ms)).await;
+    }
+    for slot in slots {
+        shared.recorder.push(home, Kind::Exit { member, slot, ok: true });
+    }
+    Consumed::Ok
+}

@@ -1,0 +1,359 @@
+//! Runs a plan in the simulated world: builds the cluster, lets load and faults happen, heals, drains, audits.
+
+mod asks;
+mod audit;
+mod cluster;
+mod faults;
+mod load;
+mod recorder;
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU8, AtomicU64, Ordering};
+use std::time::Duration;
+
+use runtime::task::TaskSet;
+use runtime::time::{Instant, sleep};
+use world::{Crash, Failure, Logs, Setup, World};
+
+use crate::check::{self, Rule, Violation};
+use crate::history::{AGAIN, Audit, END, History, How, Kind, NodeId, Outcome, RECOVERED};
+use crate::outcome::{Run, Verdict};
+use crate::plan::Plan;
+use asks::Asker;
+use cluster::Cluster;
+use faults::Steps;
+use load::Shared;
+use recorder::Recorder;
+pub use tracing::Level;
+
+/// How to run a plan.
+#[derive(Clone, Debug, Default)]
+pub struct Options {
+    /// Planted bugs that are on.
+    pub plants: Vec<&'static str>,
+    /// Keep a line for each event of the trace.
+    pub lines: bool,
+    /// Print the system's log lines of this level and above.
+    pub trace: Option<Level>,
+}
+
+/// What running a plan gives.
+#[derive(Debug)]
+pub struct Done {
+    /// The result.
+    pub run: Run,
+    /// The readable trace, when asked for.
+    pub lines: Vec<String>,
+    /// The history.
+    pub history: History,
+}
+
+/// Runs a plan and judges it.
+#[must_use]
+pub fn run(plan: &Plan, options: &Options) -> Done {
+    let recorder = Recorder::new(plan);
+    let setup = Setup {
+        lines: options.lines,
+        logs: options.trace.map_or(Logs::Off, Logs::Print),
+        ..Setup::seed(plan.seed)
+    };
+    let cpu = Arc::new(AtomicU64::new(0));
+    let (told, plants, spent) = (recorder.clone(), options.plants.clone(), cpu.clone());
+    let shared_plan = Arc::new(plan.clone());
+    let outcome = world::run(setup, move |world| async move {
+        plants.into_iter().for_each(|bug| world.plant(bug));
+        let told = story(world, shared_plan, told).await;
+        spent.store(thread_cpu_ns(), Ordering::Relaxed);
+        told
+    });
+    let failed_starts = std::mem::take(&mut recorder.live().failed_starts);
+    let history = recorder.finish();
+    let before = thread_cpu_ns();
+    let mut run = Run {
+        scenario: plan.scenario.clone(),
+        seed: plan.seed,
+        verdict: Verdict::Pass,
+        note: String::new(),
+        violations: Vec::new(),
+        trace: outcome.trace.iter().map(|byte| format!("{byte:02x}")).collect(),
+        simulated_ns: outcome.elapsed.as_nanos() as u64,
+        cpu_ns: cpu.load(Ordering::Relaxed),
+        check_ns: 0,
+        frames: outcome.counts.deliveries,
+        events: history.events.len() as u64,
+        sends: BTreeMap::new(),
+        deliveries: 0,
+        consumed: 0,
+        repeats: BTreeMap::new(),
+        planned: BTreeMap::new(),
+        effects: named(&outcome.effects),
+        checked: BTreeMap::new(),
+        planted: named(&outcome.planted),
+        points: named(&outcome.points),
+        plan: String::new(),
+        last_events: Vec::new(),
+    };
+    count(&mut run, plan, &history);
+    for (at_ns, event, sentence) in failed_starts {
+        run.violations.push(Violation { rule: Rule::L12, at_ns, event, witness: String::new(), sentence });
+    }
+    match outcome.result {
+        Ok(Ok(audit)) => {
+            let judged = check::judge(&history, &audit);
+            run.violations.extend(judged.violations);
+            run.repeats = judged.repeats.iter().map(|(cause, count)| ((*cause).to_owned(), *count)).collect();
+            run.checked = judged.checked.iter().map(|(rule, count)| (rule.id().to_owned(), *count)).collect();
+        }
+        Ok(Err(note)) => {
+            let judged = check::judge(&history, &Audit::default());
+            run.violations.extend(judged.violations);
+            run.note = note;
+        }
+        Err(failure) => {
+            let event = history.events.len().saturating_sub(1);
+            let at_ns = history.events.last().map_or(0, |event| event.at_ns);
+            match failure {
+                Failure::Panic { .. } => run.violations.push(Violation {
+                    rule: Rule::Panic,
+                    at_ns,
+                    event,
+                    witness: String::new(),
+                    sentence: format!("{failure}."),
+                }),
+                Failure::TimeLimit(_) | Failure::Stuck(_) => run.note = format!("{failure}"),
+            }
+            // What happened until then may tell why.
+            let judged = check::judge(&history, &Audit::default());
+            let safety = judged.violations.into_iter().filter(|violation| !violation.rule.is_liveness());
+            run.violations.extend(safety);
+        }
+    }
+    run.verdict = verdict(&mut run);
+    if run.verdict != Verdict::Pass {
+        run.plan = plan.to_string();
+        run.last_events = around(&history, &run);
+    }
+    run.check_ns = thread_cpu_ns() - before;
+    run.cpu_ns += run.check_ns;
+    Done { run, lines: outcome.lines, history }
+}
+
+fn verdict(run: &mut Run) -> Verdict {
+    if !run.violations.is_empty() {
+        return Verdict::Fail;
+    }
+    if !run.note.is_empty() {
+        return Verdict::Error;
+    }
+    let acknowledged = run.sends.get(Outcome::Ok.name()).copied().unwrap_or(0);
+    let planned: u64 = run.planned.values().sum();
+    let struck = run.effects.iter().any(|(name, count)| *count > 0 && !name.starts_with("net.short"));
+    if acknowledged == 0 || run.consumed == 0 {
+        run.note = "nothing was acknowledged, or nothing was consumed".to_owned();
+        Verdict::Unknown
+    } else if planned > 0 && !struck {
+        run.note = "faults were planned, and none had an effect".to_owned();
+        Verdict::Unknown
+    } else {
+        Verdict::Pass
+    }
+}
+
+fn count(run: &mut Run, plan: &Plan, history: &History) {
+    for event in &history.events {
+        match event.kind {
+            Kind::Sent { outcome, .. } => *run.sends.entry(outcome.name().to_owned()).or_default() += 1,
+            Kind::Enter { .. } => run.deliveries += 1,
+            Kind::Exit { ok: true, .. } => run.consumed += 1,
+            _ => {}
+        }
+    }
+    for step in plan.steps.iter().filter(|step| step.what.is_fault()) {
+        *run.planned.entry(step.what.kind().to_owned()).or_default() += 1;
+    }
+}
+
+fn named(counts: &BTreeMap<&'static str, u64>) -> BTreeMap<String, u64> {
+    counts.iter().map(|(name, count)| ((*name).to_owned(), *count)).collect()
+}
+
+/// The events before and just after the first violation.
+fn around(history: &History, run: &Run) -> Vec<String> {
+    let last = history.events.len().saturating_sub(1);
+    let event = run.violations.first().map_or(last, |violation| violation.event.min(last));
+    let until = (event + 10).min(history.events.len());
+    (event.saturating_sub(40)..until).map(|number| history.line(number)).collect()
+}
+
+/// One run from the first node to the audit. An error is a failure of the harness: it could not do its part.
+async fn story(world: World, plan: Arc<Plan>, recorder: Recorder) -> Result<Audit, String> {
+    recorder.listen(world);
+    if plan.buggify > 0 {
+        world.buggify("", 0.25, f64::from(plan.buggify) / 1000.0);
+    }
+    let addresses: Vec<_> = (0..plan.name_servers)
+        .map(|index| format!("10.0.0.{}:{}", index + 1, asks::NAME_SERVER_PORT))
+        .collect();
+    let shared = Shared {
+        plan: plan.clone(),
+        recorder: recorder.clone(),
+        name_servers: addresses.join(";").into(),
+        phase: Arc::new(AtomicU8::new(load::WAIT)),
+    };
+    let cluster = Arc::new(Cluster::new(world, shared.clone()));
+    cluster.start_servers();
+    let asker =
+        Asker::new(shared.clone(), cluster.asker, cluster.name_servers.clone(), cluster.brokers.clone());
+    let asker = Arc::new(asker);
+    set_up(&plan, &cluster, &asker).await?;
+
+    let steps = Steps::new(world, cluster.clone(), plan.clone(), asker.clone());
+    cluster.start_producers();
+    steps.first_members();
+    sleep(Duration::from_secs(2)).await;
+    asker.watch(plan.probe_ms);
+    let tasks = TaskSet::new();
+    let images = watch_recoveries(&cluster, &tasks);
+    steps.begin(&tasks);
+    shared.enter(load::LOAD);
+    sleep(Duration::from_millis(plan.load_ms)).await;
+
+    tasks.close().await;
+    steps.heal();
+    shared.enter(load::SETTLE);
+    recorder.push(NodeId(0), Kind::Heal);
+    let mut audit = Audit::default();
+    drain(&plan, &cluster, &asker).await;
+    audit.queues = read_everything(&cluster).await;
+    audit.images = std::mem::take(&mut *images.lock().unwrap_or_else(std::sync::PoisonError::into_inner));
+    audit_files(&plan, &cluster, &mut audit).await;
+    for node in cluster.all() {
+        cluster.stop(node).await;
+    }
+    Ok(audit)
+}
+
+/// Waits for the brokers and makes the topics on them.
+async fn set_up(plan: &Plan, cluster: &Cluster, asker: &Asker) -> Result<(), String> {
+    let deadline = Instant::now() + SET_UP;
+    if !asker.all_registered(deadline).await {
+        return Err("the brokers did not register in time, though nothing was wrong yet".to_owned());
+    }
+    for topic in &plan.topics {
+        for broker in &cluster.brokers {
+            if !asker.set_queues(*broker, &topic.name, topic.queues, topic.queues, deadline).await {
+                return Err(format!("topic {} could not be made, though nothing was wrong yet", topic.name));
+            }
+        }
+    }
+    Ok(())
+}
+
+type Images = Arc<std::sync::Mutex<Vec<crate::history::Image>>>;
+
+/// Looks at a broker's files whenever it has recovered.
+fn watch_recoveries(cluster: &Arc<Cluster>, tasks: &TaskSet) -> Images {
+    let images = Images::default();
+    for &node in &cluster.brokers {
+        let (cluster, images) = (cluster.clone(), images.clone());
+        tasks.spawn("watch recoveries", async move {
+            let recorder = &cluster.shared.recorder;
+            let id = recorder.id(node);
+            let recovered = || recorder.live().recoveries.get(&id).copied().unwrap_or(0);
+            let mut seen = recovered();
+            loop {
+                sleep(Duration::from_millis(50)).await;
+                if recovered() != seen && node.is_up() {
+                    seen = recovered();
+                    let image = audit::take_image(&cluster.shared, node, RECOVERED);
+                    images.lock().unwrap_or_else(std::sync::PoisonError::into_inner).push(image);
+                }
+            }
+        });
+    }
+    images
+}
+
+/// Lets consumers catch up, until nothing is left or the bound of L-4 is reached.
+async fn drain(plan: &Plan, cluster: &Cluster, asker: &Asker) {
+    let recorder = &cluster.shared.recorder;
+    let healed = Instant::now();
+    // Queues that were taken away come back: what lies in them is due again.
+    for (index, topic) in plan.topics.iter().enumerate() {
+        let most = plan.most_queues(index as u32);
+        if most == topic.queues && !plan.changes_queues(index as u32) {
+            continue;
+        }
+        for broker in &cluster.brokers {
+            asker.set_queues(*broker, &topic.name, most, most, healed + SET_UP).await;
+        }
+    }
+    let deadline = healed + DRAIN + Duration::from_millis(plan.backlog_ms());
+    let least = healed + Duration::from_millis(plan.settle_ms);
+    let producers_until = healed + PRODUCERS;
+    loop {
+        sleep(Duration::from_millis(500)).await;
+        let (rest, acknowledged) = {
+            let live = recorder.live();
+            (live.rest(), live.acknowledged.iter().all(|it| *it))
+        };
+        let now = Instant::now();
+        if (acknowledged || now > producers_until)
+            && cluster.shared.phase.load(Ordering::Relaxed) == load::SETTLE
+        {
+            cluster.shared.enter(load::DONE);
+            continue; // what was sent last may not be stored yet
+        }
+        let over = cluster.shared.phase.load(Ordering::Relaxed) == load::DONE;
+        if over && now >= least && (rest == 0 || now >= deadline) {
+            return recorder.push(NodeId(0), Kind::Drained { rest });
+        }
+    }
+}
+
+async fn read_everything(cluster: &Cluster) -> Vec<crate::history::QueueContent> {
+    for &node in cluster.members.iter().chain(&cluster.producers) {
+        cluster.stop(node).await;
+    }
+    let read = cluster.asker.spawn(audit::read_all(cluster.shared.clone())).await;
+    match read.unwrap_or_else(|| Err("the asker died".to_owned())) {
+        Ok(contents) => contents,
+        Err(why) => {
+            cluster.shared.recorder.failed_start("lab", &why);
+            Vec::new()
+        }
+    }
+}
+
+/// Looks at the files of brokers that were stopped cleanly, and again after one more crash and recovery.
+async fn audit_files(plan: &Plan, cluster: &Cluster, audit: &mut Audit) {
+    for &broker in &cluster.brokers {
+        cluster.stop(broker).await;
+        audit.images.push(audit::take_image(&cluster.shared, broker, END));
+        if !plan.recover_twice {
+            continue;
+        }
+        cluster.up(broker);
+        sleep(Duration::from_secs(10)).await;
+        broker.crash(Crash::Process);
+        cluster.down(broker, How::Process);
+        cluster.up(broker);
+        sleep(Duration::from_secs(10)).await;
+        cluster.stop(broker).await;
+        audit.images.push(audit::take_image(&cluster.shared, broker, AGAIN));
+    }
+}
+
+/// CPU time of this thread. The simulated world overrides the C library's clocks, not the kernel's.
+fn thread_cpu_ns() -> u64 {
+    let time = rustix::time::clock_gettime(rustix::time::ClockId::ThreadCPUTime);
+    time.tv_sec as u64 * 1_000_000_000 + time.tv_nsec as u64
+}
+
+/// What setting up may take when nothing is wrong.
+const SET_UP: Duration = Duration::from_secs(60);
+/// L-4's bound without backlog.
+const DRAIN: Duration = Duration::from_secs(180);
+/// L-2's bound and a moment.
+const PRODUCERS: Duration = Duration::from_secs(75);

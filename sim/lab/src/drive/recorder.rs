@@ -1,0 +1,476 @@
+//! Writes the history while a run goes on: calls of the lab's clients, what the lab does, and what taps tell.
+
+use std::collections::BTreeMap;
+use std::hash::{Hash, Hasher};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use world::{Node, Tap, Value, World};
+
+use crate::history::{
+    Broker, Fit, Group, GroupId, History, Kind, Member, MemberId, Message, MessageId, NodeId, Outcome,
+    QueueId, SessionId, Slot, Step, Why,
+};
+use crate::plan::{Plan, What};
+
+/// The history in the making; clones write to the same one.
+#[derive(Clone)]
+pub(crate) struct Recorder {
+    live: Arc<Mutex<Live>>,
+}
+
+/// The history and what the driver must know while it goes on.
+pub(crate) struct Live {
+    pub(crate) history: History,
+    /// History's number of each node, by the world's.
+    nodes: Vec<NodeId>,
+    producers: Vec<NodeId>,
+    open: BTreeMap<(MemberId, QueueId), SessionId>,
+    /// Messages by producer and serial.
+    serials: Vec<Vec<MessageId>>,
+    /// Bytes of each message's body.
+    lengths: Vec<u32>,
+    committed: BTreeMap<(GroupId, QueueId), u64>,
+    ends: BTreeMap<QueueId, u64>,
+    readable: BTreeMap<(u32, NodeId), u32>,
+    /// How often each node has recovered its log.
+    pub(crate) recoveries: BTreeMap<NodeId, u32>,
+    /// First acknowledgement of each producer after the faults were over.
+    pub(crate) acknowledged: Vec<bool>,
+    /// Programs that did not start.
+    pub(crate) failed_starts: Vec<(u64, usize, String)>,
+    healed: bool,
+    silent: bool,
+}
+
+impl Recorder {
+    /// An empty history that knows who takes part.
+    pub(crate) fn new(plan: &Plan) -> Self {
+        let mut history = History::default();
+        history.node("lab");
+        for topic in &plan.topics {
+            history.topic(&topic.name);
+        }
+        for (index, broker) in plan.brokers.iter().enumerate() {
+            let node = history.node(&format!("b{index}"));
+            history.brokers.push(Broker { node, sync_flush: broker.sync_flush });
+        }
+        let mut number = 0;
+        for (index, group) in plan.groups.iter().enumerate() {
+            let topic = history.topic(&plan.topics[group.topic as usize].name);
+            history.groups.push(Group { name: group.name.clone(), topic, tag: group.tag });
+            for _ in &group.members {
+                let node = history.node(&format!("c{number}"));
+                history.members.push(Member { group: GroupId(index as u32), node });
+                number += 1;
+            }
+        }
+        for step in &plan.steps {
+            let nodes = step.what.nodes().into_iter().map(|name| history.node(name)).collect();
+            let slows = matches!(step.what, What::Pause { .. } | What::Slow { .. } | What::SlowSync { .. });
+            let kills = matches!(step.what, What::Crash { .. } | What::CrashAt { .. } | What::Stop { .. });
+            let clock = matches!(step.what, What::ClockJump { .. });
+            history.steps.push(Step { nodes, slows, kills, clock, what: step.what.to_string() });
+        }
+        let producers = (0..plan.producers.len()).map(|index| history.node(&format!("p{index}"))).collect();
+        let live = Live {
+            history,
+            nodes: Vec::new(),
+            producers,
+            open: BTreeMap::new(),
+            serials: vec![Vec::new(); plan.producers.len()],
+            lengths: Vec::new(),
+            committed: BTreeMap::new(),
+            ends: BTreeMap::new(),
+            readable: BTreeMap::new(),
+            recoveries: BTreeMap::new(),
+            acknowledged: vec![false; plan.producers.len()],
+            failed_starts: Vec::new(),
+            healed: false,
+            silent: false,
+        };
+        Self { live: Arc::new(Mutex::new(live)) }
+    }
+
+    pub(crate) fn live(&self) -> MutexGuard<'_, Live> {
+        self.live.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Makes a node of the world known.
+    pub(crate) fn know(&self, node: Node) {
+        let mut live = self.live();
+        let id = live.history.node(&node.name());
+        let place = node.number() as usize;
+        if live.nodes.len() <= place {
+            live.nodes.resize(place + 1, NodeId(0));
+        }
+        live.nodes[place] = id;
+    }
+
+    /// The history's number of a node.
+    pub(crate) fn id(&self, node: Node) -> NodeId {
+        self.live().nodes[node.number() as usize]
+    }
+
+    /// Something happened on a node.
+    pub(crate) fn push(&self, node: NodeId, kind: Kind) {
+        self.live().push(node, kind);
+    }
+
+    /// The history as it is now; nothing is added any more.
+    pub(crate) fn finish(&self) -> History {
+        let mut live = self.live();
+        live.silent = true;
+        std::mem::take(&mut live.history)
+    }
+
+    /// A new message of a producer, which calls send with it now. Gives its serial too.
+    pub(crate) fn message(
+        &self,
+        producer: u32,
+        topic: u32,
+        tag: u32,
+        attempts: u32,
+        bytes: u32,
+    ) -> (MessageId, u32) {
+        let mut live = self.live();
+        let serial = live.serials[producer as usize].len() as u32;
+        let topic = crate::history::TopicId(topic); // topics are numbered in the order of the plan
+        let id = live.history.message(Message { producer, serial, topic, tag, attempts });
+        live.serials[producer as usize].push(id);
+        live.lengths.push(bytes);
+        let node = live.producers[producer as usize];
+        live.push(node, Kind::Send { message: id });
+        (id, serial)
+    }
+
+    /// A send returned.
+    pub(crate) fn sent(
+        &self,
+        id: MessageId,
+        outcome: Outcome,
+        attempts: u32,
+        at: Option<(&str, &str, u32, u64)>,
+    ) {
+        let mut live = self.live();
+        let at = at.and_then(|(topic, broker, number, offset)| {
+            Some(Slot { queue: live.queue(topic, broker, number)?, offset })
+        });
+        let message = &mut live.history.messages[id.index()];
+        message.attempts = attempts.min(message.attempts).max(1);
+        let producer = message.producer as usize;
+        if outcome == Outcome::Ok && live.healed {
+            live.acknowledged[producer] = true;
+        }
+        let node = live.producers[producer];
+        live.push(node, Kind::Sent { message: id, outcome, at });
+    }
+
+    /// A program did not start, or did not do what it must.
+    pub(crate) fn failed_start(&self, node: &str, why: &str) {
+        let mut live = self.live();
+        let at_ns = World::current().elapsed().as_nanos() as u64;
+        let event = live.history.events.len().saturating_sub(1);
+        live.failed_starts.push((at_ns, event, format!("{node} does not serve: {why}.")));
+    }
+
+    /// Subscribes to the taps of a run.
+    pub(crate) fn listen(&self, world: World) {
+        let recorder = self.clone();
+        world.subscribe(move |tap| recorder.live().tap(tap));
+    }
+}
+
+impl Live {
+    fn push(&mut self, node: NodeId, kind: Kind) {
+        if self.silent {
+            return;
+        }
+        let world = World::current();
+        let at_ns = world.elapsed().as_nanos() as u64;
+        let mut fold = Fold(0);
+        (node, kind).hash(&mut fold);
+        world.record("history", &[self.history.events.len() as u64, fold.finish()], b"");
+        self.healed |= kind == Kind::Heal;
+        self.history.push(at_ns, node, kind);
+    }
+
+    /// The queue of the lab's topics that is meant.
+    pub(crate) fn queue(&mut self, topic: &str, broker: &str, number: u32) -> Option<QueueId> {
+        let topic = self.history.known_topic(topic)?;
+        let broker = self.history.known_node(broker)?;
+        Some(self.history.queue(topic, broker, number))
+    }
+
+    /// The message with this producer and serial, and the length of its body.
+    pub(crate) fn find(&self, producer: u32, serial: u32) -> Option<(MessageId, u32)> {
+        let id = *self.serials.get(producer as usize)?.get(serial as usize)?;
+        Some((id, self.lengths[id.index()]))
+    }
+
+    /// Messages not yet covered by a commit, over all groups and readable queues.
+    pub(crate) fn rest(&self) -> u64 {
+        let mut rest = 0;
+        for (index, group) in self.history.groups.iter().enumerate() {
+            for (queue, end) in &self.ends {
+                let facts = self.history.queues[queue.index()];
+                let read = self.readable.get(&(facts.topic.0, facts.broker)).copied().unwrap_or(u32::MAX);
+                if facts.topic == group.topic && facts.number < read {
+                    let done = self.committed.get(&(GroupId(index as u32), *queue)).copied().unwrap_or(0);
+                    rest += end.saturating_sub(done);
+                }
+            }
+        }
+        rest
+    }
+
+    /// Messages beyond this queue number on a broker that some group has not covered by a commit.
+    pub(crate) fn rest_beyond(&self, topic: u32, broker: NodeId, number: u32) -> u64 {
+        let mut rest = 0;
+        for (index, _) in self.history.groups.iter().enumerate().filter(|(_, group)| group.topic.0 == topic) {
+            for (queue, end) in &self.ends {
+                let facts = self.history.queues[queue.index()];
+                if facts.topic.0 == topic && facts.broker == broker && facts.number >= number {
+                    let done = self.committed.get(&(GroupId(index as u32), *queue)).copied().unwrap_or(0);
+                    rest += end.saturating_sub(done);
+                }
+            }
+        }
+        rest
+    }
+
+    /// All queues of the lab's topics.
+    pub(crate) fn queues(&self) -> impl Iterator<Item = QueueId> + use<> {
+        (0..self.history.queues.len() as u32).map(QueueId)
+    }
+
+    fn tap(&mut self, tap: &Tap<'_>) {
+        let Some(&node) = self.nodes.get(tap.node.number() as usize) else { return };
+        let fields = Fields(tap);
+        match tap.name {
+            "append" => {
+                let (Some(queue), offset) = (self.tapped_queue(&fields, node), fields.number("offset"))
+                else {
+                    return;
+                };
+                let (position, end) = (fields.number("position"), fields.number("end"));
+                // A batch is one append of several records; its members stand behind each other.
+                for offset in offset..offset + fields.number("count").max(1) {
+                    self.push(node, Kind::Append { slot: Slot { queue, offset }, position, end });
+                    self.ends.insert(queue, offset + 1);
+                }
+            }
+            "flush" | "flushed" => self.push(node, Kind::Flushed { end: fields.number("end") }),
+            "recovered" => {
+                *self.recoveries.entry(node).or_default() += 1;
+                self.push(node, Kind::Recovered { end: fields.number("end") });
+            }
+            "queue_recovered" => {
+                let Some(queue) = self.tapped_queue(&fields, node) else { return };
+                let (min, max) = (fields.number("min"), fields.number("max"));
+                self.ends.insert(queue, max);
+                self.push(node, Kind::QueueRecovered { queue, min, max });
+            }
+            "acked" => {
+                let Some(queue) = self.tapped_queue(&fields, node) else { return };
+                let slot = Slot { queue, offset: fields.number("offset") };
+                let code = fields.signed("code") as i32;
+                self.push(node, Kind::Acked { slot, end: fields.number("end"), code });
+            }
+            "offset_stored" | "offset_loaded" => {
+                let group = self.history.group(fields.text("group"));
+                let (Some(group), Some(queue)) = (group, self.tapped_queue(&fields, node)) else { return };
+                let offset = fields.number("offset");
+                self.committed.insert((group, queue), offset);
+                let loaded = tap.name == "offset_loaded";
+                let kind = if loaded {
+                    Kind::Loaded { group, queue, offset }
+                } else {
+                    Kind::Stored { group, queue, offset }
+                };
+                self.push(node, kind);
+            }
+            "offsets_taken" => self.push(node, Kind::OffsetsTaken),
+            "offsets_persisted" => self.push(node, Kind::OffsetsPersisted),
+            "topic_set" => {
+                let Some(topic) = self.history.known_topic(fields.text("topic")) else { return };
+                let (read, write) = (fields.number("read") as u32, fields.number("write") as u32);
+                if self.readable.insert((topic.0, node), read) == Some(read) {
+                    // Told again without a change of what can be read; write queues matter to nobody here.
+                    return;
+                }
+                for number in 0..read {
+                    self.history.queue(topic, node, number);
+                }
+                self.push(node, Kind::TopicSet { topic, broker: node, read, write });
+            }
+            "registered" | "removed" => {
+                let Some(broker) = self.history.known_node(fields.text("broker")) else { return };
+                let kind = match (tap.name, fields.text("why")) {
+                    ("registered", _) => Kind::Registered { broker, peer: fields.number("peer") },
+                    (_, "expired") => Kind::Removed { broker, why: Why::Expired },
+                    (_, "unregistered") => Kind::Removed { broker, why: Why::Unregistered },
+                    _ => Kind::Removed { broker, why: Why::Closed },
+                };
+                self.push(node, kind);
+            }
+            "peer_closed" => self.push(node, Kind::PeerClosed { peer: fields.number("peer") }),
+            "client.session" => self.session(&fields, node),
+            "client.pulled" => {
+                let Some((_, open)) = self.member_and_session(&fields, node) else { return };
+                let Some(session) = open else { return };
+                let (from, next) = (fields.number("from"), fields.number("next"));
+                self.push(node, Kind::Pulled { session, from, next, count: fields.number("count") as u32 });
+            }
+            _ => {}
+        }
+    }
+
+    fn session(&mut self, fields: &Fields<'_>, node: NodeId) {
+        let Some(((member, queue), open)) = self.member_and_session(fields, node) else { return };
+        match fields.text("what") {
+            "start" => {
+                let session = self.history.new_session();
+                self.open.insert((member, queue), session);
+                let offset = fields.number("offset");
+                self.push(node, Kind::SessionStart { session, member, queue, offset });
+            }
+            _ => {
+                if let Some(session) = open {
+                    self.open.remove(&(member, queue));
+                    self.push(node, Kind::SessionEnd { session });
+                }
+            }
+        }
+    }
+
+    fn member_and_session(
+        &mut self,
+        fields: &Fields<'_>,
+        node: NodeId,
+    ) -> Option<((MemberId, QueueId), Option<SessionId>)> {
+        let group = self.history.group(fields.text("group"))?;
+        let member = self.history.member(group, node)?;
+        let number = u32::try_from(fields.signed("queue")).ok()?;
+        let queue = self.queue(fields.text("topic"), fields.text("broker"), number)?;
+        Some(((member, queue), self.open.get(&(member, queue)).copied()))
+    }
+
+    fn tapped_queue(&mut self, fields: &Fields<'_>, node: NodeId) -> Option<QueueId> {
+        let topic = self.history.known_topic(fields.text("topic"))?;
+        let number = u32::try_from(fields.signed("queue")).ok()?;
+        Some(self.history.queue(topic, node, number))
+    }
+
+    /// Forgets what a dead node's memory held.
+    pub(crate) fn forget(&mut self, node: NodeId) {
+        let members = &self.history.members;
+        self.open.retain(|(member, _), _| members[member.index()].node != node);
+    }
+}
+
+/// How a message that came back fits what was sent.
+pub(crate) fn compare(
+    recorder: &Recorder,
+    seed: u64,
+    body: &[u8],
+    tag: Option<&str>,
+    key: Option<&str>,
+    who: Option<&str>,
+) -> (Option<MessageId>, Fit) {
+    let live = recorder.live();
+    let claimed = who.and_then(parse_name);
+    let in_body = body.first_chunk::<8>().map(|head| {
+        (
+            u32::from_be_bytes([head[0], head[1], head[2], head[3]]),
+            u32::from_be_bytes([head[4], head[5], head[6], head[7]]),
+        )
+    });
+    let known = |name: Option<(u32, u32)>| {
+        name.and_then(|(producer, serial)| live.find(producer, serial).map(|found| (producer, serial, found)))
+    };
+    let Some((producer, serial, (id, length))) = known(in_body).or_else(|| known(claimed)) else {
+        return (None, Fit { body: false, properties: false });
+    };
+    let message = live.history.messages[id.index()];
+    let fit = Fit {
+        body: body == make_body(seed, producer, serial, length),
+        properties: claimed == Some((producer, serial))
+            && key == Some(&*key_name(producer, serial))
+            && tag == Some(&*format!("tag{}", message.tag)),
+    };
+    (Some(id), fit)
+}
+
+/// The body of a message: who it is, and bytes that nothing else has.
+pub(crate) fn make_body(seed: u64, producer: u32, serial: u32, length: u32) -> Vec<u8> {
+    let mut body = Vec::with_capacity(length as usize + 8);
+    body.extend_from_slice(&producer.to_be_bytes());
+    body.extend_from_slice(&serial.to_be_bytes());
+    let mut word = seed ^ u64::from(producer) << 32 ^ u64::from(serial);
+    while body.len() < length as usize {
+        // splitmix64: each word differs from those of all other messages
+        word = word.wrapping_add(0x9e37_79b9_7f4a_7c15);
+        let mut mixed = (word ^ (word >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+        mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+        body.extend_from_slice(&(mixed ^ (mixed >> 31)).to_be_bytes());
+    }
+    body.truncate(length.max(8) as usize);
+    body
+}
+
+/// The key of a message.
+pub(crate) fn key_name(producer: u32, serial: u32) -> String {
+    format!("k{producer}-{serial}")
+}
+
+fn parse_name(name: &str) -> Option<(u32, u32)> {
+    let (producer, serial) = name.strip_prefix('p')?.split_once('#')?;
+    Some((producer.parse().ok()?, serial.parse().ok()?))
+}
+
+/// The fields of a tap.
+struct Fields<'a>(&'a Tap<'a>);
+
+impl Fields<'_> {
+    fn signed(&self, name: &str) -> i64 {
+        self.0.number(name).unwrap_or(-1)
+    }
+
+    fn number(&self, name: &str) -> u64 {
+        u64::try_from(self.signed(name)).unwrap_or(0)
+    }
+
+    fn text(&self, name: &str) -> &str {
+        match self.0.field(name) {
+            Some(Value::Text(text)) => text,
+            _ => "",
+        }
+    }
+}
+
+/// A small hasher without keys: the same in every process.
+struct Fold(u64);
+
+impl Hasher for Fold {
+    fn finish(&self) -> u64 {
+        self.0
+    }
+
+    fn write(&mut self, bytes: &[u8]) {
+        for byte in bytes {
+            self.write_u64(u64::from(*byte));
+        }
+    }
+
+    fn write_u32(&mut self, number: u32) {
+        self.write_u64(u64::from(number));
+    }
+
+    fn write_u64(&mut self, number: u64) {
+        self.0 = (self.0.rotate_left(5) ^ number).wrapping_mul(0x517c_c1b7_2722_0a95);
+    }
+
+    fn write_isize(&mut self, number: isize) {
+        self.write_u64(number as u64);
+    }
+}
