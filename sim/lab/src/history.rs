@@ -177,6 +177,8 @@ pub enum Kind {
     TopicSet { topic: TopicId, broker: NodeId, read: u32, write: u32 },
     /// Tap: a name server applied a registration.
     Registered { broker: NodeId, peer: u64 },
+    /// Tap: a name server heard that a broker lives, without a registration.
+    Heard { broker: NodeId, peer: u64 },
     /// Tap: a name server dropped a broker.
     Removed { broker: NodeId, why: Why },
     /// Tap: a connection of a name server closed.
@@ -492,6 +494,7 @@ impl History {
                 format!("{topic} on {broker} has {read} read and {write} write queues")
             }
             Kind::Registered { broker, peer } => format!("{} registered on #{peer}", self.node_name(broker)),
+            Kind::Heard { broker, peer } => format!("{} heard on #{peer}", self.node_name(broker)),
             Kind::Removed { broker, why } => format!("{} removed: {why:?}", self.node_name(broker)),
             Kind::PeerClosed { peer } => format!("connection #{peer} closed"),
             Kind::SessionStart { session, queue, offset, .. } => {

@@ -10,6 +10,7 @@ use crate::history::{Kind, NodeId, Why};
 struct Known {
     registered: Option<(u64, u64)>, // time and connection
     unregistered: Option<u64>,
+    removed: bool,
 }
 
 pub(super) fn check(view: &View<'_>, judged: &mut Judged) {
@@ -20,13 +21,22 @@ pub(super) fn check(view: &View<'_>, judged: &mut Judged) {
         let server = event.node;
         match event.kind {
             Kind::Registered { broker, peer } => {
-                known.insert(
-                    (server, broker),
-                    Known { registered: Some((event.at_ns, peer)), unregistered: None },
-                );
+                let fresh = Known { registered: Some((event.at_ns, peer)), ..Known::default() };
+                known.insert((server, broker), fresh);
             }
-            Kind::Removed { broker, why: Why::Unregistered } => {
-                known.entry((server, broker)).or_default().unregistered = Some(event.at_ns);
+            Kind::Heard { broker, peer } => {
+                // It keeps a registration alive, but makes none.
+                let entry = known.entry((server, broker)).or_default();
+                if !entry.removed && entry.registered.is_some() {
+                    entry.registered = Some((event.at_ns, peer));
+                }
+            }
+            Kind::Removed { broker, why } => {
+                let entry = known.entry((server, broker)).or_default();
+                entry.removed = true;
+                if why == Why::Unregistered {
+                    entry.unregistered = Some(event.at_ns);
+                }
             }
             Kind::PeerClosed { peer } => drop(closed.entry((server, peer)).or_insert(event.at_ns)),
             Kind::Down { .. } => {
@@ -35,7 +45,7 @@ pub(super) fn check(view: &View<'_>, judged: &mut Judged) {
             }
             Kind::Routes { asked_ns, brokers, whole_cluster } => {
                 for (index, broker) in history.brokers.iter().enumerate() {
-                    let Some(Known { registered: Some((at, peer)), unregistered }) =
+                    let Some(Known { registered: Some((at, peer)), unregistered, .. }) =
                         known.get(&(server, broker.node)).copied()
                     else {
                         continue;

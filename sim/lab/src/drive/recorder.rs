@@ -23,6 +23,7 @@ pub(crate) struct Live {
     pub(crate) history: History,
     /// History's number of each node, by the world's.
     nodes: Vec<NodeId>,
+    addresses: BTreeMap<String, NodeId>,
     producers: Vec<NodeId>,
     open: BTreeMap<(MemberId, QueueId), SessionId>,
     /// Messages by producer and serial.
@@ -75,6 +76,7 @@ impl Recorder {
         let live = Live {
             history,
             nodes: Vec::new(),
+            addresses: BTreeMap::new(),
             producers,
             open: BTreeMap::new(),
             serials: vec![Vec::new(); plan.producers.len()],
@@ -104,6 +106,7 @@ impl Recorder {
             live.nodes.resize(place + 1, NodeId(0));
         }
         live.nodes[place] = id;
+        live.addresses.insert(node.ip().to_string(), id);
     }
 
     /// The history's number of a node.
@@ -303,17 +306,19 @@ impl Live {
                 }
                 self.push(node, Kind::TopicSet { topic, broker: node, read, write });
             }
-            "registered" | "removed" => {
-                let Some(broker) = self.history.known_node(fields.text("broker")) else { return };
+            "route.register" | "route.heard" | "route.remove" => {
+                let Some(broker) = self.at_address(fields.text("address")) else { return };
+                let peer = fields.number("peer");
                 let kind = match (tap.name, fields.text("why")) {
-                    ("registered", _) => Kind::Registered { broker, peer: fields.number("peer") },
+                    ("route.register", _) => Kind::Registered { broker, peer },
+                    ("route.heard", _) => Kind::Heard { broker, peer },
                     (_, "expired") => Kind::Removed { broker, why: Why::Expired },
                     (_, "unregistered") => Kind::Removed { broker, why: Why::Unregistered },
                     _ => Kind::Removed { broker, why: Why::Closed },
                 };
                 self.push(node, kind);
             }
-            "peer_closed" => self.push(node, Kind::PeerClosed { peer: fields.number("peer") }),
+            "route.peer_closed" => self.push(node, Kind::PeerClosed { peer: fields.number("peer") }),
             "client.session" => self.session(&fields, node),
             "client.pulled" => {
                 let Some((_, open)) = self.member_and_session(&fields, node) else { return };
@@ -323,6 +328,12 @@ impl Live {
             }
             _ => {}
         }
+    }
+
+    /// The broker at an address.
+    fn at_address(&self, address: &str) -> Option<NodeId> {
+        let ip = address.rsplit_once(':')?.0;
+        self.addresses.get(ip).copied()
     }
 
     fn session(&mut self, fields: &Fields<'_>, node: NodeId) {
