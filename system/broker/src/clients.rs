@@ -52,6 +52,12 @@ impl Broker {
         if data.client_id.is_empty() {
             return Err(Refusal::Body { request: "HEART_BEAT", why: "clientID is missing".into() });
         }
+        for group in data.consumer_data_set.iter().map(|c| &c.group_name) {
+            check_group(group)?;
+        }
+        for group in data.producer_data_set.iter().map(|p| &p.group_name) {
+            check_group(group)?;
+        }
         let now = self.uptime_ms();
         let member = || Member {
             client_id: data.client_id.to_string(),
@@ -66,7 +72,6 @@ impl Broker {
         let mut changed = Vec::new();
         self.connected.lock().peers.insert(key(peer), peer.clone());
         for consumer in &data.consumer_data_set {
-            check_group(&consumer.group_name)?;
             if short {
                 let print = data.heartbeat_fingerprint;
                 known &= self.connected.lock().clients.consumer_seen_again(
@@ -92,7 +97,6 @@ impl Broker {
             }
         }
         for producer in &data.producer_data_set {
-            check_group(&producer.group_name)?;
             self.connected.lock().clients.producer_seen(key(peer), member(), &producer.group_name);
         }
         for (group, config) in changed {

@@ -128,6 +128,6 @@ impl Refusal {
     }
 
     pub(crate) fn reply(&self) -> Reply {
-        Reply::refuse(self.code(), self.to_string())
+        Reply::refuse(self.code(), self.to_string().trim_end())
     }
 }

@@ -18,7 +18,7 @@ use runtime::{
     planted,
     sync::{Notify, Watermark},
     tap,
-    time::{sleep, timeout},
+    time::timeout,
 };
 
 use crate::{Broker, StartError, refusal::Refusal, state::offsets::Offsets};
@@ -83,6 +83,7 @@ impl Broker {
     }
 
     pub(crate) async fn write_topics(&self) {
+        let turn = self.turn().await;
         let (changes, bytes) = {
             let topics = self.topics.lock();
             let file = TopicConfigSerializeWrapper {
@@ -95,11 +96,14 @@ impl Broker {
             };
             (topics.changes(), json::to_vec(&file))
         };
-        self.write(&self.topics_saved, changes, TOPICS, &bytes).await;
+        let written = self.write(&self.topics_saved, changes, TOPICS, &bytes).await;
+        drop(turn);
         self.registration.changed();
+        self.settle_write(&self.topics_saved, written).await;
     }
 
     pub(crate) async fn write_groups(&self) {
+        let turn = self.turn().await;
         let (changes, bytes) = {
             let groups = self.groups.lock();
             let file = SubscriptionGroupWrapper {
@@ -112,18 +116,33 @@ impl Broker {
             };
             (groups.changes(), json::to_vec(&file))
         };
-        self.write(&self.groups_saved, changes, GROUPS, &bytes).await;
+        let written = self.write(&self.groups_saved, changes, GROUPS, &bytes).await;
+        drop(turn);
+        self.settle_write(&self.groups_saved, written).await;
     }
 
-    async fn write(&self, saved: &Saved, changes: u64, path: &str, bytes: &[u8]) {
+    /// One writer at a time: what it writes is taken when its turn comes, so no older state replaces a newer one.
+    async fn turn(&self) -> impl Drop {
+        self.writing.acquire().await.expect("the semaphore is never closed")
+    }
+
+    /// A failed write is tried again, if the broker lasts.
+    async fn settle_write(&self, saved: &Saved, written: bool) {
+        if !written && self.pause(RETRY).await {
+            saved.kick();
+        }
+    }
+
+    async fn write(&self, saved: &Saved, changes: u64, path: &str, bytes: &[u8]) -> bool {
         if changes <= saved.done() {
-            return;
+            return true;
         }
         crash_point!("broker.config.write").await;
         match self.disk.replace_small(path, bytes).await {
             Ok(()) => {
                 crash_point!("broker.config.written").await;
                 saved.done.advance(changes);
+                true
             }
             Err(error) => {
                 tracing::error!(
@@ -132,8 +151,7 @@ impl Broker {
                     "cannot write {}; trying again. Free space or repair the disk: until then changes are refused",
                     saved.what
                 );
-                sleep(RETRY).await;
-                saved.kick();
+                false
             }
         }
     }
@@ -151,6 +169,7 @@ impl Broker {
 
     /// Writes the offsets if any changed.
     pub(crate) async fn write_offsets(&self) {
+        let _turn = self.turn().await;
         let (changes, table) = {
             let offsets = self.offsets.lock();
             if offsets.changes() <= self.offsets_written.get() {

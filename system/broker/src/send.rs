@@ -34,7 +34,7 @@ impl Broker {
         body: Bytes,
     ) -> Answer {
         if h.batch == Some(true) {
-            return self.send_batch(peer, client_version, h, body).await;
+            return Box::pin(self.send_batch(peer, client_version, h, body)).await;
         }
         let (topic, queue_id) = self.target(&h, client_version)?;
         let given = h.properties.as_ref().map_or(&b""[..], |text| text.as_bytes());

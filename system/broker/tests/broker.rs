@@ -10,9 +10,9 @@ use protocol::{
     Command, Header, Request, Text,
     batch::Item,
     body::{
-        ConsumerData, GetConsumerListByGroupBody, HeartbeatData, LockBatchBody, LockBatchReplyBody,
-        MessageQueue, ProducerData, RegisterBrokerBody, SubscriptionData, SubscriptionGroupConfig,
-        TopicConfig,
+        ConsumeStats, ConsumerConnection, ConsumerData, GetConsumerListByGroupBody, HeartbeatData, KvTable,
+        LockBatchBody, LockBatchReplyBody, MessageQueue, ProducerConnection, ProducerData,
+        RegisterBrokerBody, SubscriptionData, SubscriptionGroupConfig, TopicConfig, TopicStatsTable,
     },
     code,
     config::FlushDiskType,
@@ -856,6 +856,93 @@ fn clients_are_served_while_no_name_server_answers() {
     run(|root| async move {
         let node = start(&root, Config { namesrv_addr: "127.0.0.1:1".into(), ..config() }).await;
         assert_eq!(node.send("orders", 0, "x").await.queue_offset, 0);
+        node.stop().await;
+    });
+}
+
+#[test]
+fn a_parked_call_costs_at_most_a_kilobyte() {
+    run(|root| async move {
+        let node = start(&root, config()).await;
+        let here = "127.0.0.1:1".parse().unwrap();
+        let peer = Peer::detached(1, here, here);
+        let size = size_of_val(&node.broker.handle(&peer, Command::default()));
+        assert!(size <= 1024, "{size} bytes");
+        node.stop().await;
+    });
+}
+
+#[test]
+fn operators_see_topics_groups_clients_and_settings() {
+    run(|root| async move {
+        let node = start(&root, config()).await;
+        for body in ["a", "b", "c"] {
+            node.send("orders", 0, body).await;
+        }
+        node.pull_with(&PullMessage { sys_flag: 6, suspend_timeout_millis: 5000, ..pull("orders", 0, 2) })
+            .await;
+        node.heartbeat("c1", "g", "orders").await;
+        node.commit("g", "orders", 1).await;
+
+        let queue = MessageQueue::new("orders", "a", 0);
+        let asked = GetTopicStatsInfo { topic: "orders".into() };
+        let stats: TopicStatsTable = json::from_slice(&node.call(&asked).await.unwrap().1).unwrap();
+        assert_eq!((stats.offset_table.len(), stats.offset_table[&queue].max_offset), (4, 3));
+        let asked = GetConsumeStats { consumer_group: "g".into(), ..GetConsumeStats::default() };
+        let stats: ConsumeStats = json::from_slice(&node.call(&asked).await.unwrap().1).unwrap();
+        let at = &stats.offset_table[&queue];
+        assert_eq!((at.broker_offset, at.consumer_offset), (3, 1));
+
+        let asked = GetConsumerConnectionList { consumer_group: "g".into() };
+        let online: ConsumerConnection = json::from_slice(&node.call(&asked).await.unwrap().1).unwrap();
+        assert_eq!(online.connection_set[0].client_id, "c1");
+        assert_eq!(online.subscription_table.len(), 2);
+        let asked = GetConsumerConnectionList { consumer_group: "h".into() };
+        assert_eq!(node.ask(&asked, "").await.code, code::CONSUMER_NOT_ONLINE);
+        let asked = GetProducerConnectionList { producer_group: "p".into() };
+        let online: ProducerConnection = json::from_slice(&node.call(&asked).await.unwrap().1).unwrap();
+        assert_eq!(online.connection_set.len(), 1);
+
+        let info: KvTable = json::from_slice(&node.call(&GetBrokerRuntimeInfo {}).await.unwrap().1).unwrap();
+        assert_eq!(info.table["putMessageTimesTotal"], "3");
+        assert_eq!(info.table["getTotalTps"].split(' ').count(), 3);
+
+        let (_, text) = node.call(&GetBrokerConfig {}).await.unwrap();
+        assert!(String::from_utf8(text.to_vec()).unwrap().contains("brokerPermission=6\n"));
+        node.call_with(&UpdateBrokerConfig {}, "brokerPermission=4\n").await.unwrap();
+        assert_eq!(node.ask(&message("orders", 0, ""), "x").await.code, code::NO_PERMISSION);
+        let wrong = node.ask(&UpdateBrokerConfig {}, "brokerPermision=6\n").await;
+        assert_eq!(wrong.code, code::INVALID_PARAMETER);
+        assert!(wrong.remark.unwrap().contains("brokerPermission"));
+        let fixed = node.ask(&UpdateBrokerConfig {}, "listenPort=1\n").await;
+        assert_eq!(fixed.code, code::INVALID_PARAMETER);
+        let closed = node.ask(&UpdateBrokerConfig {}, "configBlackList=x\n").await;
+        assert_eq!(closed.code, code::NO_PERMISSION);
+        node.stop().await;
+    });
+}
+
+#[test]
+fn a_start_that_cannot_work_says_why() {
+    run(|root| async move {
+        let node = start(&root, config()).await;
+        let port = node.broker.address().rsplit(':').next().unwrap().parse().unwrap();
+        let other = format!("{root}-other");
+        let failed = |root: String, config: Config| async move {
+            let tasks = TaskSet::new();
+            Broker::start(config, Disk::open(&root).unwrap(), &tasks).await.unwrap_err().to_string()
+        };
+        let taken = failed(other.clone(), Config { listen_port: port, ..config() }).await;
+        assert!(taken.contains("listenPort"), "{taken}");
+        let locked = failed(root.clone(), config()).await;
+        assert!(locked.contains("in use by another process"), "{locked}");
+        let hours = failed(other.clone(), Config { delete_when: "25".into(), ..config() }).await;
+        assert!(hours.contains("deleteWhen"), "{hours}");
+        let disk = Disk::open(&other).unwrap();
+        disk.make_dir("config").await.unwrap();
+        disk.replace_small("config/topics.json", b"{torn").await.unwrap();
+        let torn = failed(other, config()).await;
+        assert!(torn.contains("config/topics.json"), "{torn}");
         node.stop().await;
     });
 }
