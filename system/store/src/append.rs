@@ -140,7 +140,8 @@ impl Store {
                     crash_point!("store.append.written").await;
                     return Ok(appended);
                 }
-                Err(Stop::NeedSegment(end)) => self.segment_ready(end).await?,
+                // Boxed as it is rare: every parked send of the broker costs what this future costs.
+                Err(Stop::NeedSegment(end)) => Box::pin(self.segment_ready(end)).await?,
                 Err(Stop::Stale) => queue = self.topics.find_or_make(topic, id).ok_or_else(deleted)?,
                 Err(Stop::Refused(error)) => return Err(error),
             }
@@ -267,7 +268,7 @@ impl Store {
         let allowed = self.log.config.dispatch_behind_bytes;
         if behind > allowed {
             let much = behind / allowed.max(1);
-            time::sleep(Duration::from_millis(5 * much.min(10))).await;
+            Box::pin(time::sleep(Duration::from_millis(5 * much.min(10)))).await;
         }
     }
 }
