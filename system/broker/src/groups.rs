@@ -1,6 +1,5 @@
 //! What administrators do with consumer groups, and who consumes what.
 
-use bytes::Bytes;
 use net::Reply;
 use protocol::{
     Text,
@@ -27,14 +26,14 @@ use crate::{
 
 impl Broker {
     /// Creates or changes a group.
-    pub(crate) async fn update_group(&self, request: Bytes) -> Answer {
-        let config: SubscriptionGroupConfig = body("UPDATE_AND_CREATE_SUBSCRIPTIONGROUP", &request)?;
+    pub(crate) async fn update_group(&self, request: &[u8]) -> Answer {
+        let config: SubscriptionGroupConfig = body("UPDATE_AND_CREATE_SUBSCRIPTIONGROUP", request)?;
         self.put_groups(vec![config]).await
     }
 
     /// As above, for several at once.
-    pub(crate) async fn update_groups(&self, request: Bytes) -> Answer {
-        let list: SubscriptionGroupList = body("UPDATE_AND_CREATE_SUBSCRIPTIONGROUP_LIST", &request)?;
+    pub(crate) async fn update_groups(&self, request: &[u8]) -> Answer {
+        let list: SubscriptionGroupList = body("UPDATE_AND_CREATE_SUBSCRIPTIONGROUP_LIST", request)?;
         self.put_groups(list.group_config_list).await
     }
 

@@ -42,17 +42,16 @@ struct Admitted {
 
 impl Broker {
     /// A pull at the end of its queue waits here, as an await, for the queue's watermark.
-    pub(crate) async fn pull(&self, peer: &Peer, h: PullMessage) -> Answer {
-        let Admitted { queue, filter, topic_flags, group_flags } = self.admit_pull(peer, &h)?;
+    pub(crate) async fn pull(&self, peer: &Peer, h: &PullMessage) -> Answer {
+        let Admitted { queue, filter, topic_flags, group_flags } = self.admit_pull(peer, h)?;
         if h.sys_flag & flag::COMMIT != 0 && h.commit_offset >= 0 {
             let who = Committer::Member;
             self.commit(&h.consumer_group, &h.topic, h.queue_id, h.commit_offset, who);
         }
         let from = h.queue_offset;
-        let hold = self.hold(&h);
+        let hold = self.hold(h);
         let most_bytes = h.max_msg_bytes.map_or(u32::MAX, |bytes| u32::try_from(bytes).unwrap_or(0));
         let most = u32::try_from(h.max_msg_nums).unwrap_or(0).max(1);
-        let topic = h.topic;
         let deadline = Instant::now() + hold;
         let mut waited = false;
         loop {
@@ -77,7 +76,7 @@ impl Broker {
                 Err(_) => waited = true,
                 Ok(Err(_)) if self.is_stopping() => return Err(Refusal::Stopping(self.name.clone())),
                 Ok(Err(_)) => {
-                    return Err(Refusal::NoTopic { topic: topic.to_string(), why: "It was deleted." });
+                    return Err(Refusal::NoTopic { topic: h.topic.to_string(), why: "It was deleted." });
                 }
             }
         }

@@ -30,16 +30,16 @@ impl Broker {
         &self,
         peer: &Peer,
         client_version: i32,
-        h: SendMessageV2,
-        body: Bytes,
+        h: &SendMessageV2,
+        body: &Bytes,
     ) -> Answer {
         if h.batch == Some(true) {
             return Box::pin(self.send_batch(peer, client_version, h, body)).await;
         }
-        let (topic, queue_id) = self.target(&h, client_version)?;
+        let (topic, queue_id) = self.target(h, client_version)?;
         let given = h.properties.as_ref().map_or(&b""[..], |text| text.as_bytes());
         let seen = Seen::of(given);
-        self.refuse_unfinished(&h, &seen)?;
+        self.refuse_unfinished(h, &seen)?;
         let mut extended = Vec::new();
         let mut made_key = None;
         let text: &[u8] = if seen.needs_nothing() {
@@ -65,10 +65,10 @@ impl Broker {
             store_host: self.store_host,
             reconsume_times: h.reconsume_times.unwrap_or(0),
             prepared_offset: 0,
-            body: &body,
+            body,
             properties: text,
         };
-        check_body(&body)?;
+        check_body(body)?;
         let appended = self.store.append(&record).await?;
         drop(extended);
         self.counters.stored(1, body.len());
@@ -95,17 +95,17 @@ impl Broker {
         &self,
         peer: &Peer,
         client_version: i32,
-        h: SendMessageV2,
-        body: Bytes,
+        h: &SendMessageV2,
+        body: &Bytes,
     ) -> Answer {
-        let items = batch::decode(body).map_err(|error| Refusal::Message(error.to_string()))?;
+        let items = batch::decode(body.clone()).map_err(|error| Refusal::Message(error.to_string()))?;
         if retry_group(&h.topic).is_some() {
             return Err(Refusal::Message("a batch cannot go to a retry topic".into()));
         }
-        let (topic, queue_id) = self.target(&h, client_version)?;
+        let (topic, queue_id) = self.target(h, client_version)?;
         for item in &items {
             check_body(&item.body)?;
-            self.refuse_unfinished(&h, &Seen::of(&item.properties))?;
+            self.refuse_unfinished(h, &Seen::of(&item.properties))?;
         }
         self.topics_saved.reach(topic.change).await?;
         let records: Vec<_> = items

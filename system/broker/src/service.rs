@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use net::{Peer, Reply, Service};
-use protocol::{Command, Request, rpc::*};
+use protocol::{Command, HeaderError, Request, rpc::*};
 
 use crate::{
     Broker,
@@ -11,12 +11,16 @@ use crate::{
 };
 
 impl Service for Broker {
-    async fn handle(&self, peer: &Arc<Peer>, command: Command) -> Reply {
-        match self.answer(peer, command).await {
-            Ok(reply) => reply,
-            Err(refusal) => {
-                tracing::debug!(peer = %peer.remote, "refused: {refusal}");
-                refusal.reply()
+    // No `async fn`: its arguments would take their room twice, and every parked call pays for it.
+    #[allow(clippy::manual_async_fn, reason = "see above")]
+    fn handle(&self, peer: &Arc<Peer>, command: Command) -> impl Future<Output = Reply> + Send {
+        async move {
+            match self.answer(peer, &command).await {
+                Ok(reply) => reply,
+                Err(refusal) => {
+                    tracing::debug!(peer = %peer.remote, "refused: {refusal}");
+                    refusal.reply()
+                }
             }
         }
     }
@@ -48,22 +52,27 @@ fn is_pull(code: i32) -> bool {
 impl Broker {
     /// The common requests are awaited in place; rare ones that wait are boxed, because every parked call costs the
     /// size of the largest one.
-    async fn answer(&self, peer: &Arc<Peer>, command: Command) -> Answer {
-        let c = &command;
+    async fn answer(&self, peer: &Arc<Peer>, c: &Command) -> Answer {
         match c.code {
-            SendMessageV2::CODE => self.send(peer, c.version, read(c)?, command.body).await,
-            SendMessage::CODE => {
-                self.send(peer, c.version, read::<SendMessage>(c)?.into(), command.body).await
+            SendMessageV2::CODE | SendMessage::CODE => {
+                let h = match c.code {
+                    SendMessage::CODE => read::<SendMessage>(c)?.into(),
+                    _ => read(c)?,
+                };
+                self.send(peer, c.version, &h, &c.body).await
             }
             SendBatchMessage::CODE => {
                 let SendBatchMessage(h) = read(c)?;
-                Box::pin(self.send_batch(peer, c.version, h, command.body)).await
+                Box::pin(self.send_batch(peer, c.version, &h, &c.body)).await
             }
-            PullMessage::CODE => self.pull(peer, read(c)?).await,
-            LitePullMessage::CODE => self.pull(peer, read::<LitePullMessage>(c)?.0).await,
+            PullMessage::CODE | LitePullMessage::CODE => {
+                // The same fields under both codes.
+                let h = c.header().map_err(refuse::<PullMessage>)?;
+                self.pull(peer, &h).await
+            }
             ConsumerSendMsgBack::CODE => Box::pin(self.send_back(c.version, read(c)?)).await,
 
-            Heartbeat::CODE => Box::pin(self.heartbeat(peer, &command)).await,
+            Heartbeat::CODE => Box::pin(self.heartbeat(peer, c)).await,
             UnregisterClient::CODE => self.unregister_client(peer, &read(c)?),
             GetConsumerListByGroup::CODE => self.consumer_list(peer, &read(c)?),
             CheckClientConfig::CODE => self.check_client_config(&c.body),
@@ -79,13 +88,13 @@ impl Broker {
             ViewMessageById::CODE => Box::pin(self.view_message(read(c)?)).await,
 
             UpdateAndCreateTopic::CODE => Box::pin(self.update_topic(read(c)?)).await,
-            UpdateAndCreateTopicList::CODE => Box::pin(self.update_topics(command.body)).await,
+            UpdateAndCreateTopicList::CODE => Box::pin(self.update_topics(&c.body)).await,
             DeleteTopicInBroker::CODE => Box::pin(self.delete_topic(read(c)?)).await,
             GetAllTopicConfig::CODE => self.all_topics(),
             GetTopicConfig::CODE => self.topic_config(&read(c)?),
             GetSystemTopicListFromBroker::CODE => self.system_topics(),
-            UpdateAndCreateSubscriptionGroup::CODE => Box::pin(self.update_group(command.body)).await,
-            UpdateAndCreateSubscriptionGroupList::CODE => Box::pin(self.update_groups(command.body)).await,
+            UpdateAndCreateSubscriptionGroup::CODE => Box::pin(self.update_group(&c.body)).await,
+            UpdateAndCreateSubscriptionGroupList::CODE => Box::pin(self.update_groups(&c.body)).await,
             DeleteSubscriptionGroup::CODE => Box::pin(self.delete_group(read(c)?)).await,
             GetAllSubscriptionGroupConfig::CODE => self.all_groups(),
             GetSubscriptionGroupConfig::CODE => self.group_config(&read(c)?),
@@ -112,5 +121,9 @@ impl Broker {
 
 /// Reads the fields of a request.
 fn read<R: Request>(command: &Command) -> Result<R, Refusal> {
-    command.header::<R>().map_err(|error| Refusal::Header { request: R::NAME, error })
+    command.header::<R>().map_err(refuse::<R>)
+}
+
+fn refuse<R: Request>(error: HeaderError) -> Refusal {
+    Refusal::Header { request: R::NAME, error }
 }

@@ -2,7 +2,6 @@
 
 use std::time::Duration;
 
-use bytes::Bytes;
 use net::Reply;
 use protocol::{
     Text,
@@ -52,8 +51,8 @@ impl Broker {
     }
 
     /// As above, for several at once.
-    pub(crate) async fn update_topics(&self, request: Bytes) -> Answer {
-        let list: CreateTopicListBody = body("UPDATE_AND_CREATE_TOPIC_LIST", &request)?;
+    pub(crate) async fn update_topics(&self, request: &[u8]) -> Answer {
+        let list: CreateTopicListBody = body("UPDATE_AND_CREATE_TOPIC_LIST", request)?;
         for config in &list.topic_config_list {
             self.check_topic(config)?;
         }
