@@ -248,26 +248,33 @@ where
     #[allow(clippy::disallowed_methods, reason = "a run needs a thread that has run nothing else")]
     let thread = thread::Builder::new().name("run".into()).stack_size(STACK).spawn(body);
     let thread = thread.expect("the system gives a thread");
-    match outcome.recv_timeout(wall_limit) {
+    let failure = match outcome.recv_timeout(wall_limit) {
         Ok(outcome) => {
             let _ = thread.join();
-            outcome
+            return outcome;
         }
-        Err(_) => {
-            // The thread is left to itself: it ends at its next poll, or never.
+        Err(mpsc::RecvTimeoutError::Disconnected) => {
+            let panic = thread.join().err();
+            let words = panic.as_ref().and_then(|panic| panic.downcast_ref::<String>().cloned());
+            let message = format!("the world itself broke: {}", words.unwrap_or_default());
+            Failure::Panic { at: Duration::ZERO, node: "driver".into(), message }
+        }
+        Err(mpsc::RecvTimeoutError::Timeout) => {
+            // The thread is left to itself: it ends at one of its next polls, or never.
             given_up.store(true, Relaxed);
-            Outcome {
-                result: Err(Failure::Stuck(wall_limit)),
-                trace: [0; 16],
-                elapsed: Duration::ZERO,
-                counts: Counts::default(),
-                effects: BTreeMap::new(),
-                planted: BTreeMap::new(),
-                points: BTreeMap::new(),
-                lines: Vec::new(),
-                logs: Vec::new(),
-            }
+            Failure::Stuck(wall_limit)
         }
+    };
+    Outcome {
+        result: Err(failure),
+        trace: [0; 16],
+        elapsed: Duration::ZERO,
+        counts: Counts::default(),
+        effects: BTreeMap::new(),
+        planted: BTreeMap::new(),
+        points: BTreeMap::new(),
+        lines: Vec::new(),
+        logs: Vec::new(),
     }
 }
 
