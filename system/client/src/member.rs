@@ -329,6 +329,7 @@ impl Member {
         if session.is_dropped() {
             return Ok(true);
         }
+        session.tap_pulled(offset, answer.next, answer.messages.len());
         let filter = &self.subscriptions[&session.queue.topic];
         let mut messages = answer.messages;
         // The broker compared hashes only, and two tags may share one.
@@ -348,6 +349,7 @@ impl Member {
         tracing::warn!(group = %self.group, queue = %session.queue, asked, next, "the offset is outside the queue");
         if next > asked {
             // The oldest messages were deleted. What was pulled before still counts.
+            session.tap_pulled(asked, next, 0);
             session.put(Vec::new(), next);
             return;
         }

@@ -161,6 +161,21 @@ impl Session {
         if state.process.is_empty() { end } else { state.process.commit_point().min(end) }
     }
 
+    /// Tells an observer what a pull brought.
+    pub(crate) fn tap_pulled(&self, from: u64, next: u64, count: usize) {
+        let MessageQueue { topic, broker, id } = &self.queue;
+        tap!(
+            "client.pulled",
+            group = &*self.group,
+            topic = &**topic,
+            broker = &**broker,
+            queue = *id,
+            from = from,
+            next = next,
+            count = count
+        );
+    }
+
     fn tap(&self, what: &'static str, offset: u64) {
         let MessageQueue { topic, broker, id } = &self.queue;
         tap!(

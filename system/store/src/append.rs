@@ -135,7 +135,8 @@ impl Store {
                         queue = id,
                         offset = appended.queue_offset,
                         position = appended.position,
-                        end = appended.end
+                        end = appended.end,
+                        count = messages.len()
                     );
                     crash_point!("store.append.written").await;
                     return Ok(appended);

@@ -593,6 +593,15 @@ impl Recovery<'_> {
         }
         self.report.min_position = store.log.min();
         self.report.end = end;
+        for queue in store.topics.all() {
+            tap!(
+                "queue_recovered",
+                topic = queue.topic(),
+                queue = queue.id(),
+                min = queue.min(),
+                max = queue.max()
+            );
+        }
         tap!("recovered", end = end, durable = self.report.durable, dispatched = self.report.dispatched);
         tracing::info!(
             clean = self.report.clean,
