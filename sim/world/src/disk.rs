@@ -437,6 +437,12 @@ impl Medium {
         self.tell();
     }
 
+    /// The disk is lost, and a new, empty one put in. For a node whose process is down.
+    pub fn replace(&self) {
+        held(&self.shared.state).replace();
+        self.tell();
+    }
+
     /// From now on this access to files that match fails: so many times, or until [`Medium::heal`]. In a pattern
     /// each `*` stands for any characters; paths begin at the top of the disk.
     pub fn fail(&self, access: Access, pattern: &str, times: Option<u64>) {

@@ -116,7 +116,7 @@ impl State {
             Err(ErrorKind::NotFound) => self.names.folder(root, above(path))?,
             Err(other) => return Err(other.into()),
         };
-        self.reserve(if sparse { 0 } else { len.next_multiple_of(PAGE as u64) })?;
+        self.reserve(if sparse { 0 } else { len.checked_next_multiple_of(PAGE as u64).unwrap_or(u64::MAX) })?;
         let id = self.next;
         self.names.add(root, path, id)?;
         self.next += 1;
@@ -369,6 +369,18 @@ impl State {
             ("disk.short_files", lengths),
         ];
         self.effects.extend(effects.into_iter().filter(|(_, count)| *count > 0));
+    }
+
+    /// A new disk is put in, empty. What is open on the old one is dead.
+    pub(super) fn replace(&mut self) {
+        if !self.names.files().is_empty() {
+            self.effects.push(("disk.replaced", 1));
+        }
+        self.crash(Crash::Process);
+        self.names = Names::new();
+        self.files.iter_mut().for_each(|slot| *slot = None);
+        // Numbers of the old disk are not used again.
+        self.files.resize_with(index(self.next), || None);
     }
 
     pub(super) fn set_capacity(&mut self, bytes: u64) {

@@ -379,6 +379,21 @@ fn a_file_made_before_the_run_is_durable_with_its_folders() {
 }
 
 #[test]
+fn a_replaced_disk_is_empty_and_the_old_handles_are_dead() {
+    let mut hands = Hands::new(0);
+    let file = hands.create("f", b"x");
+    let dead = hands.incarnation;
+    hands.state.replace();
+    hands.state.check(dead).unwrap_err();
+    hands.state.close(dead, file);
+    (hands.incarnation, hands.root) = hands.state.mount("d").unwrap();
+    assert!(hands.list().is_empty());
+    hands.create("f", b"y");
+    hands.restart(Crash::Process);
+    assert_eq!((hands.contents("f"), hands.count("disk.replaced")), (Some(b"y".to_vec()), 1));
+}
+
+#[test]
 fn a_star_stands_for_any_characters() {
     for (pattern, path, fits) in [
         ("*", "", true),
