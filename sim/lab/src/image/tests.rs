@@ -1,3 +1,5 @@
+//! The reader of a store against a store it wrote itself.
+
 use bytes::BytesMut;
 use protocol::record::{NewRecord, Place, place};
 
