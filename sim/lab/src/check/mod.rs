@@ -105,7 +105,7 @@ pub struct Violation {
 /// What the checkers found.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Judged {
-    /// In the order of rules, and of time within a rule; at most [`KEPT`] of each rule.
+    /// In the order of rules, and of time within a rule; at most a few of each rule.
     pub violations: Vec<Violation>,
     /// How many things each rule looked at.
     pub checked: BTreeMap<Rule, u64>,

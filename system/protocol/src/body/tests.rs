@@ -1,3 +1,5 @@
+//! Bodies against the vectors of Java and against arbitrary bytes.
+
 use proptest::prelude::*;
 
 use super::*;

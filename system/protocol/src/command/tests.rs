@@ -1,3 +1,5 @@
+//! Commands in both header encodings against the vectors of Java and against arbitrary bytes.
+
 use proptest::prelude::*;
 
 use super::*;

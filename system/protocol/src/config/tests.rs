@@ -1,3 +1,5 @@
+//! Configuration tables and Java's properties files.
+
 use proptest::prelude::*;
 
 use super::*;

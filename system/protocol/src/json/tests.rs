@@ -1,3 +1,5 @@
+//! The lenient reader and the writers' dialects of JSON.
+
 use std::collections::BTreeMap;
 
 use proptest::prelude::*;

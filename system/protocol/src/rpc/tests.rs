@@ -1,3 +1,5 @@
+//! The table of requests and its typed headers.
+
 use super::*;
 use crate::ext::Header;
 use crate::ext::{HeaderError, Request};

@@ -1,3 +1,5 @@
+//! The route tables, stepped by hand.
+
 use proptest::prelude::*;
 
 use super::*;

@@ -1,3 +1,5 @@
+//! What retention deletes, stepped by hand.
+
 use super::*;
 
 const HOUR: i64 = 3_600_000;

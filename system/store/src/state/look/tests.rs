@@ -1,3 +1,5 @@
+//! Looking at bytes of the log, against damage.
+
 use bytes::BytesMut;
 use proptest::prelude::*;
 use protocol::record::{self, NewRecord, Place};

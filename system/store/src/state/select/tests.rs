@@ -1,3 +1,5 @@
+//! Which units a read takes, against the rules of results.
+
 use super::*;
 
 const LOG_END: u64 = 1 << 40;
