@@ -128,11 +128,12 @@ fn order(view: &View<'_>, judged: &mut Judged) {
     }
     for (queue, mut sends) in by_queue {
         sends.sort_unstable();
-        let mut highest: Vec<(usize, u64, MessageId)> = Vec::with_capacity(sends.len());
+        // By return: the highest offset until then, and the return and the message that had it.
+        let mut highest: Vec<(usize, (u64, usize, MessageId))> = Vec::with_capacity(sends.len());
         for (returned, invoked, offset, message) in sends {
             judged.count(Rule::Log3, 1);
             let before = highest.partition_point(|(event, ..)| *event < invoked);
-            if let Some((event, above, earlier)) = before.checked_sub(1).map(|last| highest[last]) {
+            if let Some((above, event, earlier)) = before.checked_sub(1).map(|last| highest[last].1) {
                 let lost_tail =
                     view.rewound(Slot { queue, offset: above }, event) || view.excused(queue, event);
                 if offset <= above && !lost_tail {
@@ -151,10 +152,9 @@ fn order(view: &View<'_>, judged: &mut Judged) {
                     );
                 }
             }
-            let top = highest.last().map_or((returned, offset, message), |last| {
-                if last.1 > offset { (returned, last.1, last.2) } else { (returned, offset, message) }
-            });
-            highest.push(top);
+            let own = (offset, returned, message);
+            let top = highest.last().map_or(own, |last| last.1.max(own));
+            highest.push((returned, top));
         }
     }
 }
@@ -429,6 +429,17 @@ mod tests {
             s.send("b");
             s.ok("a", "q", 5);
             s.returned("b", Outcome::Ok, Some(("q", 4)));
+        });
+        run("LOG-3", Expect::Kept, "the tail was lost in between", |s| {
+            s.append("q", 0, 0, 100);
+            s.append("q", 1, 100, 200);
+            s.ok("a", "q", 1);
+            s.ok("b", "q", 0);
+            s.crash("b0", How::Power);
+            s.recovered("b0", &[("q", 0)]);
+            s.append("q", 0, 0, 100);
+            s.ok("c", "r", 0);
+            s.ok("d", "q", 0);
         });
         run("LOG-3", Expect::Kept, "different queues", |s| {
             s.ok("a", "q", 5);

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use super::{Rule, judge};
 use crate::history::{
     Audit, Broker, Fit, Group, GroupId, History, How, Image, Kind, Member, MemberId, Message, MessageId,
-    NodeId, Outcome, QueueContent, QueueId, Read, SessionId, Slot, Stored, Units, Why,
+    NodeId, Outcome, QueueContent, QueueId, Read, SessionId, Slot, Step, Stored, Units, Why,
 };
 
 /// What a rule must say of a history.
@@ -186,9 +186,36 @@ impl Script {
     }
 
     pub(super) fn crash(&mut self, node: &str, how: How) {
+        self.down(node, how);
+        self.up(node);
+    }
+
+    pub(super) fn down(&mut self, node: &str, how: How) {
         let node = self.history.node(node);
         self.push(node, Kind::Down { how });
+    }
+
+    pub(super) fn up(&mut self, node: &str) {
+        let node = self.history.node(node);
         self.push(node, Kind::Up);
+    }
+
+    pub(super) fn begin(&mut self, nodes: &[&str]) -> u32 {
+        let nodes = nodes.iter().map(|name| self.history.node(name)).collect();
+        let step = self.history.steps.len() as u32;
+        self.history.steps.push(Step {
+            nodes,
+            slows: false,
+            kills: false,
+            clock: false,
+            what: "a fault".to_owned(),
+        });
+        self.push(NodeId(0), Kind::StepOn { step });
+        step
+    }
+
+    pub(super) fn over(&mut self, step: u32) {
+        self.push(NodeId(0), Kind::StepOff { step });
     }
 
     pub(super) fn recovered(&mut self, node: &str, ends: &[(&str, u64)]) {

@@ -6,7 +6,7 @@ mod repeats;
 use std::collections::BTreeMap;
 
 use super::{Judged, Rule, SECOND, View, seconds, witness};
-use crate::history::{GroupId, Kind, MessageId, NodeId, QueueId, SessionId, Slot};
+use crate::history::{GroupId, Kind, MessageId, NodeId, QueueId, SessionId, Slot, TopicId};
 
 pub(super) fn check(view: &View<'_>, judged: &mut Judged) {
     let commits = Commits::collect(view);
@@ -69,10 +69,10 @@ impl Commits {
     }
 }
 
-/// Read queues of each topic on each broker in the end.
-fn read_queues(view: &View<'_>) -> BTreeMap<(crate::history::TopicId, NodeId), u32> {
+/// Read queues of each topic on each broker before an event.
+fn read_queues(view: &View<'_>, before: usize) -> BTreeMap<(TopicId, NodeId), u32> {
     let mut read_queues = BTreeMap::new();
-    for event in &view.history.events {
+    for event in &view.history.events[..before] {
         if let Kind::TopicSet { topic, broker, read, .. } = event.kind {
             read_queues.insert((topic, broker), read);
         }
@@ -113,7 +113,7 @@ fn at_least_once(view: &View<'_>, commits: &Commits, judged: &mut Judged) {
         }
     }
     done.sort_unstable();
-    let read_queues = read_queues(view);
+    let read_queues = read_queues(view, view.history.events.len());
     for content in &view.audit.queues {
         let queue = history.queues[content.queue.index()];
         let readable = read_queues.get(&(queue.topic, queue.broker)).is_none_or(|read| queue.number < *read);

@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use super::read_queues;
 use crate::check::{Judged, Rule, SECOND, View, seconds};
-use crate::history::{GroupId, Kind, QueueId};
+use crate::history::{GroupId, How, Kind, QueueId};
 
 pub(super) fn check(view: &View<'_>, judged: &mut Judged) {
     if view.sessions.is_empty() {
@@ -23,14 +23,36 @@ pub(super) fn check(view: &View<'_>, judged: &mut Judged) {
 fn quiet(view: &View<'_>) -> Vec<(usize, usize)> {
     let mut stretches = Vec::new();
     let (mut settled, mut previous) = (SETTLE_MEMBERS, 0);
+    let (mut faults, mut down) = (0, BTreeSet::new());
     for (number, event) in view.history.events.iter().enumerate() {
+        let quiet = faults == 0 && down.is_empty();
         let settles = match event.kind {
             Kind::Joined { .. } | Kind::Leaves { .. } => SETTLE_MEMBERS,
-            Kind::Down { .. } | Kind::Up | Kind::StepOn { .. } | Kind::StepOff { .. } => SETTLE_ALL,
             Kind::TopicSet { .. } => SETTLE_ALL,
+            Kind::StepOn { .. } => {
+                faults += 1;
+                SETTLE_ALL
+            }
+            Kind::StepOff { .. } => {
+                faults -= 1;
+                SETTLE_ALL
+            }
+            Kind::Down { how } => {
+                // A server that is down changes routes when others find out; a member that left is just gone.
+                if how != How::Stop {
+                    down.insert(event.node);
+                }
+                SETTLE_ALL
+            }
+            Kind::Up => {
+                down.remove(&event.node);
+                SETTLE_ALL
+            }
             _ => continue,
         };
-        push(view, &mut stretches, settled, previous, number);
+        if quiet {
+            push(view, &mut stretches, settled, previous, number);
+        }
         settled = settled.max(event.at_ns + settles);
         previous = number;
     }
@@ -64,7 +86,7 @@ fn anyone_lives(view: &View<'_>, group: GroupId, at: usize) -> bool {
 fn one_owner_each(view: &View<'_>, group: GroupId, from: usize, until: usize, judged: &mut Judged) {
     let history = view.history;
     let topic = history.groups[group.index()].topic;
-    let readable = read_queues(view);
+    let readable = read_queues(view, from);
     let mut owners: BTreeMap<QueueId, i64> = BTreeMap::new();
     for (index, queue) in history.queues.iter().enumerate() {
         if queue.topic == topic
@@ -162,6 +184,31 @@ mod tests {
             s.wait(20.0);
             s.end("c0", "q");
             s.wait(30.0);
+            s.stored("q", 0);
+        });
+        run("CON-5", Expect::Kept, "a queue that comes back later has no owner until then", |s| {
+            s.queues("b0", 1, 1);
+            s.name_queue("r");
+            s.joined("c0");
+            s.session("c0", "q", 0);
+            s.wait(120.0);
+            s.stored("q", 0);
+            s.queues("b0", 2, 2);
+            s.wait(20.0);
+            s.session("c0", "r", 0);
+        });
+        run("CON-5", Expect::Kept, "its broker is silent for so long that routes leave it out", |s| {
+            s.queues("b0", 1, 1);
+            s.joined("c0");
+            s.session("c0", "q", 0);
+            let fault = s.begin(&["b0", "ns0"]);
+            s.wait(130.0);
+            s.end("c0", "q");
+            s.wait(20.0);
+            s.over(fault);
+            s.wait(20.0);
+            s.session("c0", "q", 0);
+            s.wait(120.0);
             s.stored("q", 0);
         });
         run("CON-5", Expect::Kept, "nobody lives", |s| {

@@ -58,8 +58,8 @@ fn cause(view: &View<'_>, ready: &Ready, first: &Delivery, again: &Delivery) -> 
     }
     let (Some(old), Some(new)) = (first.session, again.session) else {
         // Without taps an ownership is not seen: any change since then counts.
-        let changed =
-            first.member != again.member || down_between(view, broker, done, again.entered).is_some();
+        let down = |outage: &Outage| outage.event > done && outage.event < again.entered;
+        let changed = first.member != again.member || view.outages_of(broker).iter().any(down);
         return changed.then_some("change of owner or broker crash, not seen by taps");
     };
     if old == new {
@@ -82,12 +82,13 @@ fn cause(view: &View<'_>, ready: &Ready, first: &Delivery, again: &Delivery) -> 
     if began < ended.saturating_add(SECOND) && losable(began) {
         return Some("taken over before the commit arrived");
     }
-    if let Some(outage) = down_between(view, broker, done, again.entered) {
+    let lost_by = |outage: &Outage| {
         let both =
             persist_within(view, old_node, outage.from_ns) + persist_within(view, broker, outage.from_ns);
-        if ready + both + SLACK > outage.from_ns {
-            return Some("crash of the broker");
-        }
+        outage.from_ns < began && outage.until_ns > ready && ready + both + SLACK > outage.from_ns
+    };
+    if view.outages_of(broker).iter().any(lost_by) {
+        return Some("crash of the broker");
     }
     let until = began.max(view.at(again.entered));
     if [old_node, new_node, broker].iter().any(|node| view.disturbed(*node, ready, until)) {
@@ -101,10 +102,6 @@ fn persist_within(view: &View<'_>, node: NodeId, at: u64) -> u64 {
     let started =
         view.outages_of(node).iter().map(|outage| outage.until_ns).filter(|up| *up <= at).max().unwrap_or(0);
     if at - started < FIRST + EVERY + SLACK { FIRST } else { EVERY }
-}
-
-fn down_between<'v>(view: &'v View<'_>, node: NodeId, from: usize, until: usize) -> Option<&'v Outage> {
-    view.outages_of(node).iter().find(|outage| outage.event > from && outage.event < until)
 }
 
 fn group_of(view: &View<'_>, delivery: &Delivery) -> GroupId {
@@ -219,6 +216,20 @@ mod tests {
             s.exit("c0", "q", 0);
             s.session("c1", "q", 0);
             s.deliver("c1", "q", 0, "a");
+        });
+        run("CON-4", Expect::Kept, "the broker was down when the queue was given away", |s| {
+            s.ok("a", "q", 0);
+            s.session("c0", "q", 0);
+            s.wait(60.0);
+            s.enter("c0", "q", 0, "a");
+            s.down("b0", How::Process);
+            s.exit("c0", "q", 0);
+            s.wait(30.0);
+            s.end("c0", "q");
+            s.up("b0");
+            s.wait(5.0);
+            s.session("c0", "q", 0);
+            s.deliver("c0", "q", 0, "a");
         });
         run("CON-4", Expect::Kept, "two groups are two consumers", |s| {
             s.second_group();
