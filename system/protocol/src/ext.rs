@@ -65,14 +65,17 @@ impl ExtFields {
     /// Takes over entries in the binary layout; `None` if they are not whole. Values that are not UTF-8 get
     /// replacement characters.
     pub(crate) fn from_entries(entries: Bytes) -> Option<Self> {
+        // Short lengths look like ASCII too, so one look at all bytes mostly spares one at each text.
+        let text = entries.is_ascii();
+        let is_text = |bytes| text || std::str::from_utf8(bytes).is_ok();
+        let mut all = true;
         let mut at = 0;
-        let mut text = true;
         while at < entries.len() {
             let (key, value, next) = entry(&entries, at)?;
-            text &= std::str::from_utf8(key).is_ok() && std::str::from_utf8(value).is_ok();
+            all &= is_text(key) && is_text(value);
             at = next;
         }
-        if text {
+        if all {
             return Some(Self { raw: Raw::Read(entries) });
         }
         let mut fixed = Self::new();
@@ -107,12 +110,16 @@ impl ExtFields {
 
     /// All fields in the order they have on the wire.
     pub fn iter(&self) -> impl Iterator<Item = (&str, &str)> {
+        self.raw_entries().map(|(key, value)| (utf8(key), utf8(value)))
+    }
+
+    pub(crate) fn raw_entries(&self) -> impl Iterator<Item = (&[u8], &[u8])> {
         let entries = self.entries();
         let mut at = 0;
         std::iter::from_fn(move || {
             let (key, value, next) = entry(entries, at)?;
             at = next;
-            Some((utf8(key), utf8(value)))
+            Some((key, value))
         })
     }
 
@@ -224,7 +231,7 @@ impl Field for Text {
             Raw::Read(all) => all.slice_ref(value.bytes),
             Raw::Written(_) => Bytes::copy_from_slice(value.bytes),
         };
-        Self::from_utf8(bytes).ok()
+        Some(Self::of_checked(bytes))
     }
     fn print(&self, out: &mut Vec<u8>) {
         out.extend_from_slice(self.as_bytes());
@@ -233,7 +240,7 @@ impl Field for Text {
 
 impl Field for i32 {
     fn parse(value: Value<'_>) -> Option<Self> {
-        std::str::from_utf8(value.bytes).ok()?.parse().ok()
+        Self::try_from(i64::parse(value)?).ok()
     }
     fn print(&self, out: &mut Vec<u8>) {
         put_decimal(out, i64::from(*self));
@@ -242,7 +249,20 @@ impl Field for i32 {
 
 impl Field for i64 {
     fn parse(value: Value<'_>) -> Option<Self> {
-        std::str::from_utf8(value.bytes).ok()?.parse().ok()
+        let (digits, negative) = match value.bytes {
+            [b'-', digits @ ..] => (digits, true),
+            [b'+', digits @ ..] => (digits, false),
+            digits => (digits, false),
+        };
+        if digits.is_empty() {
+            return None;
+        }
+        // Counted down from 0, because the smallest number has no positive counterpart.
+        let number = digits.iter().try_fold(0i64, |number, digit| {
+            let digit = digit.wrapping_sub(b'0');
+            if digit > 9 { None } else { number.checked_mul(10)?.checked_sub(i64::from(digit)) }
+        })?;
+        if negative { Some(number) } else { number.checked_neg() }
     }
     fn print(&self, out: &mut Vec<u8>) {
         put_decimal(out, *self);

@@ -29,6 +29,12 @@ impl Text {
         Ok(Self(bytes))
     }
 
+    /// Takes over bytes that were found to be UTF-8 before.
+    pub(crate) fn of_checked(bytes: Bytes) -> Self {
+        debug_assert!(std::str::from_utf8(&bytes).is_ok(), "it was checked");
+        Self(bytes)
+    }
+
     /// Takes over bytes; what is not UTF-8 in them becomes replacement characters, as in Java.
     pub fn from_utf8_lossy(bytes: Bytes) -> Self {
         match std::str::from_utf8(&bytes) {

@@ -10,29 +10,24 @@ use crate::text::Text;
 pub(super) fn write(command: &Command, out: &mut BytesMut) {
     out.put_slice(b"{\"code\":");
     put_decimal(out, i64::from(command.code));
-    let mut fields = command.ext.iter();
-    if let Some((key, value)) = fields.next() {
-        out.put_slice(b",\"extFields\":{");
-        put_string(out, key);
-        out.put_u8(b':');
-        put_string(out, value);
-        for (key, value) in fields {
-            out.put_u8(b',');
-            put_string(out, key);
-            out.put_u8(b':');
-            put_string(out, value);
-        }
-        out.put_u8(b'}');
+    let mut open: &[u8] = b",\"extFields\":{\"";
+    for (key, value) in command.ext.raw_entries() {
+        out.put_slice(open);
+        put_escaped(out, key);
+        out.put_slice(b"\":\"");
+        put_escaped(out, value);
+        open = b"\",\"";
     }
-    out.put_slice(b",\"flag\":");
+    out.put_slice(if command.ext.is_empty() { b",\"flag\":" } else { b"\"},\"flag\":" });
     put_decimal(out, i64::from(command.flag));
     out.put_slice(b",\"language\":\"");
     out.put_slice(command.language.name().as_bytes());
     out.put_slice(b"\",\"opaque\":");
     put_decimal(out, i64::from(command.opaque));
     if let Some(remark) = &command.remark {
-        out.put_slice(b",\"remark\":");
-        put_string(out, remark);
+        out.put_slice(b",\"remark\":\"");
+        put_escaped(out, remark.as_bytes());
+        out.put_u8(b'"');
     }
     out.put_slice(b",\"serializeTypeCurrentRPC\":\"JSON\",\"version\":");
     put_decimal(out, i64::from(command.version));
@@ -40,11 +35,11 @@ pub(super) fn write(command: &Command, out: &mut BytesMut) {
 }
 
 /// Reads the header. Any order, any unknown member, nulls, and numbers or booleans as fields are taken.
-pub(super) fn read(header: BytesMut) -> Result<Command, DecodeError> {
+pub(super) fn read(mut header: BytesMut) -> Result<Command, DecodeError> {
     if let Err(error) = std::str::from_utf8(&header) {
         return Err(DecodeError::Json { what: "bytes that are not UTF-8", at: error.valid_up_to() });
     }
-    let mut reader = Reader { bytes: header, at: 0 };
+    let mut reader = Reader { bytes: &mut header, at: 0, overflow: Vec::new() };
     let mut command = Command { encoding: Encoding::Json, ..Command::default() };
     let mut fields = Span::default();
     let mut remark = None;
@@ -58,16 +53,16 @@ pub(super) fn read(header: BytesMut) -> Result<Command, DecodeError> {
             b"language" => command.language = reader.language()?,
             b"remark" => remark = reader.text()?,
             b"extFields" => fields = reader.fields()?,
-            _ => {
-                reader.skip()?;
-            }
+            _ => drop(reader.skip()?),
         }
     }
     reader.end()?;
-    let header = reader.bytes.freeze();
+    let overflow = reader.overflow;
+    let header = header.freeze();
     let cut = |span: Span| header.slice(span.from..span.to);
     command.remark = remark.map(|span| Text::from_utf8_lossy(cut(span)));
-    command.ext = ExtFields::of_own_entries(cut(fields));
+    let entries = if overflow.is_empty() { cut(fields) } else { overflow.into() };
+    command.ext = ExtFields::of_own_entries(entries);
     Ok(command)
 }
 
@@ -84,21 +79,26 @@ impl Span {
 }
 
 /// Reads JSON that it may overwrite behind itself: no text gets longer by resolving its escapes.
-struct Reader {
-    bytes: BytesMut,
+struct Reader<'a> {
+    bytes: &'a mut [u8],
     at: usize,
+    /// The entries of fields, when they have no room in the place where they were read.
+    overflow: Vec<u8>,
 }
 
-impl Reader {
+impl Reader<'_> {
+    #[cold]
     fn wrong<T>(&self, what: &'static str) -> Result<T, DecodeError> {
         Err(DecodeError::Json { what, at: self.at })
     }
 
+    #[inline]
     fn slice(&self, span: Span) -> &[u8] {
         &self.bytes[span.from..span.to]
     }
 
     /// The next byte that is not white space.
+    #[inline]
     fn peek(&mut self) -> Option<u8> {
         loop {
             match self.bytes.get(self.at) {
@@ -108,6 +108,7 @@ impl Reader {
         }
     }
 
+    #[inline]
     fn take(&mut self, byte: u8) -> bool {
         let there = self.peek() == Some(byte);
         self.at += usize::from(there);
@@ -124,6 +125,7 @@ impl Reader {
 
     /// The name of the next member, the reader standing at its value; `None` at the end of the object. Commas are
     /// only told from the rest, not counted, as Java does.
+    #[inline]
     fn key(&mut self) -> Result<Option<Span>, DecodeError> {
         while self.take(b',') {}
         match self.peek() {
@@ -140,24 +142,27 @@ impl Reader {
     }
 
     /// The text of a string, its escapes resolved in its place.
+    #[inline]
     fn string(&mut self) -> Result<Span, DecodeError> {
         let (raw, escaped) = self.raw_string()?;
         if escaped { self.unescape(raw) } else { Ok(raw) }
     }
 
     /// A string as it is written, and whether there are escapes in it.
+    #[inline]
     fn raw_string(&mut self) -> Result<(Span, bool), DecodeError> {
         let from = self.at + 1;
         let mut at = from;
         let mut escaped = false;
         loop {
+            at += plain(self.bytes.get(at..).unwrap_or_default());
             match self.bytes.get(at) {
                 Some(b'"') => break,
                 Some(b'\\') => {
                     escaped = true;
                     at += 2;
                 }
-                Some(_) => at += 1,
+                Some(_) => at += 1, // a control character that should have been escaped
                 None => return self.wrong("a string without end"),
             }
         }
@@ -167,12 +172,13 @@ impl Reader {
 
     fn unescape(&mut self, raw: Span) -> Result<Span, DecodeError> {
         let (mut from, mut to) = (raw.from, raw.from);
-        while from < raw.to {
-            let byte = self.bytes[from];
-            if byte != b'\\' {
-                self.bytes[to] = byte;
-                (from, to) = (from + 1, to + 1);
-                continue;
+        loop {
+            let run =
+                self.bytes[from..raw.to].iter().position(|byte| *byte == b'\\').unwrap_or(raw.to - from);
+            self.bytes.copy_within(from..from + run, to);
+            (from, to) = (from + run, to + run);
+            if from == raw.to {
+                return Ok(Span { from: raw.from, to });
             }
             let (character, used) = match self.bytes[from + 1] {
                 b'b' => ('\u{8}', 2),
@@ -192,7 +198,6 @@ impl Reader {
             self.bytes[to..to + utf8.len()].copy_from_slice(utf8);
             (from, to) = (from + used, to + utf8.len());
         }
-        Ok(Span { from: raw.from, to })
     }
 
     /// The character of the escape at `at`, and how long the escape is. Half a pair is replaced.
@@ -219,6 +224,7 @@ impl Reader {
     }
 
     /// A string, or nothing where there is a null. A value of another type stands as it is written.
+    #[inline]
     fn text(&mut self) -> Result<Option<Span>, DecodeError> {
         if self.peek() == Some(b'"') {
             return self.string().map(Some);
@@ -277,51 +283,74 @@ impl Reader {
     /// Turns the object of fields, in its own place, into entries in the layout of the binary header. An entry takes
     /// six bytes beside its texts, and so does a member between strings (four quotes, colon, comma).
     fn fields(&mut self) -> Result<Span, DecodeError> {
+        self.overflow.clear();
         if self.peek() != Some(b'{') {
             return match self.text()? {
                 None => Ok(Span::default()),
                 Some(_) => self.wrong("fields that are not an object"),
             };
         }
-        let from = self.at;
-        let mut to = self.at;
+        let mut entries = Span { from: self.at, to: self.at };
         self.open()?;
-        while let Some(key) = self.key()? {
+        loop {
+            // Nearly every member is of this shape; the rest of the loop reads them all.
+            while let Some((key, value)) = self.plain_member() {
+                self.add(&mut entries, key, value)?;
+            }
+            let Some(key) = self.key()? else { return Ok(entries) };
             if let Some(value) = self.text()? {
-                to = self.entry(to, key, value)?;
+                self.add(&mut entries, key, value)?;
             }
         }
-        Ok(Span { from, to })
     }
 
-    /// Writes one entry at `to`, behind which all up to the reader is used up, and tells where it ends.
-    fn entry(&mut self, to: usize, mut key: Span, mut value: Span) -> Result<usize, DecodeError> {
+    /// A member of two strings without escapes and without white space, its comma in front of it or behind the last.
+    #[inline]
+    fn plain_member(&mut self) -> Option<(Span, Span)> {
+        let start = self.at + usize::from(self.bytes.get(self.at) == Some(&b','));
+        let key = self.bytes.get(start..)?.strip_prefix(b"\"")?;
+        let key_length = plain(key);
+        let value = key[key_length..].strip_prefix(b"\":\"")?;
+        let value_length = plain(value);
+        if value.get(value_length) != Some(&b'"') {
+            return None;
+        }
+        let key = Span { from: start + 1, to: start + 1 + key_length };
+        let value = Span { from: key.to + 3, to: key.to + 3 + value_length };
+        self.at = value.to + 1;
+        Some((key, value))
+    }
+
+    /// Adds an entry. All behind the entries so far, up to where the reader stands, is used up.
+    #[inline]
+    fn add(&mut self, entries: &mut Span, key: Span, value: Span) -> Result<(), DecodeError> {
         let Ok(key_length) = u16::try_from(key.len()) else {
             return self.wrong("a field with an endless name");
         };
         let value_length = u32::try_from(value.len()).expect("a header has less than 2^24 bytes");
-        let end = to + 6 + key.len() + value.len();
-        if end > self.at {
-            // A value without quotes takes less than its entry. This much room is enough for all that follow.
-            let room = self.bytes.len() - to;
-            self.make_room(to, room);
-            for position in [&mut key.from, &mut key.to, &mut value.from, &mut value.to, &mut self.at] {
-                *position += room;
+        let end = entries.to + 6 + key.len() + value.len();
+        if end > self.at || !self.overflow.is_empty() {
+            // A value without quotes takes less than its entry: from here on the entries are copied.
+            if self.overflow.is_empty() {
+                self.overflow.extend_from_slice(&self.bytes[entries.from..entries.to]);
             }
+            self.overflow.extend_from_slice(&key_length.to_be_bytes());
+            self.overflow.extend_from_slice(&self.bytes[key.from..key.to]);
+            self.overflow.extend_from_slice(&value_length.to_be_bytes());
+            self.overflow.extend_from_slice(&self.bytes[value.from..value.to]);
+            return Ok(());
         }
-        // The key moves first, to the left; the value may move right, over its own length field's place.
-        self.bytes.copy_within(key.from..key.to, to + 2);
-        self.bytes.copy_within(value.from..value.to, to + 6 + key.len());
-        self.bytes[to..to + 2].copy_from_slice(&key_length.to_be_bytes());
-        self.bytes[to + 2 + key.len()..to + 6 + key.len()].copy_from_slice(&value_length.to_be_bytes());
-        Ok(end)
-    }
-
-    fn make_room(&mut self, at: usize, room: usize) {
-        let mut wider = BytesMut::zeroed(self.bytes.len() + room);
-        wider[..at].copy_from_slice(&self.bytes[..at]);
-        wider[at + room..].copy_from_slice(&self.bytes[at..]);
-        self.bytes = wider;
+        // The key moves first, to the left or not at all; the value may move right, over the place of its length.
+        let key_at = entries.to + 2;
+        let value_at = key_at + key.len() + 4;
+        if key.from != key_at {
+            self.bytes.copy_within(key.from..key.to, key_at);
+        }
+        self.bytes.copy_within(value.from..value.to, value_at);
+        self.bytes[entries.to..key_at].copy_from_slice(&key_length.to_be_bytes());
+        self.bytes[value_at - 4..value_at].copy_from_slice(&value_length.to_be_bytes());
+        entries.to = end;
+        Ok(())
     }
 }
 
@@ -329,18 +358,16 @@ fn literal(byte: u8) -> bool {
     byte.is_ascii_alphanumeric() || matches!(byte, b'+' | b'-' | b'.' | b'_')
 }
 
-fn put_string(out: &mut BytesMut, text: &str) {
-    out.put_u8(b'"');
-    let bytes = text.as_bytes();
-    let mut plain = 0;
-    for (at, byte) in bytes.iter().enumerate() {
-        if *byte >= b' ' && *byte != b'"' && *byte != b'\\' {
-            continue;
-        }
-        out.put_slice(&bytes[plain..at]);
-        plain = at + 1;
-        match byte {
-            b'"' | b'\\' => out.put_slice(&[b'\\', *byte]),
+/// Appends the inside of a string.
+fn put_escaped(out: &mut BytesMut, text: &[u8]) {
+    let mut rest = text;
+    loop {
+        let run = plain(rest);
+        out.put_slice(&rest[..run]);
+        let Some((special, behind)) = rest[run..].split_first() else { return };
+        rest = behind;
+        match special {
+            b'"' | b'\\' => out.put_slice(&[b'\\', *special]),
             b'\n' => out.put_slice(b"\\n"),
             b'\r' => out.put_slice(b"\\r"),
             b'\t' => out.put_slice(b"\\t"),
@@ -351,6 +378,46 @@ fn put_string(out: &mut BytesMut, text: &str) {
             }
         }
     }
-    out.put_slice(&bytes[plain..]);
-    out.put_u8(b'"');
+}
+
+/// How many bytes at the front are neither quote, backslash nor control character. Eight at a time: a byte that is
+/// wanted borrows from its top bit in one of the differences, and the lowest such byte is right.
+#[inline]
+fn plain(bytes: &[u8]) -> usize {
+    const ONES: u64 = 0x0101_0101_0101_0101;
+    const TOPS: u64 = ONES << 7;
+    let (words, rest) = bytes.as_chunks::<8>();
+    for (at, word) in words.iter().enumerate() {
+        let word = u64::from_le_bytes(*word);
+        let quote = word ^ ONES * b'"' as u64;
+        let backslash = word ^ ONES * b'\\' as u64;
+        let found = quote.wrapping_sub(ONES) & !quote
+            | backslash.wrapping_sub(ONES) & !backslash
+            | word.wrapping_sub(ONES * b' ' as u64) & !word;
+        if found & TOPS != 0 {
+            return at * 8 + ((found & TOPS).trailing_zeros() / 8) as usize;
+        }
+    }
+    let special = |byte: &u8| matches!(byte, b'"' | b'\\' | 0..b' ');
+    words.len() * 8 + rest.iter().position(special).unwrap_or(rest.len())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::plain;
+
+    #[test]
+    fn special_bytes_are_found_wherever_they_are() {
+        for byte in 0..=255u8 {
+            for length in 0..20 {
+                for at in 0..length {
+                    let mut bytes =
+                        [b'x', 0xE9, b'!', 0x7F, b'#', 0x80, b'[', b']'].repeat(3)[..length].to_vec();
+                    bytes[at] = byte;
+                    let expected = if matches!(byte, b'"' | b'\\' | 0..b' ') { at } else { length };
+                    assert_eq!(plain(&bytes), expected, "{byte} at {at} of {length}");
+                }
+            }
+        }
+    }
 }
