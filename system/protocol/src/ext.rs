@@ -260,7 +260,7 @@ impl Field for i64 {
         // Counted down from 0, because the smallest number has no positive counterpart.
         let number = digits.iter().try_fold(0i64, |number, digit| {
             let digit = digit.wrapping_sub(b'0');
-            if digit > 9 { None } else { number.checked_mul(10)?.checked_sub(i64::from(digit)) }
+            if digit > 9 { None } else { number.checked_mul(10)?.checked_sub(Self::from(digit)) }
         })?;
         if negative { Some(number) } else { number.checked_neg() }
     }
