@@ -111,6 +111,9 @@ impl Campaign {
                 say(&format!("not repeated: cargo sim check {} --seed {}", run.scenario, run.seed));
             }
         }
+        if run.verdict != Verdict::Pass && !std::io::stderr().is_terminal() {
+            eprintln!("{} {}: {}", run.verdict.name(), run.signature(), run.repeat());
+        }
         self.summary.add(&run);
     }
 
