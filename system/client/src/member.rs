@@ -1,7 +1,7 @@
 //! One member of a consumer group at work: sharing queues, pulling, feeding the listener, committing.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::pin::Pin;
+use std::pin::{Pin, pin};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -192,7 +192,7 @@ impl Member {
         }
         sort_queues(&mut queues);
         sort_members(&mut members);
-        if planted!("M23") {
+        if members.len() > 1 && planted!("M23") {
             members.sort_by_key(|member| member != me);
         }
         let want = self.manners.allocation.share(me, &members, &queues);
@@ -247,12 +247,14 @@ impl Member {
         tracing::info!(group = %self.group, queue = %session.queue, "took a queue");
         let member = self.clone();
         self.instance.spawn("pull", async move {
-            if planted!("M24") {
-                return member.pull_all(&session, delay).await;
-            }
+            let mut pulls = pin!(member.pull_all(&session, delay));
             select! {
-                () = session.ended() => {}
-                () = member.pull_all(&session, delay) => {}
+                () = session.ended() => {
+                    if planted!("M24") {
+                        pulls.await;
+                    }
+                }
+                () = &mut pulls => {}
             }
         });
     }
@@ -322,26 +324,28 @@ impl Member {
             self.offset_moved(session, offset, answer.next).await;
             return Ok(true);
         }
-        let session = match planted!("M24").then(|| self.session(&session.queue)).flatten() {
-            Some(current) => current,
-            None => session.clone(),
-        };
-        if session.is_dropped() {
-            return Ok(true);
-        }
+        let Some(session) = self.receiver(session) else { return Ok(true) };
         session.tap_pulled(offset, answer.next, answer.messages.len());
         let filter = &self.subscriptions[&session.queue.topic];
         let mut messages = answer.messages;
         // The broker compared hashes only, and two tags may share one.
-        messages.retain(|m| planted!("M26") || filter.accepts_tag(m.tag()));
+        messages.retain(|m| filter.accepts_tag(m.tag()) || planted!("M26"));
         let fresh = session.put(messages, answer.next);
-        if planted!("M18") {
+        if !fresh.is_empty() && planted!("M18") {
             session.raise(answer.next);
         }
         for messages in fresh.chunks(self.manners.batch_size) {
             self.line.push(Job { session: session.clone(), messages: messages.to_vec() });
         }
         Ok(answer.next != offset)
+    }
+
+    /// Who gets what a pull of this session brought: nobody when it was dropped meanwhile.
+    fn receiver(&self, session: &Arc<Session>) -> Option<Arc<Session>> {
+        if !session.is_dropped() {
+            return Some(session.clone());
+        }
+        if planted!("M24") { self.session(&session.queue) } else { None }
     }
 
     /// The broker's queue does not reach from here any more.
@@ -380,7 +384,7 @@ impl Member {
     async fn start_offset(&self, queue: &MessageQueue) -> Result<u64, CallError> {
         let stored = self.instance.committed(&self.group, queue, true).await?;
         let seen_coming = self.instance.routes.lock().was_added(queue);
-        if planted!("M22") && seen_coming && stored.unwrap_or(0) == 0 {
+        if seen_coming && stored.unwrap_or(0) == 0 && planted!("M22") {
             return self.instance.max_offset(queue).await;
         }
         let added = stored.is_none() && (seen_coming || self.group_was_here(queue).await);
@@ -467,8 +471,12 @@ impl Member {
             return;
         }
         session.finish(&finished);
-        if planted!("M19") {
-            session.raise(finished.iter().max().map_or(0, |highest| highest + 1));
+        let highest = finished.iter().max().map(|highest| highest + 1);
+        if let Some(highest) = highest
+            && session.commit_point() < Some(highest)
+            && planted!("M19")
+        {
+            session.raise(highest);
         }
     }
 
