@@ -96,8 +96,9 @@ impl<F: Future, M: Copy> Waiting<F, M> {
     pub(crate) fn poll_next(&mut self) -> Option<Option<(F::Output, M)>> {
         let at = self.due.pop_front()?;
         let place = &mut self.places[at];
-        // Cleared before the poll: a wake-up during it must queue the place again.
-        place.flag.queued.store(false, Ordering::Release);
+        // Cleared before the poll: a wake-up during it must queue the place again. A swap, as a plain store could be
+        // passed by the loads of the poll: a wake-up between the two would be lost.
+        place.flag.queued.swap(false, Ordering::AcqRel);
         let Some(meta) = place.meta else { return Some(None) };
         let memory = place.future.as_mut().expect("a place in use has memory");
         let running = memory.as_mut().as_pin_mut().expect("a place in use has a future");
