@@ -370,6 +370,7 @@ impl From<AppendError> for Refusal {
         match error {
             AppendError::BodyTooLong { .. }
             | AppendError::PropertiesTooLong { .. }
+            | AppendError::PropertiesHoldZero
             | AppendError::TopicLength { .. }
             | AppendError::BadBatch => Self::Message(error.to_string()),
             AppendError::TopicDeleted(topic) => Self::NoTopic { topic, why: "It is being deleted." },

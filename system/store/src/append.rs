@@ -107,6 +107,10 @@ impl Store {
                 let (size, max) = (message.properties.len(), record::MAX_PROPERTIES);
                 return Err(AppendError::PropertiesTooLong { size, max });
             }
+            // `state/look.rs` takes a zero at the edge of a sector for one that was never written.
+            if message.properties.contains(&0) {
+                return Err(AppendError::PropertiesHoldZero);
+            }
         }
         let body: usize = messages.iter().map(|m| m.body.len()).sum();
         if body > config.max_message_bytes {

@@ -41,6 +41,9 @@ impl Store {
             while self.dispatch_some() {
                 task::yield_now().await;
             }
+            if self.broken_dispatch.load(Ordering::Relaxed) {
+                return; // what it waits for is there already: it would turn without end
+            }
             if self.dispatched.get() == at {
                 task::yield_now().await; // somebody else is at it
             }

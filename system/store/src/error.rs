@@ -21,6 +21,9 @@ pub enum AppendError {
         /// Allowed.
         max: usize,
     },
+    /// The properties text holds a zero byte: recovery could not tell such a record from one whose sectors were lost.
+    #[error("the properties hold a zero byte, which no record may")]
+    PropertiesHoldZero,
     /// The topic is empty, longer than allowed, or cannot name a folder.
     #[error("the topic has {size} bytes, 1 to {max} are allowed, none of them a slash")]
     TopicLength {

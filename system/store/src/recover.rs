@@ -521,7 +521,7 @@ impl Recovery<'_> {
                 self.report.removed_segments += 1;
                 crash_point!("store.recover.removed").await;
             }
-            let unsure = self.durable.unwrap_or(end).min(end);
+            let unsure = self.durable.unwrap_or(log.min()).min(end);
             for segment in log.segments().iter().filter(|s| s.base + size > unsure) {
                 self.rewrite(
                     &segment.file,
