@@ -364,6 +364,8 @@ impl Shared {
         let written = async {
             if let Some((folder, _)) = path.rsplit_once('/') {
                 self.disk.make_dir(folder).await?;
+                let parent = folder.rsplit_once('/').map_or("", |(parent, _)| parent);
+                self.disk.sync_dir(parent).await?;
             }
             self.disk.replace_small(&path, bytes).await
         };
