@@ -539,6 +539,8 @@ pub struct Audit {
     pub queues: Vec<QueueContent>,
     /// Files of brokers at some times.
     pub images: Vec<Image>,
+    /// What faults changed between their begin and the heal, by effect.
+    pub struck: BTreeMap<&'static str, u64>,
 }
 
 /// What a queue holds in the end.

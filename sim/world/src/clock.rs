@@ -25,7 +25,9 @@ impl WallClock {
     }
 
     fn change(&mut self, now: u64, ahead: i128, drift_ppm: i64, why: &'static str) {
-        *self = Self { at: now, ahead, drift_ppm, unseen: Some(why) };
+        let same = ahead == self.ahead(now) && drift_ppm == self.drift_ppm;
+        let unseen = if same { self.unseen } else { Some(why) };
+        *self = Self { at: now, ahead, drift_ppm, unseen };
     }
 }
 

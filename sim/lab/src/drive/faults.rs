@@ -12,6 +12,7 @@ use super::asks::Asker;
 use super::cluster::{Cluster, STORE};
 use crate::history::{How, Kind, MemberId, NodeId};
 use crate::plan::{Plan, Step, What};
+use crate::swarm::RECOVERY;
 
 /// The steps under way.
 #[derive(Clone)]
@@ -124,7 +125,15 @@ impl Steps {
             What::CrashAt { node, point, nth, power } => {
                 let node = cluster.node(node);
                 let (crash, how) = kind(*power);
-                node.arm(point, *nth, crash);
+                if point.starts_with(RECOVERY) && node.is_up() {
+                    node.crash(crash);
+                    cluster.down(node, how);
+                    sleep(Duration::from_millis(100)).await;
+                    node.arm(point, *nth, crash);
+                    cluster.up(node);
+                } else {
+                    node.arm(point, *nth, crash);
+                }
                 if !node.is_up() || timeout(WATCHED, node.stopped()).await.is_err() {
                     return;
                 }
