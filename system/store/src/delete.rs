@@ -29,6 +29,7 @@ impl Store {
             if !self.topics.begin_delete(topic, end.at) {
                 return Ok(());
             }
+            tap!("delete_topic", topic = topic, position = end.at);
         }
         crash_point!("store.delete.marked").await;
         // The name must not take new records before the mark is on the disk: a start could not tell the old from the new.
@@ -38,7 +39,7 @@ impl Store {
         for queue in &queues {
             queue.arrived.close("the topic was deleted");
         }
-        tap!("delete_topic", topic = topic);
+        tap!("topic_deleted", topic = topic);
         if let Err(error) = self.remove_topic_files(topic, &queues).await {
             tracing::warn!(%error, topic, "files of a deleted topic are left over");
         }

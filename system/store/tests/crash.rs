@@ -1,0 +1,433 @@
+//! A store that is killed and loses power at random and at every crash point, held against a plain list of what
+//! was appended: what was promised is there, what is there was appended, and in between there is no hole.
+#![cfg(madsim)]
+#![allow(clippy::unwrap_used, reason = "a test may")]
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::ops::Range;
+use std::sync::{Arc, Mutex, MutexGuard};
+use std::time::Duration;
+
+use protocol::record::{self, NewRecord, Scan};
+use runtime::disk::Disk;
+use runtime::task::TaskSet;
+use runtime::time::{sleep, timeout};
+use store::audit::audit;
+use store::{AppendError, Config, FlushMode, RecoveryReport, Store, Undurable};
+use world::{Crash, Node, Setup, Tap, Value, World};
+
+/// What the test knows; it outlives the processes.
+#[derive(Default)]
+struct Model {
+    /// Every record that was written, by position.
+    records: BTreeMap<u64, Entry>,
+    /// Messages somebody began to append.
+    attempted: BTreeSet<u64>,
+    /// As the store itself last said.
+    flushed: u64,
+    /// Ends of records that readers have seen.
+    seen: u64,
+    /// A loss of power has come since the last look.
+    power: bool,
+    /// A topic's deletion that may or may not have happened.
+    deleting: Option<(String, u64)>,
+    /// Smallest offsets seen.
+    mins: BTreeMap<(String, i32), u64>,
+    looks: u64,
+    acknowledged: u64,
+    next: u64,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+struct Entry {
+    topic: String,
+    queue: i32,
+    offset: u64,
+    end: u64,
+}
+
+#[derive(Clone)]
+struct Shared(Arc<Mutex<Model>>);
+
+impl Shared {
+    fn lock(&self) -> MutexGuard<'_, Model> {
+        self.0.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
+    }
+}
+
+/// What a seed decides.
+#[derive(Clone, Copy, Debug)]
+struct Plan {
+    flush: FlushMode,
+    writers: u64,
+    retention: bool,
+    deletes: bool,
+    rounds: u64,
+}
+
+impl Plan {
+    fn config(self) -> Config {
+        Config {
+            segment_bytes: 64 << 10,
+            queue_file_bytes: 50 * 20,
+            flush: self.flush,
+            flush_interval: Duration::from_millis(50),
+            settle_interval: Duration::from_millis(150),
+            settle_units: 40,
+            checkpoint_interval: Duration::from_millis(70),
+            tail_units: 10,
+            reserved: if self.retention { Duration::from_millis(500) } else { Duration::from_secs(3600) },
+            delete_hours: (0..24).collect(),
+            expire_interval: Duration::from_millis(120),
+            ..Config::default()
+        }
+    }
+}
+
+fn body_of(number: u64) -> Vec<u8> {
+    let mut body = number.to_be_bytes().to_vec();
+    let length = 8 + (number.wrapping_mul(2_654_435_761) % 1500) as usize;
+    body.extend((8..length).map(|i| (number as usize + i) as u8));
+    body
+}
+
+fn message<'a>(number: u64, topic: &'a str, body: &'a [u8], properties: &'a str) -> NewRecord<'a> {
+    let host = "10.0.0.1:10911".parse().unwrap();
+    NewRecord {
+        topic,
+        queue_id: (number % 3) as i32,
+        flag: 0,
+        sys_flag: 0,
+        born_timestamp: 1,
+        born_host: host,
+        store_host: host,
+        reconsume_times: 0,
+        prepared_offset: 0,
+        body,
+        properties: properties.as_bytes(),
+    }
+}
+
+fn properties_of(number: u64) -> String {
+    format!("UNIQ_KEY\u{1}{number}\u{2}k\u{1}{}\u{2}", "v".repeat((number * 37 % 900) as usize))
+}
+
+/// One life of the process: open, compare, write until it dies or is asked to stop.
+async fn life(shared: Shared, plan: Plan) {
+    let disk = Disk::open("store").unwrap();
+    let tasks = TaskSet::new();
+    let (mut store, report) = Store::open(disk.clone(), plan.config(), &tasks).await.unwrap();
+    look(&store, &report, &shared, plan).await;
+    if shared.lock().looks % 3 == 0 {
+        // What a second recovery finds is what the first one left.
+        store.close().await.unwrap();
+        let found = audit(&disk, &plan.config()).await.unwrap();
+        assert_eq!(found.problems, [], "{report:?}");
+        let (again, second) = Store::open(disk.clone(), plan.config(), &tasks).await.unwrap();
+        assert!(
+            second.clean && second.dispatched == 0 && second.cut.is_none() && second.gaps.is_empty(),
+            "{second:?}"
+        );
+        assert_eq!(second.end, report.end);
+        store = again;
+        look(&store, &second, &shared, plan).await;
+    }
+    for writer in 0..plan.writers {
+        tasks.spawn("writer", write(store.clone(), shared.clone(), plan, writer));
+    }
+    tasks.spawn("reader", read(store.clone(), shared.clone()));
+    runtime::signal::shutdown().await;
+    store.close().await.unwrap();
+    tasks.close().await;
+    let found = audit(&disk, &plan.config()).await.unwrap();
+    assert_eq!(found.problems, []);
+    assert!(found.clean);
+}
+
+async fn write(store: Arc<Store>, shared: Shared, plan: Plan, writer: u64) {
+    let mut random = runtime::random::stream(&format!("writer {writer}"));
+    loop {
+        let batch = if random.chance(0.1) { 1 + random.below(5) } else { 1 };
+        let topic = ["orders", "paid", "doomed"][random.below(if plan.deletes { 3 } else { 2 }) as usize];
+        if topic == "doomed" && random.chance(0.05) && shared.lock().deleting.is_none() {
+            let _ = store.delete_topic(topic).await;
+            continue;
+        }
+        let first = {
+            let mut model = shared.lock();
+            let first = model.next.next_multiple_of(3) + random.below(3);
+            model.next = first + 3 * batch;
+            model.attempted.extend((0..batch).map(|i| first + 3 * i));
+            first
+        };
+        let bodies: Vec<_> = (0..batch).map(|i| body_of(first + 3 * i)).collect();
+        let properties: Vec<_> = (0..batch).map(|i| properties_of(first + 3 * i)).collect();
+        let items: Vec<_> = (0..batch as usize)
+            .map(|i| message(first + 3 * i as u64, topic, &bodies[i], &properties[i]))
+            .collect();
+        match store.append_batch(&items).await {
+            Ok(appended) => {
+                let durable = store.durable(appended.first.end).await;
+                if plan.flush == FlushMode::Sync && durable.is_ok() {
+                    assert!(
+                        store.flushed().get() >= appended.first.end,
+                        "acknowledged before it was on the disk"
+                    );
+                }
+                assert!(!matches!(durable, Err(Undurable::Timeout(_))), "{durable:?}");
+                shared.lock().acknowledged += batch;
+            }
+            Err(AppendError::Closed) => return,
+            Err(AppendError::TopicDeleted(_) | AppendError::DiskFull(_) | AppendError::Poisoned(_)) => {}
+            Err(other) => panic!("{other}"),
+        }
+        sleep(Duration::from_micros(random.below(4000))).await;
+    }
+}
+
+/// A consumer that follows one queue: what it saw must not vanish under sync flush.
+async fn read(store: Arc<Store>, shared: Shared) {
+    let Some(queue) = store.open_queue("orders", 1) else { return };
+    let mut from = queue.min();
+    while queue.arrived.reach(from + 1).await.is_ok() {
+        let found = queue.read(from as i64, 32, 1 << 20, |_| true).await.unwrap();
+        assert!(found.next > from || found.min > from, "{found:?}");
+        from = found.next;
+        let mut rest = &found.records[..];
+        while let Scan::Record(record) = record::scan(rest, true) {
+            let mut model = shared.lock();
+            model.seen = model.seen.max(record.place.position + u64::from(record.size));
+            rest = &rest[record.size as usize..];
+        }
+    }
+}
+
+/// Compares everything that can be read with the model, and makes the model what is there.
+async fn look(store: &Store, report: &RecoveryReport, shared: &Shared, plan: Plan) {
+    let mut found: BTreeMap<u64, (Entry, u64)> = BTreeMap::new();
+    for topic in store.topics() {
+        for id in store.queues(&topic) {
+            read_all(store, &topic, id, &mut found, shared).await;
+        }
+    }
+    let min = store.min_position();
+    let mut model = shared.lock();
+    model.looks += 1;
+    assert!(report.gaps.is_empty() && report.problems.is_empty(), "{report:?}");
+    let promised = match (model.power, plan.flush) {
+        (false, _) => model.records.last_key_value().map_or(0, |(_, entry)| entry.end),
+        (true, FlushMode::Sync) => model.flushed.max(model.seen),
+        (true, FlushMode::Async) => model.flushed,
+    };
+    assert!(report.end >= promised, "promised up to {promised}, power lost: {}, {report:?}", model.power);
+    let end = report.end;
+    if let Some((topic, position)) = model.deleting.take() {
+        let of_it = |at: &u64, entry: &Entry| *at < position && entry.topic == topic;
+        if !found.iter().any(|(at, (entry, _))| of_it(at, entry)) {
+            model.records.retain(|at, entry| !of_it(at, entry));
+        }
+    }
+    model.records.retain(|position, _| *position >= min && *position < end);
+    for (position, entry) in &model.records {
+        assert_eq!(found.get(position).map(|(entry, _)| entry), Some(entry), "at {position}, {report:?}");
+    }
+    for (position, (entry, number)) in &found {
+        assert!(model.attempted.contains(number), "nobody sent {number}");
+        assert!(
+            *position < min
+                || model.records.contains_key(position)
+                || entry.end == end
+                || entry.end > promised,
+            "{entry:?} at {position} was not there before"
+        );
+    }
+    model.records =
+        found.into_iter().filter(|(at, _)| *at >= min).map(|(at, (entry, _))| (at, entry)).collect();
+    (model.flushed, model.power) = (end, false);
+    model.seen = model.seen.min(end);
+}
+
+async fn read_all(
+    store: &Store,
+    topic: &str,
+    id: i32,
+    all: &mut BTreeMap<u64, (Entry, u64)>,
+    shared: &Shared,
+) {
+    let queue = store.queue(topic, id).unwrap();
+    let mut from = queue.min();
+    if topic != "doomed" {
+        let mut model = shared.lock();
+        let before = model.mins.entry((topic.to_owned(), id)).or_default();
+        assert!(from >= *before, "the smallest offset of {topic} {id} fell from {before} to {from}");
+        *before = from;
+    }
+    while from < queue.max() {
+        let found = queue.read(from as i64, 32, 1 << 20, |_| true).await.unwrap();
+        assert!(found.next > from, "{found:?}");
+        let mut rest = &found.records[..];
+        let mut expected = from.max(found.min);
+        while let Scan::Record(record) = record::scan(rest, true) {
+            let number = u64::from_be_bytes(record.body[..8].try_into().unwrap());
+            assert_eq!((record.topic, record.queue_id), (topic, id));
+            assert_eq!(record.place.queue_offset, expected, "a queue has no holes");
+            assert_eq!(record.body, body_of(number));
+            assert_eq!(record.properties, properties_of(number).as_bytes());
+            let entry = Entry {
+                topic: topic.to_owned(),
+                queue: id,
+                offset: expected,
+                end: record.place.position + u64::from(record.size),
+            };
+            all.insert(record.place.position, (entry, number));
+            expected += 1;
+            rest = &rest[record.size as usize..];
+        }
+        from = found.next;
+    }
+}
+
+/// What the store tells about itself, in the moment it happens.
+fn listen(world: World, shared: Shared) {
+    world.subscribe(move |tap: &Tap<'_>| {
+        let mut model = shared.lock();
+        let text = |name| match tap.field(name) {
+            Some(Value::Text(text)) => text.clone(),
+            _ => String::new(),
+        };
+        let number = |name| tap.number(name).unwrap_or(0) as u64;
+        match tap.name {
+            "append" => {
+                let entry = Entry {
+                    topic: text("topic"),
+                    queue: number("queue") as i32,
+                    offset: number("offset"),
+                    end: number("end"),
+                };
+                model.records.insert(number("position"), entry);
+            }
+            "flush" => model.flushed = model.flushed.max(number("end")),
+            "delete_topic" => model.deleting = Some((text("topic"), number("position"))),
+            "topic_deleted" => {
+                if let Some((topic, position)) = model.deleting.take() {
+                    model.records.retain(|at, entry| *at >= position || entry.topic != topic);
+                }
+            }
+            _ => {}
+        }
+    });
+}
+
+/// One seed: the store lives and dies several times.
+fn run(seed: u64, planted: Option<&'static str>) -> world::Outcome<(u64, u64)> {
+    world::run(Setup::seed(seed), move |world| async move {
+        let mut random = Random(seed.wrapping_mul(0x9e37_79b9_7f4a_7c15) | 1);
+        let plan = Plan {
+            flush: if random.chance(60) { FlushMode::Sync } else { FlushMode::Async },
+            writers: 1 + random.below(6),
+            retention: random.chance(25),
+            deletes: random.chance(30),
+            rounds: 4 + random.below(6),
+        };
+        if let Some(bug) = planted {
+            world.plant(bug);
+        }
+        let shared = Shared(Arc::default());
+        listen(world, shared.clone());
+        let node = world.node("broker", [10, 0, 0, 1].into());
+        let program = shared.clone();
+        node.start(move || life(program.clone(), plan));
+        for _ in 0..plan.rounds {
+            die(world, node, &mut random, &shared).await;
+            node.restart();
+        }
+        sleep(Duration::from_millis(1500)).await;
+        node.stop();
+        timeout(Duration::from_secs(60), node.stopped()).await.expect("a store that is asked to close does");
+        let model = shared.lock();
+        (model.looks, model.acknowledged)
+    })
+}
+
+async fn die(world: World, node: Node, random: &mut Random, shared: &Shared) {
+    let crash = if random.chance(50) { Crash::Power } else { Crash::Process };
+    match random.below(4) {
+        0 => {
+            sleep(Duration::from_micros(random.below(20_000))).await; // often within recovery
+            node.crash(crash);
+        }
+        1 => {
+            sleep(Duration::from_micros(random.below(900_000))).await;
+            node.crash(crash);
+        }
+        2 => {
+            let known: Vec<&str> = world.points().into_keys().collect();
+            let points = if known.is_empty() { vec!["store.append.written"] } else { known };
+            let point = points[random.below(points.len() as u64) as usize];
+            node.arm(point, 1 + random.below(10), crash);
+            let _ = timeout(Duration::from_secs(2), node.stopped()).await;
+            node.disarm();
+            node.crash(crash);
+        }
+        _ => {
+            let pattern =
+                ["*commitlog*", "*consumequeue*", "*queues.json*", "*checkpoint*"][random.below(4) as usize];
+            node.disk().cut_write(pattern, 1 + random.below(60), crash);
+            let _ = timeout(Duration::from_secs(2), node.stopped()).await;
+            node.crash(crash);
+        }
+    }
+    shared.lock().power |= crash == Crash::Power;
+}
+
+/// The driver's own numbers.
+struct Random(u64);
+
+impl Random {
+    fn below(&mut self, n: u64) -> u64 {
+        self.0 ^= self.0 << 13;
+        self.0 ^= self.0 >> 7;
+        self.0 ^= self.0 << 17;
+        self.0.wrapping_mul(0x2545_f491_4f6c_dd1d) % n
+    }
+
+    fn chance(&mut self, percent: u64) -> bool {
+        self.below(100) < percent
+    }
+}
+
+fn sweep(seeds: Range<u64>) {
+    let mut points: BTreeMap<&str, u64> = BTreeMap::new();
+    let mut effects: BTreeMap<&str, u64> = BTreeMap::new();
+    let mut acknowledged = 0;
+    for seed in seeds {
+        let outcome = run(seed, None);
+        let (_, count) = outcome.result.unwrap_or_else(|failure| panic!("seed {seed}: {failure}"));
+        acknowledged += count;
+        outcome.points.into_iter().for_each(|(point, n)| *points.entry(point).or_default() += n);
+        outcome.effects.into_iter().for_each(|(effect, n)| *effects.entry(effect).or_default() += n);
+    }
+    println!("{acknowledged} acknowledged\npoints {points:#?}\neffects {effects:#?}");
+}
+
+#[test]
+fn what_was_promised_survives_any_crash() {
+    let seeds = std::env::var("SEEDS").ok().and_then(|text| {
+        let (from, to) = text.split_once("..")?;
+        Some(from.parse().ok()?..to.parse().ok()?)
+    });
+    sweep(seeds.unwrap_or(0..60));
+}
+
+/// Each planted bug is met and noticed within a few seeds.
+#[test]
+fn planted_bugs_are_noticed() {
+    for bug in ["M01", "M02", "M03", "M06", "M08", "M10", "M11", "M12"] {
+        let noticed = (0..200).find(|seed| {
+            let outcome = run(*seed, Some(bug));
+            outcome.result.is_err()
+        });
+        println!("{bug}: {noticed:?}");
+        assert!(noticed.is_some(), "{bug} passes");
+    }
+}
