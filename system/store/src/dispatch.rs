@@ -6,7 +6,7 @@ use bytes::BytesMut;
 use protocol::properties::names;
 use protocol::record::RecordRef;
 use protocol::tag;
-use runtime::{select, tap, task};
+use runtime::{buggify, select, tap, task};
 use std::sync::atomic::Ordering;
 
 use crate::append::is_counted;
@@ -62,12 +62,12 @@ impl Store {
     }
 
     fn dispatch_chunk(&self) -> bool {
-        if self.log.poisoned().is_some() && self.broken_dispatch.load(Ordering::Relaxed) {
+        if self.broken_dispatch.load(Ordering::Relaxed) {
             return false;
         }
         let mut state = self.dispatch.lock();
         let limit = self.log.readable_end();
-        let mut wanted = CHUNK;
+        let mut wanted = if buggify!("store.dispatch.short") { 100 } else { CHUNK };
         while state.at < limit {
             let base = state.at - state.at % self.log.config.segment_bytes;
             let end = base + self.log.config.segment_bytes;

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use futures::StreamExt;
 use futures::stream::FuturesOrdered;
 use runtime::time::{self, Duration, Instant};
-use runtime::{crash_point, planted, select, tap};
+use runtime::{buggify, crash_point, planted, select, tap};
 
 use crate::config::FlushMode;
 use crate::log::Log;
@@ -40,6 +40,9 @@ impl Store {
             let due = select! {
                 Some(done) = in_flight.next(), if !in_flight.is_empty() => {
                     match done {
+                        // After a failure no success counts: the failed pages pass for clean, and a sync that was
+                        // issued earlier but came to the file later found nothing to do there.
+                        Ok(_) if self.log.poisoned().is_some() => return,
                         Ok(target) => self.sync_done(target),
                         Err(_) if planted!("M04") => {}
                         Err(_) => return, // poisoned by the sync itself
@@ -98,6 +101,9 @@ impl Log {
             self.flushed.advance(to);
         }
         let size = self.config.segment_bytes;
+        if buggify!("store.flush.slow") {
+            time::sleep(Duration::from_millis(30)).await;
+        }
         for segment in self.segments().iter().filter(|s| s.base < to && s.base + size > from) {
             crash_point!("store.flush.before_sync").await;
             if let Err(error) = segment.file.sync().await {

@@ -8,6 +8,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 use bytes::{Bytes, BytesMut};
+use runtime::buggify;
 use runtime::sync::{Mutex, Watermark};
 
 use crate::error::ReadError;
@@ -196,7 +197,8 @@ impl Queue {
         }
         let rules = Rules::new(&self.log.config, max_count, max_bytes, self.log.hot_from(), self.log.min());
         let mut selection = Selection::new(from, rules);
-        if self.select(&mut selection, max, &mut accept)
+        if !buggify!("store.read.cold")
+            && self.select(&mut selection, max, &mut accept)
             && selection.chosen.iter().all(|unit| rules.is_hot(unit))
         {
             return Attempt::Done(self.copy_hot(&selection, min, max));

@@ -4,7 +4,7 @@ use std::io;
 use std::sync::Arc;
 
 use runtime::time::Duration;
-use runtime::{crash_point, select};
+use runtime::{buggify, crash_point, select, time};
 
 use crate::flush::pause;
 use crate::log::Shortage;
@@ -43,6 +43,9 @@ impl Store {
 
     /// Makes the segment that starts at `base`; its name and length are durable before the first record comes.
     async fn make_segment(&self, base: u64) -> io::Result<()> {
+        if buggify!("store.segment.slow") {
+            time::sleep(Duration::from_millis(700)).await;
+        }
         let path = layout::segment(base);
         let file = match self.log.disk.create(&path, self.log.config.segment_bytes).await {
             // Left over from an attempt that failed half-way: it holds nothing.

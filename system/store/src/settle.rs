@@ -14,7 +14,7 @@ use futures::future::try_join_all;
 use runtime::disk::File;
 use runtime::sync::Mutex;
 use runtime::time::{Duration, Instant};
-use runtime::{crash_point, planted, select, tap, time};
+use runtime::{buggify, crash_point, planted, select, tap, time};
 
 use crate::flush::pause;
 use crate::queue::Queue;
@@ -46,7 +46,8 @@ impl Store {
             let (much, quiet) = {
                 let state = self.dispatch.lock();
                 let quiet = state.at == std::mem::replace(&mut seen, state.at) && !state.dirty.is_empty();
-                (state.unsettled >= config.settle_units || state.at >= behind, quiet)
+                let early = buggify!("store.settle.early");
+                (early || state.unsettled >= config.settle_units || state.at >= behind, quiet)
             };
             if !much && !quiet && Instant::now() < next {
                 continue;

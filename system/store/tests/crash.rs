@@ -14,6 +14,7 @@ use runtime::task::TaskSet;
 use runtime::time::{sleep, timeout};
 use store::audit::audit;
 use store::{AppendError, Config, FlushMode, RecoveryReport, Store, Undurable};
+use world::disk::Access;
 use world::{Crash, Node, Setup, Tap, Value, World};
 
 /// What the test knows; it outlives the processes.
@@ -27,6 +28,8 @@ struct Model {
     flushed: u64,
     /// Ends of records that readers have seen.
     seen: u64,
+    /// Syncs fail at the moment.
+    disk_fails: bool,
     /// A loss of power has come since the last look.
     power: bool,
     /// A topic's deletion that may or may not have happened.
@@ -116,14 +119,16 @@ fn properties_of(number: u64) -> String {
 async fn life(shared: Shared, plan: Plan) {
     let disk = Disk::open("store").unwrap();
     let tasks = TaskSet::new();
-    let (mut store, report) = Store::open(disk.clone(), plan.config(), &tasks).await.unwrap();
+    let opened = Store::open(disk.clone(), plan.config(), &tasks).await;
+    let (mut store, report) = excuse(opened, &shared).await;
     look(&store, &report, &shared, plan).await;
     if shared.lock().looks % 3 == 0 {
         // What a second recovery finds is what the first one left.
-        store.close().await.unwrap();
-        let found = audit(&disk, &plan.config()).await.unwrap();
+        excuse(store.close().await, &shared).await;
+        let found = excuse(audit(&disk, &plan.config()).await, &shared).await;
         assert_eq!(found.problems, [], "{report:?}");
-        let (again, second) = Store::open(disk.clone(), plan.config(), &tasks).await.unwrap();
+        let opened = Store::open(disk.clone(), plan.config(), &tasks).await;
+        let (again, second) = excuse(opened, &shared).await;
         assert!(
             second.clean && second.dispatched == 0 && second.cut.is_none() && second.gaps.is_empty(),
             "{second:?}"
@@ -142,6 +147,18 @@ async fn life(shared: Shared, plan: Plan) {
     let found = audit(&disk, &plan.config()).await.unwrap();
     assert_eq!(found.problems, []);
     assert!(found.clean);
+}
+
+/// An error while the disk fails, or of a process that is dead already, ends this life; any other is a failure.
+async fn excuse<T, E: std::fmt::Display>(result: Result<T, E>, shared: &Shared) -> T {
+    match result {
+        Ok(value) => value,
+        Err(error) => {
+            runtime::task::yield_now().await;
+            assert!(shared.lock().disk_fails, "{error}");
+            std::future::pending().await
+        }
+    }
 }
 
 async fn write(store: Arc<Store>, shared: Shared, plan: Plan, writer: u64) {
@@ -178,7 +195,12 @@ async fn write(store: Arc<Store>, shared: Shared, plan: Plan, writer: u64) {
                 shared.lock().acknowledged += batch;
             }
             Err(AppendError::Closed) => return,
-            Err(AppendError::TopicDeleted(_) | AppendError::DiskFull(_) | AppendError::Poisoned(_)) => {}
+            Err(
+                AppendError::TopicDeleted(_)
+                | AppendError::DiskFull(_)
+                | AppendError::Poisoned(_)
+                | AppendError::NoSegment(_),
+            ) => {}
             Err(other) => panic!("{other}"),
         }
         sleep(Duration::from_micros(random.below(4000))).await;
@@ -320,7 +342,8 @@ fn listen(world: World, shared: Shared) {
 
 /// One seed: the store lives and dies several times.
 fn run(seed: u64, planted: Option<&'static str>) -> world::Outcome<(u64, u64)> {
-    world::run(Setup::seed(seed), move |world| async move {
+    let lines = std::env::var("LINES_OF").is_ok();
+    world::run(Setup { lines, ..Setup::seed(seed) }, move |world| async move {
         let mut random = Random(seed.wrapping_mul(0x9e37_79b9_7f4a_7c15) | 1);
         let plan = Plan {
             flush: if random.chance(60) { FlushMode::Sync } else { FlushMode::Async },
@@ -332,6 +355,7 @@ fn run(seed: u64, planted: Option<&'static str>) -> world::Outcome<(u64, u64)> {
         if let Some(bug) = planted {
             world.plant(bug);
         }
+        world.buggify("store", 0.4, 0.05);
         let shared = Shared(Arc::default());
         listen(world, shared.clone());
         let node = world.node("broker", [10, 0, 0, 1].into());
@@ -351,7 +375,7 @@ fn run(seed: u64, planted: Option<&'static str>) -> world::Outcome<(u64, u64)> {
 
 async fn die(world: World, node: Node, random: &mut Random, shared: &Shared) {
     let crash = if random.chance(50) { Crash::Power } else { Crash::Process };
-    match random.below(4) {
+    match random.below(5) {
         0 => {
             sleep(Duration::from_micros(random.below(20_000))).await; // often within recovery
             node.crash(crash);
@@ -368,6 +392,17 @@ async fn die(world: World, node: Node, random: &mut Random, shared: &Shared) {
             let _ = timeout(Duration::from_secs(2), node.stopped()).await;
             node.disarm();
             node.crash(crash);
+        }
+        3 => {
+            // A sync fails: the page cache says clean, the disk has nothing.
+            let pattern = ["*commitlog*", "*consumequeue*", "*queues.json*"][random.below(3) as usize];
+            sleep(Duration::from_millis(random.below(600))).await; // within recovery, or behind it
+            shared.lock().disk_fails = true;
+            node.disk().fail(Access::Sync, pattern, Some(1 + random.below(3)));
+            sleep(Duration::from_millis(random.below(600))).await;
+            node.crash(crash);
+            node.disk().heal();
+            shared.lock().disk_fails = false;
         }
         _ => {
             let pattern =
@@ -402,6 +437,7 @@ fn sweep(seeds: Range<u64>) {
     let mut acknowledged = 0;
     for seed in seeds {
         let outcome = run(seed, None);
+        outcome.lines.iter().for_each(|line| println!("{line}"));
         let (_, count) = outcome.result.unwrap_or_else(|failure| panic!("seed {seed}: {failure}"));
         acknowledged += count;
         outcome.points.into_iter().for_each(|(point, n)| *points.entry(point).or_default() += n);
@@ -422,12 +458,93 @@ fn what_was_promised_survives_any_crash() {
 /// Each planted bug is met and noticed within a few seeds.
 #[test]
 fn planted_bugs_are_noticed() {
-    for bug in ["M01", "M02", "M03", "M06", "M08", "M10", "M11", "M12"] {
-        let noticed = (0..200).find(|seed| {
-            let outcome = run(*seed, Some(bug));
-            outcome.result.is_err()
-        });
+    for bug in ["M01", "M02", "M03", "M04", "M06", "M08", "M10", "M11", "M12", "M14"] {
+        let noticed = (0..100).find(|seed| run(*seed, Some(bug)).result.is_err());
         println!("{bug}: {noticed:?}");
         assert!(noticed.is_some(), "{bug} passes");
     }
+}
+
+/// Runs a story on a node and one that watches it from outside.
+fn story<F, G>(
+    program: impl Fn(Disk) -> F + Send + Clone + 'static,
+    plan: impl FnOnce(Node) -> G + Send + 'static,
+) where
+    F: Future<Output = ()> + Send + 'static,
+    G: Future<Output = ()>,
+{
+    let outcome = world::run(Setup::seed(7), |world| async move {
+        let node = world.node("broker", [10, 0, 0, 1].into());
+        node.start(move || {
+            let program = program.clone();
+            async move { program(Disk::open("store").unwrap()).await }
+        });
+        plan(node).await;
+        timeout(Duration::from_secs(120), node.stopped()).await.expect("the story ends");
+    });
+    outcome.result.unwrap_or_else(|failure| panic!("{failure}"));
+}
+
+fn small(flush: FlushMode) -> Config {
+    Plan { flush, writers: 0, retention: false, deletes: false, rounds: 0 }.config()
+}
+
+#[test]
+fn a_failed_sync_is_told_to_all_who_wait_and_ends_all_writing() {
+    story(
+        |disk| async move {
+            let tasks = TaskSet::new();
+            let (store, _) = Store::open(disk, small(FlushMode::Sync), &tasks).await.unwrap();
+            let mut failed = 0;
+            for number in 0..1000 {
+                let body = body_of(number);
+                match store.append(&message(number, "orders", &body, "")).await {
+                    Ok(appended) => failed += u64::from(store.durable(appended.end).await.is_err()),
+                    Err(AppendError::Poisoned(_)) => break,
+                    Err(other) => panic!("{other}"),
+                }
+            }
+            assert_eq!(failed, 1, "one waited for the sync that failed, none came after it");
+            assert!(store.health().poisoned.is_some());
+            assert!(store.close().await.is_err());
+        },
+        |node| async move {
+            sleep(Duration::from_millis(50)).await;
+            node.disk().fail(Access::Sync, "*commitlog*", Some(1));
+        },
+    );
+}
+
+#[test]
+fn sends_are_refused_while_the_disk_is_full_and_taken_when_there_is_space() {
+    story(
+        |disk| async move {
+            let tasks = TaskSet::new();
+            let (store, _) = Store::open(disk, small(FlushMode::Async), &tasks).await.unwrap();
+            let (mut refused, mut taken_again) = (0, 0);
+            for number in 0.. {
+                let body = body_of(number);
+                match store.append(&message(number, "orders", &body, "")).await {
+                    Ok(_) if refused > 0 => taken_again += 1,
+                    Ok(_) => {}
+                    Err(AppendError::DiskFull(_)) => {
+                        assert!(store.health().disk_full);
+                        refused += 1;
+                    }
+                    Err(other) => panic!("{other}"),
+                }
+                if taken_again == 500 {
+                    break;
+                }
+                sleep(Duration::from_millis(5)).await;
+            }
+            assert!(!store.health().disk_full);
+            store.close().await.unwrap();
+        },
+        |node| async move {
+            node.disk().set_capacity(400 << 10);
+            sleep(Duration::from_secs(20)).await;
+            node.disk().set_capacity(64 << 20);
+        },
+    );
 }
