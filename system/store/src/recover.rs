@@ -523,13 +523,11 @@ impl Recovery<'_> {
             }
             let unsure = self.durable.unwrap_or(log.min()).min(end);
             for segment in log.segments().iter().filter(|s| s.base + size > unsure) {
-                self.rewrite(
-                    &segment.file,
-                    segment.base,
-                    unsure.max(segment.base),
-                    end.min(segment.base + size),
-                )
-                .await?;
+                // Without a checkpoint that would be the whole log; such a directory is not ours, or very young.
+                if self.durable.is_some() {
+                    let (from, to) = (unsure.max(segment.base), end.min(segment.base + size));
+                    self.rewrite(&segment.file, segment.base, from, to).await?;
+                }
                 segment.file.sync().await.map_err(failed("cannot sync the commit log"))?;
                 crash_point!("store.recover.synced").await;
             }
