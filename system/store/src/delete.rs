@@ -24,14 +24,17 @@ impl Store {
     /// When the deletion could not be made durable; the topic takes no records until it is tried again.
     pub async fn delete_topic(&self, topic: &str) -> io::Result<()> {
         let _alone = self.settling.acquire().await.expect("never closed");
-        {
+        let position = {
             let end = self.end.lock();
             if !self.topics.begin_delete(topic, end.at) {
                 return Ok(());
             }
-            tap!("delete_topic", topic = topic, position = end.at);
-        }
+            end.at
+        };
+        tap!("delete_topic", topic = topic, position = position);
         crash_point!("store.delete.marked").await;
+        // A log that ended below the mark after a crash would give new records positions that count as deleted.
+        self.flush_to(position).await?;
         // The name must not take new records before the mark is on the disk: a start could not tell the old from the new.
         self.settle_alone().await?;
         crash_point!("store.delete.durable").await;

@@ -557,6 +557,7 @@ impl Recovery<'_> {
             queue.next.fetch_max(queue.max(), std::sync::atomic::Ordering::AcqRel);
         }
         let deleted = store.topics.deleted();
+        let mark_behind_the_end = deleted.values().any(|position| *position > end);
         store.topics.set_deleted(&deleted, end);
         store.log.set_recovered(end);
         store.log.written.advance(end);
@@ -574,11 +575,9 @@ impl Recovery<'_> {
         store.settled.advance(if self.rebuild { store.log.min() } else { self.replay_from.min(end) });
         *store.times.lock() =
             Checkpoint { flushed: end, log_time: self.store_time, queue_time: self.store_time };
-        if !self.clean || self.rebuild || self.report.dispatched > 0 {
-            // Not needed to be right, but the next start is quick. A full disk must not keep the store closed.
-            if let Err(error) = store.settle().await {
-                tracing::warn!(%error, "the recovered consume queues could not be written");
-            }
+        if mark_behind_the_end {
+            // Only after a cut in old data; new records will come to these positions.
+            store.settle().await.map_err(failed("cannot write config/queues.json"))?;
         }
         if let Err(error) = store.write_checkpoint().await {
             tracing::warn!(%error, "the checkpoint could not be written");

@@ -34,13 +34,14 @@ impl Store {
     /// Settles the queues at their interval; earlier when much is unsettled, or when nothing else is going on.
     pub(crate) async fn settle_queues(self: Arc<Self>) {
         let config = &self.log.config;
-        let mut next = Instant::now() + config.settle_interval;
+        // What recovery found is put on the disk at once: the next start is the quicker for it.
+        let mut next = Instant::now();
         let mut seen = self.dispatched.get();
         loop {
             let behind = self.settled.get() + config.settle_bytes;
             select! {
                 _ = self.closing.reach(1) => return,
-                _ = self.dispatched.reach(behind) => {}
+                much = self.dispatched.reach(behind) => if much.is_err() { return },
                 () = time::sleep_until(next.min(Instant::now() + LOOK)) => {}
             }
             let (much, quiet) = {
@@ -49,10 +50,13 @@ impl Store {
                 let early = buggify!("store.settle.early");
                 (early || state.unsettled >= config.settle_units || state.at >= behind, quiet)
             };
-            if !much && !quiet && Instant::now() < next {
+            let due = Instant::now() >= next;
+            if due {
+                next = Instant::now() + config.settle_interval;
+            }
+            if !(much || quiet || due) || self.is_settled() {
                 continue;
             }
-            next = Instant::now() + config.settle_interval;
             if let Err(error) = self.settle().await {
                 if self.log.poisoned().is_some() {
                     return;
@@ -61,8 +65,15 @@ impl Store {
                 if !pause(&self, RETRY).await {
                     return;
                 }
+                next = Instant::now();
             }
         }
+    }
+
+    /// Whether everything dispatched is on the disk already.
+    fn is_settled(&self) -> bool {
+        let state = self.dispatch.lock();
+        state.dirty.is_empty() && state.at == self.settled.get()
     }
 
     /// Puts all units there are on the disk, and the table that says so.
@@ -140,8 +151,9 @@ impl Store {
         for together in work.chunks(AT_ONCE) {
             try_join_all(together.iter().map(|w| self.write_queue(w, &folders))).await?;
         }
-        for folder in folders.into_inner() {
-            self.log.disk.sync_dir(&folder).await?;
+        let folders: Vec<_> = folders.into_inner().into_iter().collect();
+        for together in folders.chunks(AT_ONCE) {
+            try_join_all(together.iter().map(|folder| self.log.disk.sync_dir(folder))).await?;
         }
         crash_point!("store.settle.units").await;
         Ok(())
@@ -260,7 +272,7 @@ impl Store {
     }
 }
 
-/// Queue files written at the same time.
-const AT_ONCE: usize = 8;
+/// Queue files or folders synced at the same time: a disk takes many syncs at once in about the time of one.
+const AT_ONCE: usize = 32;
 const LOOK: Duration = Duration::from_secs(1);
 const RETRY: Duration = Duration::from_secs(1);

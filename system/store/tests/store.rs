@@ -506,3 +506,135 @@ fn sizes_that_do_not_fit_the_files_are_refused() {
         ));
     });
 }
+
+#[test]
+fn the_longest_message_passes() {
+    on_disk(|disk| async move {
+        let config = Config { segment_bytes: 16 << 20, ..Config::default() };
+        let (store, _, tasks) = open(&disk, config.clone()).await;
+        let body = vec![3_u8; 4 << 20];
+        let properties = vec![b'p'; 32_767];
+        for _ in 0..9 {
+            store.append(&message("orders", 1, &body, &properties)).await.unwrap();
+            store.append(&message("orders", 1, b"short", b"")).await.unwrap();
+        }
+        store.dispatched().reach(store.max_position()).await.unwrap();
+        die(store, tasks).await;
+        let (store, report, _tasks) = open(&disk, config).await;
+        assert_eq!(report.dispatched, 18);
+        let queue = store.queue("orders", 1).unwrap();
+        let found = queue.read(0, 32, 100, |_| true).await.unwrap();
+        assert_eq!((found.count, found.next), (1, 1), "the first record is given whatever its size");
+        assert!(matches!(record::scan(&found.records, true), Scan::Record(r) if r.body.len() == 4 << 20));
+    });
+}
+
+#[test]
+fn hosts_of_both_families_are_stored() {
+    on_disk(|disk| async move {
+        let (store, _, _tasks) = open(&disk, small()).await;
+        let six = "[2001:db8::1]:10911".parse().unwrap();
+        let record = NewRecord { born_host: six, store_host: six, ..message("orders", 1, b"six", b"") };
+        let appended = store.append(&record).await.unwrap();
+        store.dispatched().reach(appended.end).await.unwrap();
+        let queue = store.queue("orders", 1).unwrap();
+        assert_eq!(queue.store_time(0).await.unwrap(), Some(appended.store_timestamp));
+        let found = queue.read(0, 32, 1000, |_| true).await.unwrap();
+        assert!(matches!(record::scan(&found.records, true), Scan::Record(r) if r.born_host == six));
+    });
+}
+
+#[test]
+fn half_messages_have_no_place_in_a_queue() {
+    on_disk(|disk| async move {
+        let (store, _, _tasks) = open(&disk, small()).await;
+        let half = NewRecord { sys_flag: record::sys_flag::PREPARED, ..message("orders", 1, b"half", b"") };
+        let first = store.append(&half).await.unwrap();
+        let second = store.append(&message("orders", 1, &8_u64.to_be_bytes(), b"")).await.unwrap();
+        assert_eq!((first.queue_offset, second.queue_offset), (0, 0));
+        store.dispatched().reach(second.end).await.unwrap();
+        assert_eq!(drain(&store, "orders", 1).await, [8]);
+        store.close().await.unwrap();
+        clean_audit(&disk, &small()).await;
+    });
+}
+
+/// Appends one message to each of `count` queues.
+async fn fill_queues(store: &Store, count: i32) {
+    for id in 0..count {
+        store.append(&message("many", id, b"x", b"")).await.unwrap();
+    }
+    store.dispatched().reach(store.max_position()).await.unwrap();
+}
+
+#[test]
+fn ten_thousand_queues_are_seen_at_once_and_after_a_kill() {
+    on_disk(|disk| async move {
+        let config = Config { segment_bytes: 4 << 20, ..small() };
+        let (store, _, tasks) = open(&disk, config.clone()).await;
+        fill_queues(&store, 10_000).await;
+        assert!((0..10_000).all(|id| store.queue("many", id).is_some_and(|queue| queue.max() == 1)));
+        die(store, tasks).await;
+        let (store, _, tasks) = open(&disk, config.clone()).await;
+        assert_eq!(store.queues("many").len(), 10_000);
+        let found = store.queue("many", 9_999).unwrap().read(0, 32, 1000, |_| true).await.unwrap();
+        assert_eq!(found.count, 1);
+        die(store, tasks).await;
+    });
+}
+
+#[test]
+fn queues_that_were_put_on_the_disk_need_no_log_to_be_opened() {
+    on_disk(|disk| async move {
+        let (store, _, _tasks) = open(&disk, small()).await;
+        fill_queues(&store, 200).await;
+        store.close().await.unwrap();
+        clean_audit(&disk, &small()).await;
+        let (store, report, _tasks) = open(&disk, small()).await;
+        assert!(report.clean && report.dispatched == 0, "{report:?}");
+        assert!((0..200).all(|id| store.queue("many", id).is_some_and(|queue| queue.max() == 1)));
+    });
+}
+
+#[test]
+fn many_tasks_append_and_follow_at_once() {
+    on_disk(|disk| async move {
+        let (store, _, tasks) = open(&disk, sync()).await;
+        let (send, mut ends) = runtime::sync::mpsc::channel(100);
+        for writer in 0..6_u64 {
+            let (store, send) = (store.clone(), send.clone());
+            tasks.spawn("writer", async move {
+                let mut last = 0;
+                for number in 0..300_u64 {
+                    let body = (writer * 1000 + number).to_be_bytes();
+                    let appended = store.append(&message("orders", 1, &body, b"")).await.unwrap();
+                    store.durable(appended.end).await.unwrap();
+                    assert!(
+                        number == 0 || appended.queue_offset > last,
+                        "a sender's messages keep their order"
+                    );
+                    last = appended.queue_offset;
+                    store.dispatch_some();
+                }
+                send.send(()).await.unwrap();
+            });
+        }
+        let queue = store.open_queue("orders", 1).unwrap();
+        let mut seen = Vec::new();
+        while seen.len() < 1800 {
+            queue.arrived.reach(seen.len() as u64 + 1).await.unwrap();
+            let found = queue.read(seen.len() as i64, 32, 1 << 20, |_| true).await.unwrap();
+            assert_eq!(found.status, ReadStatus::Found, "who is woken finds something");
+            seen.extend(numbers(&found.records));
+        }
+        for _ in 0..6 {
+            ends.recv().await.unwrap();
+        }
+        for writer in 0..6 {
+            let of_one: Vec<_> = seen.iter().filter(|n| **n / 1000 == writer).map(|n| n % 1000).collect();
+            assert_eq!(of_one, (0..300).collect::<Vec<_>>());
+        }
+        store.close().await.unwrap();
+        clean_audit(&disk, &sync()).await;
+    });
+}
