@@ -27,6 +27,9 @@ fn plan(seed: u64) -> Plan {
 
 const CLASSES: &[Class] = &[
     Class::BrokerCrash,
+    // Three times: what the store promises is about losing power.
+    Class::BrokerPower,
+    Class::BrokerPower,
     Class::BrokerPower,
     Class::BrokerPoint,
     Class::BrokerStop,

@@ -43,7 +43,7 @@ fn plan(seed: u64) -> Plan {
             if shrink { draw.range(1, u64::from(now) - 1) as u32 } else { now + draw.range(1, 6) as u32 };
         at_ms = change(&mut plan, &mut draw, topic, now, next, at_ms);
         now = next;
-        if at_ms + 20_000 > plan.load_ms {
+        if at_ms + 40_000 > plan.load_ms {
             break;
         }
     }
