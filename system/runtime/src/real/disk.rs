@@ -209,11 +209,16 @@ impl Disk {
         .await
     }
 
-    /// Size of the file system this folder is on, and what is free.
+    /// What is free on the file system this folder is on, and how much that and what is used are together, as `df`
+    /// reckons: blocks that nobody may use count as neither.
     pub async fn space(&self) -> io::Result<Space> {
         self.blocking_dir("measure", "", |_, full, _| {
             let found = rustix::fs::statvfs(full)?;
-            Ok(Space { total: found.f_blocks * found.f_frsize, free: found.f_bavail * found.f_frsize })
+            let used = found.f_blocks.saturating_sub(found.f_bfree);
+            Ok(Space {
+                total: (used + found.f_bavail) * found.f_frsize,
+                free: found.f_bavail * found.f_frsize,
+            })
         })
         .await
     }
