@@ -14,7 +14,7 @@ use runtime::{disk::Disk, task::TaskSet, time::Instant};
 use crate::{
     asked_to_end, cli,
     failure::Failure,
-    host, log, say,
+    host, listen_for_signals, log, say,
     settings::{self, Given, Sources, Told},
 };
 
@@ -72,10 +72,11 @@ async fn serve(config: Config) -> Result<(), Failure> {
     let tasks = TaskSet::new();
     let (namesrv, auto_create) = (config.namesrv_addr.clone(), config.auto_create_topic_enable);
     let (broker, summary) = start(config, &tasks).await?;
+    let signals = listen_for_signals().await;
     say(&ready(&broker, &namesrv))?;
     say(&summary)?;
     advise(&broker, &namesrv, auto_create);
-    asked_to_end(&tasks).await;
+    asked_to_end(signals, &tasks).await;
     broker.stop().await;
     tasks.close().await;
     Ok(())

@@ -12,7 +12,7 @@ use runtime::task::TaskSet;
 use crate::{
     asked_to_end, broker, cli,
     failure::Failure,
-    host, log, namesrv, say,
+    host, listen_for_signals, log, namesrv, say,
     settings::{Given, Sources},
 };
 
@@ -63,6 +63,7 @@ async fn serve(names: namesrv::Config, mut config: ::broker::Config) -> Result<(
     let tasks = TaskSet::new();
     let bind_address = names.bind_address.clone();
     let (name_server, _) = namesrv::start(names, &tasks).await?;
+    let signals = listen_for_signals().await;
     say(&namesrv::ready(&name_server, &bind_address))?;
     if config.namesrv_addr.is_empty() {
         config.namesrv_addr = format!("{}:{}", config.broker_ip1, name_server.address().port());
@@ -72,7 +73,7 @@ async fn serve(names: namesrv::Config, mut config: ::broker::Config) -> Result<(
     say(&broker::ready(&broker, &addresses))?;
     say(&summary)?;
     say(&format!("connect clients to name server {addresses}; Ctrl-C ends both"))?;
-    asked_to_end(&tasks).await;
+    asked_to_end(signals, &tasks).await;
     broker.stop().await;
     name_server.stop().await;
     tasks.close().await;

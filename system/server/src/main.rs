@@ -11,8 +11,11 @@ mod settings;
 
 use std::{
     env,
+    future::{Future, poll_fn, ready},
     io::{self, Write},
+    pin::Pin,
     process::{ExitCode, exit},
+    task::Poll,
 };
 
 use cli::Program;
@@ -48,9 +51,17 @@ fn say(text: &str) -> Result<(), Failure> {
         .map_err(|error| Failure::start(format!("standard output cannot be written: {error}")))
 }
 
-/// Waits for SIGTERM or SIGINT; from then on a second one ends the program at once.
-async fn asked_to_end(tasks: &TaskSet) {
-    signal::shutdown().await;
+/// Listens for SIGTERM and SIGINT from now on. Called before the ready line: who reads it may send one at once, and
+/// without a listener that kills the process.
+async fn listen_for_signals() -> Pin<Box<dyn Future<Output = ()> + Send>> {
+    let mut first = Box::pin(signal::shutdown());
+    let came = poll_fn(|cx| Poll::Ready(first.as_mut().poll(cx).is_ready())).await;
+    if came { Box::pin(ready(())) } else { first }
+}
+
+/// Waits for the first signal; from then on a second one ends the program at once.
+async fn asked_to_end(first: Pin<Box<dyn Future<Output = ()> + Send>>, tasks: &TaskSet) {
+    first.await;
     tracing::info!("asked to end; ask again to end at once");
     tasks.spawn("second signal", async {
         signal::shutdown().await;

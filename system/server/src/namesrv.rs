@@ -10,7 +10,7 @@ use runtime::{disk::Disk, task::TaskSet, time::Instant};
 use crate::{
     asked_to_end, cli,
     failure::Failure,
-    host, log, say,
+    host, listen_for_signals, log, say,
     settings::{self, Given, Sources, Told},
 };
 
@@ -55,6 +55,7 @@ async fn serve(config: Config) -> Result<(), Failure> {
     let tasks = TaskSet::new();
     let bind_address = config.bind_address.clone();
     let (server, folder) = start(config, &tasks).await?;
+    let signals = listen_for_signals().await;
     say(&ready(&server, &bind_address))?;
     say(&format!(
         "tables below {folder}, ready after {} ms, {} MiB in memory, process {}",
@@ -62,7 +63,7 @@ async fn serve(config: Config) -> Result<(), Failure> {
         host::resident_mib(),
         runtime::host::pid()
     ))?;
-    asked_to_end(&tasks).await;
+    asked_to_end(signals, &tasks).await;
     server.stop().await;
     tasks.close().await;
     Ok(())
