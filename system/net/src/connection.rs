@@ -336,7 +336,7 @@ where
     /// Looks at all deadlines. True: something changed and wants a turn.
     fn check_times(&mut self, now: Instant, next_deadline: Option<Instant>) -> bool {
         let limits = &self.peer.limits;
-        if next_deadline.is_some_and(|at| at <= now) && self.peer.expire(now) && limits.close_when_silent {
+        if next_deadline.is_some_and(|at| at <= now) && self.peer.expire(now) {
             tracing::info!(peer = %self.peer.remote, "no answer and no sign of life in time: connection closed");
             return self.abandon("silent");
         }

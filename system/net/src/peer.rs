@@ -272,7 +272,8 @@ impl Peer {
         }
     }
 
-    /// Fails the calls whose time is over. True: the peer was silent all the time of one of them.
+    /// Fails the calls whose time is over. True: the peer was silent all the time of one of them, and nothing more is
+    /// sent to it where the limits say so.
     pub(crate) fn expire(&self, now: Instant) -> bool {
         let mut outbox = self.outbox.lock();
         let received = outbox.received;
@@ -283,10 +284,14 @@ impl Peer {
                 outbox.calls.begin(now + Duration::from_secs(1 << 30), waiter);
             }
         }
+        let silent =
+            self.limits.close_when_silent && expired.iter().any(|waiter| waiter.received == received);
+        if silent {
+            // Before its caller learns it: the next call must not take this connection.
+            outbox.phase = Phase::Closing;
+        }
         drop(outbox);
-        let mut silent = false;
         for waiter in expired {
-            silent |= waiter.received == received;
             let _ = waiter.answer.send(Err(CallError::Unknown(Unknown::TimedOut)));
         }
         silent
