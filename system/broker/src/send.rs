@@ -19,7 +19,7 @@ use runtime::{clock, crash_point, tap};
 use store::{AppendError, Appended, Undurable};
 
 use crate::{
-    Broker,
+    Broker, Config,
     refusal::{Answer, Refusal},
     state::topics::{NoTemplate, Topic},
 };
@@ -36,7 +36,10 @@ impl Broker {
         if h.batch == Some(true) {
             return Box::pin(self.send_batch(peer, client_version, h, body)).await;
         }
-        let (topic, queue_id) = self.target(h, client_version)?;
+        let config = self.config();
+        let (topic, queue_id) = self.target(&config, h, client_version)?;
+        let trace_on = config.trace_on;
+        drop(config);
         let given = h.properties.as_ref().map_or(&b""[..], |text| text.as_bytes());
         let seen = Seen::of(given);
         self.refuse_unfinished(h, &seen)?;
@@ -85,9 +88,10 @@ impl Broker {
         let id = OffsetId { host: self.store_host, position: appended.position };
         let unique = match made_key {
             Some(key) => Some(Text::from(key)),
-            None => unique_key(h.properties.as_ref()),
+            None => shared_key(h.properties.as_ref(), seen.unique_key),
         };
-        Ok(self.sent(Text::from(id.write(&mut [0; 56])), queue_id, appended.queue_offset, unique, code))
+        let id = Text::from(id.write(&mut [0; 56]));
+        Ok(self.sent(id, queue_id, appended.queue_offset, unique, trace_on, code))
     }
 
     /// Stores the messages of a batch at consecutive offsets, all or none.
@@ -102,7 +106,8 @@ impl Broker {
         if retry_group(&h.topic).is_some() {
             return Err(Refusal::Message("a batch cannot go to a retry topic".into()));
         }
-        let (topic, queue_id) = self.target(h, client_version)?;
+        let config = self.config();
+        let (topic, queue_id) = self.target(&config, h, client_version)?;
         for item in &items {
             check_body(&item.body)?;
             self.refuse_unfinished(h, &Seen::of(&item.properties))?;
@@ -147,8 +152,9 @@ impl Broker {
             }
             ids.push_str(OffsetId { host: self.store_host, position: *position }.write(&mut [0; 56]));
         }
-        let unique = unique_key(h.properties.as_ref());
-        Ok(self.sent(ids.into(), queue_id, appended.first.queue_offset, unique, code))
+        let own = h.properties.as_ref().and_then(|text| Seen::of(text.as_bytes()).unique_key);
+        let unique = shared_key(h.properties.as_ref(), own);
+        Ok(self.sent(ids.into(), queue_id, appended.first.queue_offset, unique, config.trace_on, code))
     }
 
     /// Waits until the record is as safe as configured: code 0, or 10 when that is not known in time.
@@ -168,6 +174,7 @@ impl Broker {
         queue_id: i32,
         queue_offset: u64,
         unique_key: Option<Text>,
+        trace_on: bool,
         (code, why): (i32, Option<Undurable>),
     ) -> Reply {
         let reply = Reply::with(&SendMessageReply {
@@ -176,7 +183,7 @@ impl Broker {
             queue_offset: wire(queue_offset),
             transaction_id: unique_key,
             msg_region: Some(self.region.clone()),
-            trace_on: Some(Text::from_static(if self.config().trace_on { "true" } else { "false" })),
+            trace_on: Some(Text::from_static(if trace_on { "true" } else { "false" })),
             ..SendMessageReply::default()
         });
         match why {
@@ -186,8 +193,12 @@ impl Broker {
     }
 
     /// The topic and queue a send goes to; makes the topic if that is allowed.
-    fn target(&self, h: &SendMessageV2, client_version: i32) -> Result<(Topic, i32), Refusal> {
-        let config = self.config();
+    fn target(
+        &self,
+        config: &Config,
+        h: &SendMessageV2,
+        client_version: i32,
+    ) -> Result<(Topic, i32), Refusal> {
         if config.broker_permission & perm::WRITE == 0 {
             return Err(Refusal::Forbidden(format!(
                 "the broker[{}] sending message is forbidden: its permission is {}",
@@ -333,8 +344,9 @@ impl<'a> Seen<'a> {
 /// All names of arbitrary delays begin so: TIMER_DELAY_SEC, TIMER_DELAY_MS, TIMER_DELIVER_MS.
 const TIMER_PREFIX: &[u8] = b"TIMER_DEL";
 
-fn unique_key(text: Option<&Text>) -> Option<Text> {
-    properties::get_str(text?.as_bytes(), names::UNIQ_KEY).map(Text::from)
+/// The unique key that was found in a properties text, as a piece of it.
+fn shared_key(text: Option<&Text>, key: Option<&[u8]>) -> Option<Text> {
+    Some(text?.slice_ref(std::str::from_utf8(key?).ok()?))
 }
 
 fn message_flags(topic: &Topic, flags: i32) -> i32 {

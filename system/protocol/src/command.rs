@@ -197,7 +197,9 @@ impl Command {
             out.truncate(start);
             return Err(TooLong { bytes: total });
         }
-        out.put_slice(&self.body);
+        if !self.body.is_empty() {
+            out.put_slice(&self.body);
+        }
         out[start..start + 4].copy_from_slice(&length(total - 4).to_be_bytes());
         let mark = length(header) | (self.encoding as u32) << 24;
         out[start + 4..start + 8].copy_from_slice(&mark.to_be_bytes());
@@ -227,13 +229,15 @@ impl Command {
             reason = "this encoding has 16 bits for codes and versions"
         )]
         let (code, version) = (self.code as i16, self.version as i16);
-        out.put_i16(code);
-        out.put_u8(self.language as u8);
-        out.put_i16(version);
-        out.put_i32(self.opaque);
-        out.put_i32(self.flag);
         let remark = self.remark.as_ref().map_or(&[][..], Text::as_bytes);
-        out.put_u32(length(remark.len()));
+        let mut head = [0; 17];
+        head[..2].copy_from_slice(&code.to_be_bytes());
+        head[2] = self.language as u8;
+        head[3..5].copy_from_slice(&version.to_be_bytes());
+        head[5..9].copy_from_slice(&self.opaque.to_be_bytes());
+        head[9..13].copy_from_slice(&self.flag.to_be_bytes());
+        head[13..].copy_from_slice(&length(remark.len()).to_be_bytes());
+        out.put_slice(&head);
         out.put_slice(remark);
         let entries = self.ext.entries();
         out.put_u32(length(entries.len()));
@@ -241,18 +245,22 @@ impl Command {
     }
 
     fn decode_binary(mut header: Bytes) -> Result<Self, DecodeError> {
-        if header.len() < 21 {
-            return Err(DecodeError::Truncated("header"));
-        }
-        let code = i32::from(header.get_i16());
-        let language = Language::from_number(i64::from(header.get_u8()));
-        let version = i32::from(header.get_i16());
-        let opaque = header.get_i32();
-        let flag = header.get_i32();
-        let remark = piece(&mut header, "remark")?;
-        let remark = (!remark.is_empty()).then(|| Text::from_utf8_lossy(remark));
-        let entries = piece(&mut header, "fields")?;
-        let ext = ExtFields::from_entries(entries).ok_or(DecodeError::Truncated("fields"))?;
+        let (fixed, rest) = match header.split_first_chunk::<13>() {
+            Some((fixed, rest)) if header.len() >= 21 => (fixed, rest),
+            _ => return Err(DecodeError::Truncated("header")),
+        };
+        let code = i32::from(i16::from_be_bytes([fixed[0], fixed[1]]));
+        let language = Language::from_number(i64::from(fixed[2]));
+        let version = i32::from(i16::from_be_bytes([fixed[3], fixed[4]]));
+        let opaque = i32::from_be_bytes([fixed[5], fixed[6], fixed[7], fixed[8]]);
+        let flag = i32::from_be_bytes([fixed[9], fixed[10], fixed[11], fixed[12]]);
+        let (remark, rest) = piece(rest, "remark")?;
+        let (entries, _) = piece(rest, "fields")?;
+        let (length, start) = (entries.len(), header.len() - rest.len() + 4);
+        let remark = (!remark.is_empty()).then(|| Text::from_utf8_lossy(header.slice_ref(remark)));
+        header.advance(start);
+        header.truncate(length);
+        let ext = ExtFields::from_entries(header).ok_or(DecodeError::Truncated("fields"))?;
         let code = if flag & RESPONSE == 0 { widened(code) } else { code };
         let encoding = Encoding::Binary;
         Ok(Self { code, language, version, opaque, flag, remark, ext, body: Bytes::new(), encoding })
@@ -268,12 +276,10 @@ fn widened(code: i32) -> i32 {
     }
 }
 
-fn piece(raw: &mut Bytes, what: &'static str) -> Result<Bytes, DecodeError> {
-    let length = raw.try_get_u32().map_err(|_| DecodeError::Truncated(what))? as usize;
-    if length > raw.len() {
-        return Err(DecodeError::Truncated(what));
-    }
-    Ok(raw.split_to(length))
+/// What stands behind its length, and the rest.
+fn piece<'a>(raw: &'a [u8], what: &'static str) -> Result<(&'a [u8], &'a [u8]), DecodeError> {
+    let (length, rest) = raw.split_first_chunk::<4>().ok_or(DecodeError::Truncated(what))?;
+    rest.split_at_checked(u32::from_be_bytes(*length) as usize).ok_or(DecodeError::Truncated(what))
 }
 
 // What is too long for a frame is refused after it was written, so until then a length only must not panic.

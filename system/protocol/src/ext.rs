@@ -18,8 +18,27 @@ pub struct ExtFields {
 #[derive(Clone)]
 enum Raw {
     /// As it came: checked to be whole entries of UTF-8.
-    Read(Bytes),
+    Read(Bytes, Keys),
     Written(Vec<u8>),
+}
+
+/// Which keys may be there, a bit for each that look alike: an absent field is nearly always told without a walk.
+#[derive(Clone, Copy, Default)]
+struct Keys(u64);
+
+impl Keys {
+    #[inline]
+    fn bit(key: &[u8]) -> u64 {
+        1 << (key.first().map_or(0, |first| usize::from(*first) + 7 * key.len()) % 64)
+    }
+
+    fn add(&mut self, key: &[u8]) {
+        self.0 |= Self::bit(key);
+    }
+
+    fn may_have(self, key: &[u8]) -> bool {
+        self.0 & Self::bit(key) != 0
+    }
 }
 
 /// A header that cannot be understood.
@@ -68,15 +87,17 @@ impl ExtFields {
         // Short lengths look like ASCII too, so one look at all bytes mostly spares one at each text.
         let text = entries.is_ascii();
         let is_text = |bytes| text || std::str::from_utf8(bytes).is_ok();
+        let mut keys = Keys::default();
         let mut all = true;
         let mut at = 0;
         while at < entries.len() {
             let (key, value, next) = entry(&entries, at)?;
             all &= is_text(key) && is_text(value);
+            keys.add(key);
             at = next;
         }
         if all {
-            return Some(Self { raw: Raw::Read(entries) });
+            return Some(Self { raw: Raw::Read(entries, keys) });
         }
         let mut fixed = Self::new();
         let mut at = 0;
@@ -89,7 +110,13 @@ impl ExtFields {
 
     /// Takes over entries that were written by us from text that was checked.
     pub(crate) fn of_own_entries(entries: Bytes) -> Self {
-        Self { raw: Raw::Read(entries) }
+        let mut keys = Keys::default();
+        let mut at = 0;
+        while let Some((key, _, next)) = entry(&entries, at) {
+            keys.add(key);
+            at = next;
+        }
+        Self { raw: Raw::Read(entries, keys) }
     }
 
     /// Whether there are no fields.
@@ -99,8 +126,7 @@ impl ExtFields {
 
     /// The field `key`; a field with an empty value counts as there.
     pub fn get(&self, key: &str) -> Option<&str> {
-        let (_, value) = self.iter().find(|(k, _)| *k == key)?;
-        Some(value)
+        Some(utf8(self.next(&mut 0, key)?.bytes))
     }
 
     /// The field `key` as a text that shares this header's buffer.
@@ -132,61 +158,71 @@ impl ExtFields {
     fn push_with(&mut self, key: &str, print: impl FnOnce(&mut Vec<u8>)) {
         let out = self.written();
         let length = u16::try_from(key.len()).expect("keys are names of a few letters");
-        out.put_u16(length);
+        out.extend_from_slice(&length.to_be_bytes());
         out.extend_from_slice(key.as_bytes());
         let at = out.len();
-        out.put_u32(0);
+        out.extend_from_slice(&[0; 4]);
         print(out);
         let length = u32::try_from(out.len() - at - 4).expect("a value is shorter than a frame");
         out[at..at + 4].copy_from_slice(&length.to_be_bytes());
     }
 
     /// The entries in the binary layout.
+    #[inline]
     pub(crate) fn entries(&self) -> &[u8] {
         match &self.raw {
-            Raw::Read(bytes) => bytes,
+            Raw::Read(bytes, _) => bytes,
             Raw::Written(bytes) => bytes,
         }
     }
 
     fn written(&mut self) -> &mut Vec<u8> {
-        if let Raw::Read(bytes) = &self.raw {
-            let mut own = Vec::with_capacity(bytes.len() + 192);
+        if let Raw::Read(bytes, _) = &self.raw {
+            let mut own = Vec::with_capacity(bytes.len() + 224);
             own.extend_from_slice(bytes);
             self.raw = Raw::Written(own);
         }
         match &mut self.raw {
             Raw::Written(bytes) => bytes,
-            Raw::Read(_) => unreachable!("just replaced"),
+            Raw::Read(..) => unreachable!("just replaced"),
         }
     }
 
     /// The value of `key`, looked for first at `cursor`, then everywhere; the cursor moves behind a hit.
     #[doc(hidden)]
+    #[inline]
     pub fn next(&self, cursor: &mut usize, key: &str) -> Option<Value<'_>> {
-        let entries = self.entries();
-        let found = match entry(entries, *cursor) {
-            Some((k, value, next)) if k == key.as_bytes() => Some((value, next)),
-            _ => {
-                let mut at = 0;
-                loop {
-                    let Some((k, value, next)) = entry(entries, at) else { break None };
-                    if k == key.as_bytes() {
-                        break Some((value, next));
-                    }
-                    at = next;
-                }
-            }
+        let found = match entry(self.entries(), *cursor) {
+            Some((k, value, next)) if same(k, key.as_bytes()) => Some((value, next)),
+            _ => self.search(key.as_bytes()),
         };
         let (bytes, next) = found?;
         *cursor = next;
         Some(Value { bytes, ext: self })
     }
+
+    /// The value of `key`, wherever it stands, and where the entry behind it begins.
+    fn search(&self, key: &[u8]) -> Option<(&[u8], usize)> {
+        if let Raw::Read(_, keys) = &self.raw
+            && !keys.may_have(key)
+        {
+            return None;
+        }
+        let entries = self.entries();
+        let mut at = 0;
+        loop {
+            let (k, value, next) = entry(entries, at)?;
+            if same(k, key) {
+                return Some((value, next));
+            }
+            at = next;
+        }
+    }
 }
 
 impl Default for Raw {
     fn default() -> Self {
-        Self::Read(Bytes::new())
+        Self::Read(Bytes::new(), Keys::default())
     }
 }
 
@@ -213,8 +249,10 @@ pub struct Value<'a> {
 }
 
 impl Value<'_> {
-    fn shown(&self) -> String {
-        String::from_utf8_lossy(&self.bytes[..self.bytes.len().min(60)]).into_owned()
+    #[cold]
+    fn refused(&self, field: &'static str) -> HeaderError {
+        let shown = &self.bytes[..self.bytes.len().min(60)];
+        HeaderError::Invalid { field, value: String::from_utf8_lossy(shown).into_owned() }
     }
 }
 
@@ -226,12 +264,13 @@ pub trait Field: Sized {
 }
 
 impl Field for Text {
+    #[inline]
     fn parse(value: Value<'_>) -> Option<Self> {
         let bytes = match &value.ext.raw {
-            Raw::Read(all) => all.slice_ref(value.bytes),
+            Raw::Read(all, _) => all.slice_ref(value.bytes),
             Raw::Written(_) => Bytes::copy_from_slice(value.bytes),
         };
-        Some(Self::of_checked(bytes))
+        Self::from_utf8(bytes).ok()
     }
     fn print(&self, out: &mut Vec<u8>) {
         out.extend_from_slice(self.as_bytes());
@@ -239,6 +278,7 @@ impl Field for Text {
 }
 
 impl Field for i32 {
+    #[inline]
     fn parse(value: Value<'_>) -> Option<Self> {
         Self::try_from(i64::parse(value)?).ok()
     }
@@ -248,6 +288,7 @@ impl Field for i32 {
 }
 
 impl Field for i64 {
+    #[inline]
     fn parse(value: Value<'_>) -> Option<Self> {
         let (digits, negative) = match value.bytes {
             [b'-', digits @ ..] => (digits, true),
@@ -271,6 +312,7 @@ impl Field for i64 {
 
 // As in Java: only "true", in any case, is true, and nothing is an error.
 impl Field for bool {
+    #[inline]
     fn parse(value: Value<'_>) -> Option<Self> {
         Some(value.bytes.eq_ignore_ascii_case(b"true"))
     }
@@ -287,9 +329,13 @@ pub trait Slot: Sized {
 }
 
 impl<T: Field> Slot for T {
+    #[inline]
     fn read(value: Option<Value<'_>>, key: &'static str) -> Result<Self, HeaderError> {
-        let value = value.ok_or(HeaderError::Missing(key))?;
-        T::parse(value).ok_or_else(|| HeaderError::Invalid { field: key, value: value.shown() })
+        let Some(value) = value else { return Err(HeaderError::Missing(key)) };
+        match T::parse(value) {
+            Some(read) => Ok(read),
+            None => Err(value.refused(key)),
+        }
     }
     fn write(&self, key: &'static str, ext: &mut ExtFields) {
         ext.push_with(key, |out| self.print(out));
@@ -298,6 +344,7 @@ impl<T: Field> Slot for T {
 
 // An empty value is absent: the binary header cannot tell the two apart, and Java reads it as null there.
 impl<T: Field> Slot for Option<T> {
+    #[inline]
     fn read(value: Option<Value<'_>>, key: &'static str) -> Result<Self, HeaderError> {
         match value {
             Some(value) if !value.bytes.is_empty() => T::read(Some(value), key).map(Some),
@@ -311,7 +358,14 @@ impl<T: Field> Slot for Option<T> {
     }
 }
 
+/// Whether two keys are the same: they are so short that a call would cost more than the look.
+#[inline]
+fn same(a: &[u8], b: &[u8]) -> bool {
+    a.len() == b.len() && a.iter().zip(b).all(|(a, b)| a == b)
+}
+
 /// The entry at `at`: its key, its value, and where the next one begins.
+#[inline]
 fn entry(entries: &[u8], at: usize) -> Option<(&[u8], &[u8], usize)> {
     let rest = entries.get(at..)?;
     let (length, rest) = rest.split_first_chunk::<2>()?;

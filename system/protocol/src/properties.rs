@@ -10,13 +10,24 @@ const AFTER: u8 = 2;
 /// Every pair of the text in order. Pieces of fewer than three bytes, without separator, or with an
 /// empty name or value are skipped, as Java readers do.
 pub fn pairs(text: &[u8]) -> impl Iterator<Item = (&[u8], &[u8])> {
-    text.split(|b| *b == AFTER).filter_map(|piece| {
-        if piece.len() < 3 {
-            return None;
+    let mut rest = text;
+    std::iter::from_fn(move || {
+        while !rest.is_empty() {
+            let (piece, next) = match memchr::memchr(AFTER, rest) {
+                Some(at) => (&rest[..at], &rest[at + 1..]),
+                None => (rest, &rest[rest.len()..]),
+            };
+            rest = next;
+            if piece.len() < 3 {
+                continue;
+            }
+            // Names are short: the separator is found sooner without the machinery for long texts.
+            let Some(at) = piece.iter().position(|b| *b == BETWEEN) else { continue };
+            if at > 0 && at + 1 < piece.len() {
+                return Some((&piece[..at], &piece[at + 1..]));
+            }
         }
-        let at = piece.iter().position(|b| *b == BETWEEN)?;
-        let (name, value) = (&piece[..at], &piece[at + 1..]);
-        (!name.is_empty() && !value.is_empty()).then_some((name, value))
+        None
     })
 }
 

@@ -8,6 +8,7 @@ use std::ops::Deref;
 use std::str::Utf8Error;
 
 use bytes::Bytes;
+use bytestring::ByteString;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 /// A string that clones without copying.
@@ -15,57 +16,59 @@ use serde::{Deserialize, Deserializer, Serialize, Serializer};
 /// A text read from a command is a slice of the buffer the command arrived in and keeps that buffer alive: whoever
 /// stores one for longer than the call keeps [`Text::detached`] instead.
 #[derive(Clone, Default)]
-pub struct Text(Bytes);
+pub struct Text(ByteString);
 
 impl Text {
     /// Text known when the program is built.
     pub const fn from_static(text: &'static str) -> Self {
-        Self(Bytes::from_static(text.as_bytes()))
+        Self(ByteString::from_static(text))
     }
 
     /// Takes over bytes that are UTF-8.
+    #[inline]
     pub fn from_utf8(bytes: Bytes) -> Result<Self, Utf8Error> {
-        std::str::from_utf8(&bytes)?;
-        Ok(Self(bytes))
-    }
-
-    /// Takes over bytes that were found to be UTF-8 before.
-    pub(crate) fn of_checked(bytes: Bytes) -> Self {
-        debug_assert!(std::str::from_utf8(&bytes).is_ok(), "it was checked");
-        Self(bytes)
+        ByteString::try_from(bytes).map(Self)
     }
 
     /// Takes over bytes; what is not UTF-8 in them becomes replacement characters, as in Java.
     pub fn from_utf8_lossy(bytes: Bytes) -> Self {
-        match std::str::from_utf8(&bytes) {
-            Ok(_) => Self(bytes),
-            Err(_) => Self(String::from_utf8_lossy(&bytes).into_owned().into()),
-        }
+        Self::from_utf8(bytes.clone()).unwrap_or_else(|_| String::from_utf8_lossy(&bytes).into_owned().into())
     }
 
     /// The text itself.
+    #[inline]
     pub fn as_str(&self) -> &str {
-        std::str::from_utf8(&self.0).expect("checked when the text was made")
+        &self.0
     }
 
-    /// The text as bytes: comparing and copying need no look at the characters.
+    /// The text as bytes.
+    #[inline]
     pub fn as_bytes(&self) -> &[u8] {
-        &self.0
+        self.0.as_bytes()
     }
 
     /// Gives the bytes away.
     pub fn into_bytes(self) -> Bytes {
-        self.0
+        self.0.into_bytes()
     }
 
     /// A copy that does not keep the buffer alive which this text is a slice of.
     pub fn detached(&self) -> Self {
-        Self(Bytes::copy_from_slice(&self.0))
+        Self::from(self.as_str())
+    }
+
+    /// A piece of this text that shares its buffer.
+    ///
+    /// # Panics
+    /// When `piece` is not a slice of this text.
+    pub fn slice_ref(&self, piece: &str) -> Self {
+        Self(self.0.slice_ref(piece))
     }
 }
 
 impl Deref for Text {
     type Target = str;
+    #[inline]
     fn deref(&self) -> &str {
         self.as_str()
     }
@@ -85,13 +88,13 @@ impl Borrow<str> for Text {
 
 impl From<&str> for Text {
     fn from(text: &str) -> Self {
-        Self(Bytes::copy_from_slice(text.as_bytes()))
+        Self(ByteString::from(text))
     }
 }
 
 impl From<String> for Text {
     fn from(text: String) -> Self {
-        Self(Bytes::from(text))
+        Self(ByteString::from(text))
     }
 }
 
@@ -115,7 +118,7 @@ impl From<Text> for String {
 
 impl PartialEq for Text {
     fn eq(&self, other: &Self) -> bool {
-        self.0 == other.0
+        self.as_bytes() == other.as_bytes()
     }
 }
 
@@ -148,7 +151,7 @@ impl PartialOrd for Text {
 // Byte order is the order of `str`, so a map of texts can be asked with a `&str`.
 impl Ord for Text {
     fn cmp(&self, other: &Self) -> Ordering {
-        self.0.cmp(&other.0)
+        self.as_bytes().cmp(other.as_bytes())
     }
 }
 

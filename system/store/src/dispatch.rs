@@ -110,10 +110,15 @@ impl Store {
         end: u64,
     ) -> Result<usize, String> {
         let mut rest = chunk;
+        let mut last: Option<Arc<Queue>> = None;
         while !rest.is_empty() {
             match look(rest, state.at, base, end, Checks { checksum: false, torn: false }) {
                 Look::Record(record) => {
-                    if let Some(queue) = self.queue_of(&record) {
+                    // Records of one queue often follow each other.
+                    if !last.as_ref().is_some_and(|queue| queue.takes(&record)) {
+                        last = self.queue_of(&record);
+                    }
+                    if let Some(queue) = &last {
                         self.add_unit(state, queue, &record);
                     }
                     state.store_time = record.place.store_timestamp;
@@ -141,7 +146,7 @@ impl Store {
     }
 
     /// Puts a record's unit at the end of its queue.
-    pub(crate) fn add_unit(&self, state: &mut Dispatch, queue: Arc<Queue>, record: &RecordRef<'_>) {
+    pub(crate) fn add_unit(&self, state: &mut Dispatch, queue: &Arc<Queue>, record: &RecordRef<'_>) {
         let unit = Unit {
             position: record.place.position,
             size: record.size,
@@ -156,7 +161,7 @@ impl Store {
         );
         state.unsettled += 1;
         if queue.push(record.place.queue_offset, unit) {
-            state.dirty.push(queue);
+            state.dirty.push(queue.clone());
         }
     }
 }

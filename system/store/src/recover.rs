@@ -373,12 +373,12 @@ impl Recovery<'_> {
                     return Ok(());
                 }
                 if self.report.dispatched == 0 && planted!("M08") {
-                    self.store.add_unit(&mut state, queue.clone(), record);
+                    self.store.add_unit(&mut state, &queue, record);
                     let mut again = *record;
                     again.place.queue_offset += 1;
-                    self.store.add_unit(&mut state, queue, &again);
+                    self.store.add_unit(&mut state, &queue, &again);
                 } else {
-                    self.store.add_unit(&mut state, queue, record);
+                    self.store.add_unit(&mut state, &queue, record);
                 }
                 self.report.dispatched += 1;
             }

@@ -47,5 +47,5 @@ pub(crate) fn queue_file(topic: &str, id: i32, start: u64) -> String {
 
 /// Whether a topic can be the name of a folder.
 pub(crate) fn is_folder_name(topic: &str) -> bool {
-    !topic.is_empty() && !matches!(topic, "." | "..") && !topic.contains(['/', '\0'])
+    !topic.is_empty() && !matches!(topic, "." | "..") && !topic.bytes().any(|b| matches!(b, b'/' | 0))
 }
