@@ -455,4 +455,5 @@ mod simulated {
     }
 }
 
-const SOON: Duration = Duration::from_secs(3);
+/// Longer than any pause of a slow machine.
+const SOON: Duration = Duration::from_secs(60);
