@@ -39,8 +39,16 @@ fn plan(seed: u64) -> Plan {
         plan.steps.push(Step { at_ms, for_ms, what });
     }
     for _ in 0..draw.below(4) {
-        let class =
-            *draw.pick(&[Class::Reset, Class::NamesrvCrash, Class::Cut, Class::BrokerCrash, Class::Lag]);
+        let class = *draw.pick(&[
+            Class::Reset,
+            Class::NamesrvCrash,
+            Class::Cut,
+            Class::BrokerCrash,
+            Class::Lag,
+            Class::Backlog,
+            Class::CloseBehind,
+            Class::Drift,
+        ]);
         let at_ms = draw.range(5_000, plan.load_ms - 10_000);
         let step = swarm::fault(&plan, &mut draw, class, at_ms);
         plan.steps.push(step);

@@ -48,4 +48,9 @@ const CLASSES: &[Class] = &[
     Class::Pause,
     Class::Reset,
     Class::Cut,
+    Class::SyncFails,
+    Class::NamesFail,
+    Class::DiskFull,
+    Class::TornWrite,
+    Class::CloseBehind,
 ];

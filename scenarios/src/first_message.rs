@@ -43,4 +43,12 @@ const CLASSES: &[Class] = &[
     Class::Lag,
     Class::Clock,
     Class::SlowSync,
+    Class::SyncFails,
+    Class::FetchFails,
+    Class::NamesFail,
+    Class::DiskFull,
+    Class::TornWrite,
+    Class::Backlog,
+    Class::CloseBehind,
+    Class::Drift,
 ];

@@ -56,6 +56,9 @@ fn plan(seed: u64) -> Plan {
                 Class::Pause,
                 Class::Lag,
                 Class::BrokerCrash,
+                Class::CloseBehind,
+                Class::Backlog,
+                Class::NamesFail,
             ]);
             let at_ms = draw.range(5_000, plan.load_ms - 10_000);
             let step = swarm::fault(&plan, &mut draw, class, at_ms);

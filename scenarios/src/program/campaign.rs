@@ -11,6 +11,7 @@ use lab::outcome::{Run, Verdict, gravest};
 use lab::report::{Summary, html, markdown, terminal};
 use lab::scenario::Scenario;
 
+use super::interrupt::{self, Interrupt};
 use super::{command_line, find, plant, provenance, reports, say, seeds};
 use crate::list;
 
@@ -58,6 +59,8 @@ impl Sweep {
         let work: Vec<(Scenario, u64)> =
             scenarios.iter().flat_map(|scenario| self.seeds.clone().map(|seed| (*scenario, seed))).collect();
         let (commit, toolchain) = provenance();
+        let asked = Interrupt::listen()?;
+        say(&format!("{} runs; Ctrl-C ends them early, with a report of those done", work.len()));
         let campaign = Mutex::new(Campaign {
             summary: Summary::new(&command_line(), &commit, &toolchain),
             codes: Vec::new(),
@@ -66,7 +69,7 @@ impl Sweep {
         });
         let began = Instant::now();
         let options = Options { plants: self.plant.clone(), ..Options::default() };
-        in_parallel(&work, self.jobs, |(scenario, seed)| {
+        in_parallel(&work, self.jobs, &asked, |(scenario, seed)| {
             let plan = (scenario.plan)(*seed);
             let run = drive::run(&plan, &options).run;
             let again = self.check.then(|| drive::run(&plan, &options).run.trace);
@@ -81,13 +84,14 @@ impl Sweep {
         if self.check {
             campaign.summary.repeated = Some(campaign.compared);
         }
+        campaign.summary.wanted = work.len() as u64;
         campaign.summary.finish(began.elapsed().as_secs_f64());
         say(terminal(&campaign.summary).trim_end());
         if !self.no_report {
             write(&campaign.summary)?;
             say("report: reports/index.html");
         }
-        Ok(gravest(campaign.codes))
+        Ok(if asked.is_asked() { interrupt::CODE } else { gravest(campaign.codes) })
     }
 }
 
@@ -134,14 +138,21 @@ impl Campaign {
     }
 }
 
-/// Works through the list on several threads, in order as far as that goes.
-pub(super) fn in_parallel<W: Sync>(work: &[W], jobs: Option<usize>, act: impl Fn(&W) + Sync) {
+/// Works through the list on several threads, in order as far as that goes, until somebody interrupts.
+pub(super) fn in_parallel<W: Sync>(
+    work: &[W],
+    jobs: Option<usize>,
+    asked: &Interrupt,
+    act: impl Fn(&W) + Sync,
+) {
     let cores = std::thread::available_parallelism().map_or(1, usize::from);
     let next = AtomicUsize::new(0);
     std::thread::scope(|scope| {
         for _ in 0..jobs.unwrap_or(cores).max(1) {
             scope.spawn(|| {
-                while let Some(item) = work.get(next.fetch_add(1, Ordering::Relaxed)) {
+                while !asked.is_asked()
+                    && let Some(item) = work.get(next.fetch_add(1, Ordering::Relaxed))
+                {
                     act(item);
                 }
             });

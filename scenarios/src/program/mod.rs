@@ -3,6 +3,7 @@
 mod bench;
 mod campaign;
 mod check;
+mod interrupt;
 mod mutants;
 mod one;
 
@@ -20,7 +21,8 @@ use crate::list;
 /// report.
 ///
 /// Exit codes: 0 pass, 1 a broken safety rule or a panic, 2 usage, 3 a run that did not repeat, 4 a broken promise in
-/// time, 5 the harness failed, 6 a run that says nothing. A sweep ends with the gravest: 5, 3, 1, 4, 6, 0.
+/// time, 5 the harness failed, 6 a run that says nothing. 130
+/// interrupted, with a report of what was done. A sweep ends with the gravest: 5, 3, 1, 4, 6, 0.
 #[derive(Parser)]
 #[command(name = "cargo sim", bin_name = "cargo sim")]
 struct Arguments {
@@ -43,6 +45,8 @@ enum Ask {
     },
     /// Runs one seed of a scenario and tells all about it.
     Run(one::Run),
+    /// Runs a plan from a file that `run --save` wrote.
+    Replay(one::Replay),
     /// Runs a seed several times, here and in another process, and compares the traces.
     Check {
         /// The scenario.
@@ -77,6 +81,7 @@ pub(crate) fn main() -> ExitCode {
         Some(Ask::List { json }) => show_list(json),
         Some(Ask::Describe { name }) => find(&name).map(|scenario| describe(&scenario)),
         Some(Ask::Run(run)) => run.go(),
+        Some(Ask::Replay(replay)) => replay.go(),
         Some(Ask::Check { name, seed }) => find(&name).and_then(|scenario| check::check(&scenario, seed)),
         Some(Ask::Sweep(sweep)) => sweep.go(),
         Some(Ask::Mutants(mutants)) => mutants.go(),

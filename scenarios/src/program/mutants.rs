@@ -6,6 +6,7 @@ use lab::check::Rule;
 use lab::drive::{self, Options};
 use lab::scenario::Scenario;
 
+use super::interrupt::{self, Interrupt};
 use super::{campaign::in_parallel, command_line, find, plant, provenance, reports, say};
 use crate::list;
 
@@ -47,8 +48,9 @@ impl Mutants {
             work.push((find(name)?, bug, Rule::ALL));
         }
         let rows = Mutex::new(Vec::new());
-        in_parallel(&work, None, |(scenario, bug, rules)| {
-            let row = hunt(scenario, bug, rules, self.seeds);
+        let asked = Interrupt::listen()?;
+        in_parallel(&work, None, &asked, |(scenario, bug, rules)| {
+            let row = hunt(scenario, bug, rules, self.seeds, &asked);
             rows.lock().expect("no run panics outside its world").push(row);
         });
         let mut rows = rows.into_inner().expect("no run panics outside its world");
@@ -62,11 +64,14 @@ impl Mutants {
         );
         std::fs::create_dir_all(reports())?;
         std::fs::write(reports().join("mutants.md"), page)?;
+        if asked.is_asked() {
+            return Ok(interrupt::CODE);
+        }
         Ok(u8::from(rows.iter().any(|row| row.killed.is_none())))
     }
 }
 
-fn hunt(scenario: &Scenario, bug: &'static str, rules: &[Rule], seeds: u64) -> Row {
+fn hunt(scenario: &Scenario, bug: &'static str, rules: &[Rule], seeds: u64, asked: &Interrupt) -> Row {
     let options = Options { plants: vec![bug], ..Options::default() };
     let expected = if rules.len() == Rule::ALL.len() {
         vec!["any"]
@@ -74,7 +79,7 @@ fn hunt(scenario: &Scenario, bug: &'static str, rules: &[Rule], seeds: u64) -> R
         rules.iter().map(|rule| rule.id()).collect()
     };
     let mut row = Row { bug, scenario: scenario.name, killed: None, rules: Vec::new(), expected, hits: 0 };
-    for seed in 1..=seeds {
+    for seed in (1..=seeds).take_while(|_| !asked.is_asked()) {
         let run = drive::run(&(scenario.plan)(seed), &options).run;
         row.hits += run.planted.get(bug).copied().unwrap_or(0);
         if run.violations.iter().any(|violation| rules.contains(&violation.rule)) {

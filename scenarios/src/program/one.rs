@@ -1,7 +1,11 @@
 //! `run`: one seed, everything about it.
 
+use std::path::PathBuf;
+
+use anyhow::Context as _;
 use lab::drive::{self, Level, Options};
 use lab::outcome::Verdict;
+use lab::plan::Plan;
 
 use super::{find, plant, say, seed};
 
@@ -13,6 +17,25 @@ pub(super) struct Run {
     /// The seed, decimal or 0x hexadecimal; without it one is drawn, and printed first and last.
     #[arg(long, value_parser = seed)]
     seed: Option<u64>,
+    /// Writes the plan into this file, for `replay`.
+    #[arg(long, value_name = "FILE")]
+    save: Option<PathBuf>,
+    #[command(flatten)]
+    look: Look,
+}
+
+/// Runs a plan from a file: what once failed stays as it was when seeds mean other plans.
+#[derive(clap::Args)]
+pub(super) struct Replay {
+    /// The plan, as `run --save` writes it.
+    file: PathBuf,
+    #[command(flatten)]
+    look: Look,
+}
+
+/// How closely to look at a run.
+#[derive(clap::Args)]
+struct Look {
     /// Switches a planted bug on.
     #[arg(long, value_parser = plant)]
     plant: Vec<&'static str>,
@@ -31,9 +54,29 @@ impl Run {
         let seed = self.seed.unwrap_or_else(any_seed);
         say(&format!("seed {seed}"));
         let plan = (scenario.plan)(seed);
+        if let Some(file) = &self.save {
+            let text = serde_json::to_string_pretty(&plan)?;
+            std::fs::write(file, text + "\n").with_context(|| format!("cannot write {}", file.display()))?;
+        }
+        let repeat = |run: &lab::outcome::Run| run.repeat();
+        Ok(self.look.at(&plan, drawn.then_some(seed), repeat))
+    }
+}
+
+impl Replay {
+    pub(super) fn go(self) -> anyhow::Result<u8> {
+        let name = self.file.display().to_string();
+        let text = std::fs::read_to_string(&self.file).with_context(|| format!("cannot read {name}"))?;
+        let plan: Plan = serde_json::from_str(&text).with_context(|| format!("{name} is no plan"))?;
+        Ok(self.look.at(&plan, None, |_| format!("cargo sim replay {name}")))
+    }
+}
+
+impl Look {
+    fn at(self, plan: &Plan, drawn: Option<u64>, repeat: impl Fn(&lab::outcome::Run) -> String) -> u8 {
         say(plan.to_string().trim_end());
         let options = Options { plants: self.plant, lines: false, trace: self.trace };
-        let done = drive::run(&plan, &options);
+        let done = drive::run(plan, &options);
         if self.history {
             (0..done.history.events.len()).for_each(|number| say(&done.history.line(number)));
         }
@@ -75,15 +118,15 @@ impl Run {
         if !run.note.is_empty() {
             say(&format!("\n{}", run.note));
         }
-        if drawn {
+        if let Some(seed) = drawn {
             say(&format!("\nseed {seed}"));
         }
         if run.verdict != Verdict::Pass {
-            say(&format!("repeat with: {}", run.repeat()));
+            say(&format!("repeat with: {}", repeat(&run)));
         }
         say(&format!("trace {}", run.trace));
         say(&format!("verdict {}", run.verdict.name()));
-        Ok(run.exit_code())
+        run.exit_code()
     }
 }
 

@@ -157,6 +157,8 @@ pub enum Kind {
 
     /// Tap: a record is in the log.
     Append { slot: Slot, position: u64, end: u64 },
+    /// Tap: a queue has its entry and readers see it.
+    Dispatched { slot: Slot },
     /// Tap: a sync of the log returned.
     Flushed { end: u64 },
     /// Tap: a send is answered.
@@ -213,6 +215,8 @@ pub struct Message {
     pub tag: u32,
     /// How often at most the client may have sent it.
     pub attempts: u32,
+    /// The batch it was sent in; its members have serials behind each other.
+    pub batch: Option<u32>,
 }
 
 /// A queue.
@@ -266,6 +270,10 @@ pub struct Step {
     pub kills: bool,
     /// It moves a wall clock.
     pub clock: bool,
+    /// It touches others besides its nodes.
+    pub wide: bool,
+    /// It fills a disk: old messages may be deleted before their time.
+    pub fills: bool,
     /// In words.
     pub what: String,
 }
@@ -475,6 +483,7 @@ impl History {
             Kind::Append { slot, position, end } => {
                 format!("append {} at {position}..{end}", slot_name(slot))
             }
+            Kind::Dispatched { slot } => format!("{} can be read", slot_name(slot)),
             Kind::Flushed { end } => format!("flushed to {end}"),
             Kind::Acked { slot, end, code } => format!("answers {code} for {} end {end}", slot_name(slot)),
             Kind::Recovered { end } => format!("log recovered to {end}"),
@@ -537,6 +546,8 @@ impl Names {
 pub struct Audit {
     /// By queue.
     pub queues: Vec<QueueContent>,
+    /// Messages asked for by offset id.
+    pub by_id: Vec<ById>,
     /// Files of brokers at some times.
     pub images: Vec<Image>,
     /// What faults changed between their begin and the heal, by effect.
@@ -565,6 +576,17 @@ pub struct Read {
     pub message: Option<MessageId>,
     /// Against what was sent.
     pub fit: Fit,
+    /// A hash of the unique key its client gave it.
+    pub unique: u64,
+}
+
+/// What asking for a message by its offset id gave in the end.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct ById {
+    /// The message whose acknowledgement named the id.
+    pub asked: MessageId,
+    /// What came, and how it fits; none: nothing.
+    pub found: Option<(Option<MessageId>, Fit)>,
 }
 
 /// The files of one broker at one time.
@@ -576,6 +598,8 @@ pub struct Image {
     pub at_ns: u64,
     /// Why it was taken: [`RECOVERED`], [`END`] or [`AGAIN`].
     pub when: &'static str,
+    /// Where the first file of the log begins.
+    pub start: u64,
     /// Records of the log in order.
     pub records: Vec<Stored>,
     /// The position after the last valid record or blank.

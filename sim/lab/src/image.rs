@@ -43,6 +43,7 @@ pub fn read(
 
 fn read_log(history: &History, node: NodeId, mut files: Vec<(u64, &[u8])>, image: &mut Image) {
     files.sort_unstable_by_key(|file| file.0);
+    image.start = files.first().map_or(0, |file| file.0);
     let mut ended = false;
     for (place, &(start, bytes)) in files.iter().enumerate() {
         if place > 0 && files[place - 1].0 + files[place - 1].1.len() as u64 != start {

@@ -1,6 +1,6 @@
 //! What became of one run.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use serde::{Deserialize, Serialize};
 
@@ -70,6 +70,9 @@ pub struct Run {
     pub planned: BTreeMap<String, u64>,
     /// What faults changed, by kind.
     pub effects: BTreeMap<String, u64>,
+    /// Kinds of planned faults without any effect, among those that have one.
+    #[serde(default)]
+    pub idle: BTreeSet<String>,
     /// What each rule looked at.
     pub checked: BTreeMap<String, u64>,
     /// How often planted bugs were met.

@@ -4,6 +4,8 @@ use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
+use crate::swarm::RECOVERY;
+
 /// The whole of one run: who takes part, what load they make, and what goes wrong when.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Plan {
@@ -61,8 +63,18 @@ pub struct Topic {
     pub name: String,
     /// Queues per broker at the start.
     pub queues: u32,
-    /// How many different tags its messages carry: `tag0`, `tag1`.
+    /// How many different tags its messages carry, see [`tag_name`].
     pub tags: u32,
+}
+
+/// The name of a tag. The first two have the same hash, which is all that a broker compares.
+#[must_use]
+pub fn tag_name(tag: u32) -> String {
+    match tag {
+        0 => "tagAa".to_owned(),
+        1 => "tagBB".to_owned(),
+        other => format!("tag{other}"),
+    }
 }
 
 /// One producer.
@@ -231,10 +243,63 @@ pub enum What {
         /// How long each.
         ms: u64,
     },
-    /// The next sync fails.
+    /// The next sync of the log fails, and the store takes no more messages. An operator restarts the broker.
     SyncFails {
         /// Whose disk.
         node: String,
+    },
+    /// Reads from the medium fail.
+    FetchFails {
+        /// Whose disk.
+        node: String,
+        /// So many.
+        times: u64,
+        /// The broker is killed at the beginning: its recovery reads the most.
+        restart: bool,
+    },
+    /// No file can be made, renamed or removed.
+    NamesFail {
+        /// Whose disk.
+        node: String,
+    },
+    /// The disk is full.
+    DiskFull {
+        /// Whose.
+        node: String,
+        /// But for so much.
+        spare_kib: u64,
+    },
+    /// A write is cut in the middle by the end of the process.
+    TornWrite {
+        /// Whose disk.
+        node: String,
+        /// Files that match, from the top of the store.
+        files: String,
+        /// Which write from now on.
+        nth: u64,
+        /// Power loss instead of the death of the process.
+        power: bool,
+    },
+    /// All connections break and few may wait to be accepted: everybody dials at once, and some again.
+    Backlog {
+        /// Whom they dial.
+        node: String,
+        /// How many may wait.
+        most: u32,
+    },
+    /// A connection closes right behind what arrives next.
+    CloseBehind {
+        /// From here.
+        from: String,
+        /// To there.
+        to: String,
+    },
+    /// The wall clock runs fast or slow.
+    Drift {
+        /// Whose.
+        node: String,
+        /// By so many millionths.
+        ppm: i64,
     },
     /// An operator sets the queues of a topic on one broker.
     SetQueues {
@@ -276,8 +341,51 @@ impl What {
             Self::ClockJump { .. } => "clock jump",
             Self::SlowSync { .. } => "slow sync",
             Self::SyncFails { .. } => "failed sync",
+            Self::FetchFails { .. } => "failed reads",
+            Self::NamesFail { .. } => "failed names",
+            Self::DiskFull { .. } => "full disk",
+            Self::TornWrite { .. } => "torn write",
+            Self::Backlog { .. } => "short backlog",
+            Self::CloseBehind { .. } => "close behind data",
+            Self::Drift { .. } => "clock drift",
             Self::SetQueues { .. } => "queue change",
         }
+    }
+
+    /// Counters of effects of which one moves when it strikes; empty when it is felt without one.
+    #[must_use]
+    pub fn effects(&self) -> &'static [&'static str] {
+        match self {
+            Self::Crash { power: false, .. } => &["node.crash"],
+            Self::Crash { power: true, .. } => &["node.power"],
+            Self::CrashAt { point, .. } if point.starts_with(RECOVERY) => {
+                &["hook.point", "node.crash", "node.power"]
+            }
+            Self::CrashAt { .. } => &["hook.point"],
+            Self::Pause { .. } => &["node.pause"],
+            Self::Slow { .. } => &["node.slow"],
+            Self::Cut { .. } | Self::Isolate { .. } => &["net.block"],
+            Self::Reset { .. } => &["net.reset"],
+            Self::ClockJump { .. } => &["clock.jump"],
+            Self::Drift { .. } => &["clock.drift"],
+            Self::SyncFails { .. } => &["disk.failed_sync"],
+            Self::FetchFails { .. } => &["disk.failed_fetch"],
+            Self::NamesFail { .. } => &["disk.failed_names"],
+            Self::DiskFull { .. } => &["disk.full"],
+            Self::TornWrite { .. } => &["disk.cut_write"],
+            Self::Backlog { .. } => &["net.backlog", "net.reset"],
+            Self::CloseBehind { .. } => &["net.close"],
+            Self::Stop { .. } | Self::Lag { .. } | Self::SlowSync { .. } | Self::SetQueues { .. } => &[],
+        }
+    }
+
+    /// Its node is out of order while it lasts: a program that does not start then is started again later.
+    #[must_use]
+    pub fn sickens(&self) -> bool {
+        matches!(
+            self,
+            Self::SyncFails { .. } | Self::FetchFails { .. } | Self::NamesFail { .. } | Self::DiskFull { .. }
+        )
     }
 
     /// The nodes it touches.
@@ -292,8 +400,14 @@ impl What {
             | Self::Isolate { node }
             | Self::ClockJump { node, .. }
             | Self::SlowSync { node, .. }
-            | Self::SyncFails { node } => vec![node],
-            Self::Cut { from, to, .. } => vec![from, to],
+            | Self::SyncFails { node }
+            | Self::FetchFails { node, .. }
+            | Self::NamesFail { node }
+            | Self::DiskFull { node, .. }
+            | Self::TornWrite { node, .. }
+            | Self::Backlog { node, .. }
+            | Self::Drift { node, .. } => vec![node],
+            Self::Cut { from, to, .. } | Self::CloseBehind { from, to } => vec![from, to],
             Self::Reset { a, b } | Self::Lag { a, b, .. } => vec![a, b],
             Self::SetQueues { broker, .. } => vec![broker],
         }
@@ -374,7 +488,26 @@ impl fmt::Display for What {
             }
             Self::ClockJump { node, by_ms } => write!(f, "the clock of {node} jumps by {by_ms} ms"),
             Self::SlowSync { node, ms } => write!(f, "each sync of {node} takes {ms} ms"),
-            Self::SyncFails { node } => write!(f, "the next sync of {node} fails"),
+            Self::SyncFails { node } => write!(f, "the next sync of {node} fails; later it is restarted"),
+            Self::FetchFails { node, times, restart } => {
+                let restart = if *restart { ", which is killed first" } else { "" };
+                write!(f, "the next {times} reads from the disk of {node} fail{restart}")
+            }
+            Self::NamesFail { node } => write!(f, "no file of {node} can be made, renamed or removed"),
+            Self::DiskFull { node, spare_kib } => {
+                write!(f, "the disk of {node} is full but for {spare_kib} KiB")
+            }
+            Self::TornWrite { node, files, nth, power } => {
+                let how = if *power { "loses power" } else { "is killed" };
+                write!(f, "{node} {how} in the midst of write {nth} to {files}")
+            }
+            Self::Backlog { node, most } => {
+                write!(f, "all connections to {node} break and only {most} at once may wait to come back")
+            }
+            Self::CloseBehind { from, to } => {
+                write!(f, "a connection closes behind what next arrives from {from} at {to}")
+            }
+            Self::Drift { node, ppm } => write!(f, "the clock of {node} drifts by {ppm} ppm"),
             Self::SetQueues { topic, broker, read, write, after_drain } => {
                 let when = if *after_drain { " once drained" } else { "" };
                 write!(f, "topic {topic} on {broker} gets {read} read and {write} write queues{when}")
@@ -431,7 +564,7 @@ impl fmt::Display for Plan {
         }
         let mut node = 0;
         for group in &self.groups {
-            let tag = group.tag.map_or("*".to_owned(), |tag| format!("tag{tag}"));
+            let tag = group.tag.map_or("*".to_owned(), tag_name);
             write!(
                 f,
                 "  group {} on {} ({tag}), {} threads, batches of {}, work {}..{} ms",

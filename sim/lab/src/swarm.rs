@@ -178,6 +178,34 @@ pub enum Class {
     Clock,
     /// Syncs are slow.
     SlowSync,
+    /// A sync fails.
+    SyncFails,
+    /// Reads fail.
+    FetchFails,
+    /// Names cannot be changed.
+    NamesFail,
+    /// The disk is full.
+    DiskFull,
+    /// A write is cut.
+    TornWrite,
+    /// Few connections may wait.
+    Backlog,
+    /// A connection closes right behind data.
+    CloseBehind,
+    /// A clock runs fast or slow.
+    Drift,
+}
+
+impl Class {
+    /// In how many of 100 plans that may draw it, it is drawn.
+    fn rate(self) -> u64 {
+        match self {
+            Self::BrokerCrash | Self::BrokerPower | Self::BrokerPoint | Self::ClientCrash => 45,
+            Self::Cut | Self::Reset | Self::Pause => 35,
+            Self::SyncFails | Self::TornWrite | Self::DiskFull | Self::CloseBehind => 25,
+            _ => 22,
+        }
+    }
 }
 
 /// Adds faults of some of these classes, all within the load; none at all in one of five plans.
@@ -186,7 +214,7 @@ pub fn faults(plan: &mut Plan, classes: &[Class], count: (u64, u64)) {
     if draw.chance(20) {
         return;
     }
-    let mut chosen: Vec<Class> = classes.iter().copied().filter(|_| draw.chance(45)).collect();
+    let mut chosen: Vec<Class> = classes.iter().copied().filter(|class| draw.chance(class.rate())).collect();
     if chosen.is_empty() {
         chosen.push(*draw.pick(classes));
     }
@@ -200,7 +228,7 @@ pub fn faults(plan: &mut Plan, classes: &[Class], count: (u64, u64)) {
     settle(plan);
 }
 
-/// Puts steps into order, and lets a node go down only when it is up.
+/// Puts steps into order, lets a node go down only when it is up, and sees to it that some fault meets something.
 pub fn settle(plan: &mut Plan) {
     plan.steps.sort_by_key(|step| step.at_ms);
     let mut free: std::collections::BTreeMap<String, u64> = std::collections::BTreeMap::new();
@@ -209,8 +237,17 @@ pub fn settle(plan: &mut Plan) {
             What::Crash { node, .. }
             | What::CrashAt { node, .. }
             | What::Stop { node }
-            | What::Pause { node } => node,
-            What::Slow { node, .. } | What::SlowSync { node, .. } | What::Isolate { node } => node,
+            | What::Pause { node }
+            | What::Slow { node, .. }
+            | What::SlowSync { node, .. }
+            | What::Isolate { node }
+            | What::SyncFails { node }
+            | What::FetchFails { node, .. }
+            | What::NamesFail { node }
+            | What::DiskFull { node, .. }
+            | What::TornWrite { node, .. }
+            | What::Backlog { node, .. }
+            | What::Drift { node, .. } => node,
             _ => return true,
         };
         let until = free.entry(node.clone()).or_default();
@@ -220,13 +257,86 @@ pub fn settle(plan: &mut Plan) {
         *until = step.at_ms + step.for_ms + 1000;
         true
     });
+    let counted = plan.steps.iter().any(|step| !step.what.effects().is_empty());
+    if counted && !plan.steps.iter().any(|step| meets(plan, step)) {
+        strengthen(plan);
+    }
 }
 
-/// One fault.
+/// True when this fault surely strikes somebody: a node that is there, or a link long enough for what its ends say to
+/// each other periodically.
+#[must_use]
+pub fn meets(plan: &Plan, step: &Step) -> bool {
+    let lasts_ms = step.for_ms.min(plan.load_ms.saturating_sub(step.at_ms));
+    match &step.what {
+        What::Crash { .. } | What::Pause { .. } | What::Reset { .. } => true,
+        // A broker looks at its clock with each message.
+        What::ClockJump { node, .. } | What::Drift { node, .. } => node.starts_with('b'),
+        What::Backlog { .. } => true,
+        What::CrashAt { point, .. } => point.starts_with(RECOVERY),
+        What::Cut { from, to, .. } => lasts_ms >= talk_ms(plan, from).max(talk_ms(plan, to)),
+        What::Isolate { node } | What::Slow { node, .. } => lasts_ms >= talk_ms(plan, node),
+        _ => false,
+    }
+}
+
+/// No node is silent for longer than this: heartbeats, route questions and registrations are that frequent.
+fn talk_ms(plan: &Plan, node: &str) -> u64 {
+    let broker = node.strip_prefix('b').and_then(|index| plan.brokers.get(index.parse::<usize>().ok()?));
+    let period = broker.and_then(|broker| {
+        let set = broker.config.iter().find(|(key, _)| key == "registerNameServerPeriod");
+        set.and_then(|(_, value)| value.parse::<u64>().ok())
+    });
+    period.unwrap_or(30_000).max(30_000) + 2_000
+}
+
+/// Makes one fault long or direct enough to meet something.
+fn strengthen(plan: &mut Plan) {
+    let load_ms = plan.load_ms;
+    for index in 0..plan.steps.len() {
+        let step = &plan.steps[index];
+        let needs_ms = match &step.what {
+            What::Cut { from, to, .. } => talk_ms(plan, from).max(talk_ms(plan, to)),
+            What::Isolate { node } | What::Slow { node, .. } => talk_ms(plan, node),
+            What::CrashAt { node, power, .. } | What::TornWrite { node, power, .. } => {
+                plan.steps[index].what = What::Crash { node: node.clone(), power: *power };
+                return;
+            }
+            other if other.effects().is_empty() => continue,
+            // A disk that is not used, or a link that is silent: what is at its end dies as well.
+            other => {
+                let (node, power) = (other.nodes()[0].to_owned(), false);
+                let Step { at_ms, for_ms, .. } = *step;
+                let at_ms = (at_ms + for_ms).min(load_ms - 5_000);
+                plan.steps.push(Step { at_ms, for_ms: 1000, what: What::Crash { node, power } });
+                plan.steps.sort_by_key(|step| step.at_ms);
+                return;
+            }
+        };
+        let step = &mut plan.steps[index];
+        step.for_ms = step.for_ms.max(needs_ms);
+        step.at_ms = step.at_ms.min(load_ms - needs_ms);
+        plan.steps.sort_by_key(|step| step.at_ms);
+        return;
+    }
+}
+
+/// Clients that run at this time and for a moment yet.
+fn present(plan: &Plan, at_ms: u64) -> Vec<String> {
+    let members = plan.groups.iter().flat_map(|group| &group.members);
+    let there = members.map(|member| {
+        let came = member.joins_ms == 0 || member.joins_ms + SETTLED_MS <= at_ms;
+        came && member.leaves_ms.is_none_or(|leaves_ms| at_ms + SETTLED_MS <= leaves_ms)
+    });
+    let there: Vec<bool> = plan.producers.iter().map(|_| true).chain(there).collect();
+    plan.client_nodes().into_iter().zip(there).filter_map(|(name, there)| there.then_some(name)).collect()
+}
+
+/// One fault, aimed at somebody who is there.
 pub fn fault(plan: &Plan, draw: &mut Draw, class: Class, at_ms: u64) -> Step {
     let broker = format!("b{}", draw.below(plan.brokers.len() as u64));
     let server = format!("ns{}", draw.below(u64::from(plan.name_servers)));
-    let clients = plan.client_nodes();
+    let clients = present(plan, at_ms);
     let client = draw.pick(&clients).clone();
     let anyone = match draw.below(3) {
         0 => broker.clone(),
@@ -256,7 +366,10 @@ pub fn fault(plan: &Plan, draw: &mut Draw, class: Class, at_ms: u64) -> Step {
         Class::Pause => (What::Pause { node: anyone }, draw.spread(100, 40_000)),
         Class::Slow => (What::Slow { node: anyone, factor: draw.spread(2, 20) as u32 }, long_ms.min(30_000)),
         Class::Cut => {
-            let other = if draw.chance(70) { client } else { server };
+            let with_client = draw.chance(70);
+            let other = if with_client { client } else { server };
+            // A broker and a name server speak at registrations only: a shorter cut would pass unnoticed.
+            let long_ms = if with_client { long_ms } else { long_ms.max(talk_ms(plan, &broker)) };
             let (from, to) = if draw.chance(50) { (broker, other) } else { (other, broker) };
             (What::Cut { from, to, both: draw.chance(50) }, long_ms)
         }
@@ -268,10 +381,44 @@ pub fn fault(plan: &Plan, draw: &mut Draw, class: Class, at_ms: u64) -> Step {
         }
         Class::Clock => {
             let by_ms = draw.spread(1, 600_000) as i64;
-            (What::ClockJump { node: anyone, by_ms: if draw.chance(50) { by_ms } else { -by_ms } }, 0)
+            let node = if draw.chance(70) { broker } else { anyone };
+            (What::ClockJump { node, by_ms: if draw.chance(50) { by_ms } else { -by_ms } }, 0)
         }
         Class::SlowSync => {
             (What::SlowSync { node: broker, ms: draw.spread(50, 3000) }, short_ms.max(1000) * 4)
+        }
+        Class::SyncFails => (What::SyncFails { node: broker }, short_ms.max(2000) * 4),
+        Class::FetchFails => {
+            let (times, restart) = (draw.spread(1, 20), draw.chance(70));
+            (What::FetchFails { node: broker, times, restart }, short_ms.max(1000) * 4)
+        }
+        // Longer than the period in which offsets are written.
+        Class::NamesFail => (What::NamesFail { node: broker }, long_ms.clamp(6_000, 30_000)),
+        Class::DiskFull => {
+            let spare_kib = if draw.chance(60) { 0 } else { draw.spread(1, 512) };
+            (What::DiskFull { node: broker, spare_kib }, long_ms.clamp(6_000, 40_000))
+        }
+        Class::TornWrite => {
+            let (files, most) = *draw.pick(&[
+                ("commitlog/*", 60),
+                ("commitlog/*", 60),
+                ("consumequeue/*", 8),
+                ("config/*", 4),
+                ("checkpoint*", 2),
+            ]);
+            let (nth, power) = (draw.spread(1, most), draw.chance(50));
+            (What::TornWrite { node: broker, files: files.to_owned(), nth, power }, long_ms.min(30_000))
+        }
+        Class::Backlog => (What::Backlog { node: broker, most: draw.below(3) as u32 }, short_ms.max(1000)),
+        Class::CloseBehind => {
+            let other = if draw.chance(80) { client } else { server };
+            let (from, to) = if draw.chance(50) { (broker, other) } else { (other, broker) };
+            (What::CloseBehind { from, to }, 0)
+        }
+        Class::Drift => {
+            let ppm = draw.spread(50, 100_000) as i64;
+            let node = if draw.chance(70) { broker } else { anyone };
+            (What::Drift { node, ppm: if draw.chance(50) { ppm } else { -ppm } }, long_ms.max(10_000))
         }
     };
     Step { at_ms, for_ms, what }
@@ -308,6 +455,9 @@ pub const POINTS: &[&str] = &[
 /// Those that each message or each flush passes.
 const OFTEN: &[&str] =
     &["broker.send.appended", "store.append.written", "store.flush.after_sync", "store.flush.before_sync"];
+
+/// How long after its start a client has found everybody.
+const SETTLED_MS: u64 = 5_000;
 
 /// Passed only while a store recovers: who aims at them kills the broker first.
 pub const RECOVERY: &str = "store.recover.";
@@ -369,6 +519,14 @@ mod tests {
         Class::Lag,
         Class::Clock,
         Class::SlowSync,
+        Class::SyncFails,
+        Class::FetchFails,
+        Class::NamesFail,
+        Class::DiskFull,
+        Class::TornWrite,
+        Class::Backlog,
+        Class::CloseBehind,
+        Class::Drift,
     ];
 
     fn drawn(seed: u64) -> Plan {
@@ -401,11 +559,13 @@ mod tests {
     #[test]
     fn each_class_is_on_in_some_seeds_and_off_in_others() {
         let plans: Vec<_> = (0..500).map(drawn).collect();
-        for kind in ["crash", "power loss", "clean stop", "pause", "cut", "reset", "slow link", "clock jump"]
-        {
+        let kinds: std::collections::BTreeSet<_> =
+            plans.iter().flat_map(|plan| &plan.steps).map(|step| step.what.kind()).collect();
+        assert!(kinds.len() >= 21, "{kinds:?}");
+        for kind in kinds {
             let on =
                 plans.iter().filter(|plan| plan.steps.iter().any(|step| step.what.kind() == kind)).count();
-            assert!((75..450).contains(&on), "{kind}: {on} of 500");
+            assert!((50..350).contains(&on), "{kind}: {on} of 500");
         }
     }
 

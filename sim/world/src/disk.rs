@@ -473,6 +473,12 @@ impl Medium {
         held(&self.shared.state).set_capacity(bytes);
     }
 
+    /// What files take of the disk.
+    pub fn used(&self) -> u64 {
+        let (total, free) = held(&self.shared.state).space();
+        total - free
+    }
+
     /// The `writes`-th write from now on to a file that matches is cut: a first part of it is done, then the process
     /// is dead and the world is told to end it.
     pub fn cut_write(&self, pattern: &str, writes: u64, crash: Crash) {

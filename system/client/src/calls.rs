@@ -41,7 +41,7 @@ pub(crate) struct Answer {
 impl Instance {
     pub(crate) async fn pull(&self, pull: Pull<'_>) -> Result<Answer, CallError> {
         let MessageQueue { topic, broker, id } = pull.queue;
-        let (address, is_master) = self.for_reading(broker, pull.replica)?;
+        let (address, is_master) = self.locate(pull.queue, pull.replica).await?;
         // Only a master keeps offsets: a replica's copy would be overwritten.
         let commit = pull.commit.filter(|_| is_master);
         let mut sys_flag = 0;
@@ -111,7 +111,7 @@ impl Instance {
             queue_id: queue.id,
             set_zero_if_not_found: (!young_is_zero).then_some(false),
         };
-        let (address, _) = self.for_reading(&queue.broker, MASTER)?;
+        let (address, _) = self.locate(queue, MASTER).await?;
         match self.call(&address, &request, Bytes::new(), OFFSET_LIMIT).await {
             Ok((reply, _)) => Ok(u64::try_from(reply.offset).ok()),
             Err(Fault::Refused { code: code::QUERY_NOT_FOUND, .. }) => Ok(None),
@@ -141,21 +141,21 @@ impl Instance {
         queue: &MessageQueue,
         offset: u64,
     ) -> Result<(), CallError> {
-        let (address, _) = self.for_reading(&queue.broker, MASTER)?;
+        let (address, _) = self.locate(queue, MASTER).await?;
         self.call(&address, &update(group, queue, offset), Bytes::new(), OFFSET_LIMIT).await?;
         Ok(())
     }
 
     pub(crate) async fn min_offset(&self, queue: &MessageQueue) -> Result<u64, CallError> {
         let request = rpc::GetMinOffset { topic: queue.topic.clone(), queue_id: queue.id };
-        let address = self.master(&queue.broker)?;
+        let address = self.located_master(queue).await?;
         let (reply, _) = self.call(&address, &request, Bytes::new(), OFFSET_LIMIT).await?;
         offset(&address, reply.offset)
     }
 
     pub(crate) async fn max_offset(&self, queue: &MessageQueue) -> Result<u64, CallError> {
         let request = rpc::GetMaxOffset { topic: queue.topic.clone(), queue_id: queue.id, committed: true };
-        let address = self.master(&queue.broker)?;
+        let address = self.located_master(queue).await?;
         let (reply, _) = self.call(&address, &request, Bytes::new(), OFFSET_LIMIT).await?;
         offset(&address, reply.offset)
     }
@@ -167,7 +167,7 @@ impl Instance {
             timestamp: time_ms,
             boundary_type: None,
         };
-        let address = self.master(&queue.broker)?;
+        let address = self.located_master(queue).await?;
         let (reply, _) = self.call(&address, &request, Bytes::new(), OFFSET_LIMIT).await?;
         offset(&address, reply.offset)
     }
@@ -229,6 +229,29 @@ impl Instance {
 
     pub(crate) fn master(&self, broker: &Text) -> Result<Text, CallError> {
         self.routes.lock().master(broker).ok_or_else(|| CallError::NoBroker { broker: broker.clone() })
+    }
+
+    /// The address of a queue's broker. A broker that is not known is asked for: it may have registered since the
+    /// last look at the routes, up to 30 s ago.
+    async fn locate(&self, queue: &MessageQueue, replica: i64) -> Result<(Text, bool), CallError> {
+        match self.for_reading(&queue.broker, replica) {
+            Err(CallError::NoBroker { .. }) => {
+                self.refresh(&queue.topic).await?;
+                self.for_reading(&queue.broker, replica)
+            }
+            known => known,
+        }
+    }
+
+    /// As [`Instance::locate`], for what only a master answers.
+    async fn located_master(&self, queue: &MessageQueue) -> Result<Text, CallError> {
+        match self.master(&queue.broker) {
+            Err(CallError::NoBroker { .. }) => {
+                self.refresh(&queue.topic).await?;
+                self.master(&queue.broker)
+            }
+            known => known,
+        }
     }
 
     fn for_reading(&self, broker: &Text, replica: i64) -> Result<(Text, bool), CallError> {

@@ -101,10 +101,14 @@ impl Store {
         let now = Now { ms: now_ms, hour: u8::try_from(hour).expect("an hour of a day"), used_percent };
         let (segments, old) = self.old_segments().await?;
         let count = expire(&old, now, &self.log.config);
-        if count == 0 {
+        // A deletion that failed half-way is finished: the table on the disk may speak of it already, and then the
+        // next start would carry it out, when nobody expects it any more.
+        let decided = self.log_min();
+        let below = if count == 0 { decided } else { segments[count].base.max(decided) };
+        if below == self.log.min() {
             return Ok(());
         }
-        self.delete_below(segments[count].base).await
+        self.delete_below(below).await
     }
 
     /// The segments that nobody writes to and whose queues are on the disk, oldest first; and one more segment.
@@ -144,11 +148,12 @@ impl Store {
         for queue in &queues {
             queue.publish_min();
         }
-        self.log.drop_below(min);
         for segment in &gone {
             tracing::info!(position = segment.base, "deleting an old commit log file");
             self.log.disk.remove(&layout::segment(segment.base)).await?;
             crash_point!("store.expire.removed").await;
+            // Only now: what the disk refuses to remove is tried again.
+            self.log.drop_below(segment.base + self.log.config.segment_bytes);
         }
         self.log.disk.sync_dir(layout::LOG).await?;
         tap!("expire", position = min);

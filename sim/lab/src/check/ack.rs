@@ -1,12 +1,14 @@
-//! ACK-1 to ACK-6: what a producer was told is true.
+//! ACK-1 to ACK-8: what a producer was told is true.
 
 use super::{Judged, Rule, SECOND, View, seconds, witness};
-use crate::history::{Kind, MessageId, Outcome, QueueId, Slot};
+use crate::history::{ById, How, Kind, MessageId, Outcome, QueueContent, QueueId, Read, Slot};
 
 pub(super) fn check(view: &View<'_>, judged: &mut Judged) {
     acknowledged(view, judged);
     delivered(view, judged);
     copies(view, judged);
+    by_id(view, judged);
+    view.audit.queues.iter().for_each(|content| batches(view, content, judged));
     honest(view, judged);
 }
 
@@ -48,7 +50,7 @@ fn acknowledged(view: &View<'_>, judged: &mut Judged) {
                     );
                 }
             }
-            _ if view.excused(slot.queue, invoked) => {}
+            _ if view.excused(slot.queue, invoked) || view.made_room(slot) => {}
             other => {
                 let instead = match other {
                     Some(read) => {
@@ -118,17 +120,89 @@ fn delivered(view: &View<'_>, judged: &mut Judged) {
     }
 }
 
-/// ACK-4 and ACK-6: no copy of a refused message, and no more copies than attempts.
+/// ACK-2 once more: the offset id of an acknowledgement leads to its message.
+fn by_id(view: &View<'_>, judged: &mut Judged) {
+    let history = view.history;
+    for &ById { asked, found } in &view.audit.by_id {
+        judged.count(Rule::Ack2, 1);
+        let send = view.sends[asked.index()];
+        let (Some(slot), Some(invoked), Some(returned)) = (send.at, send.invoked, send.returned) else {
+            continue;
+        };
+        let instead = match found {
+            Some((Some(message), fit)) if message == asked && fit.body && fit.properties => continue,
+            _ if view.excused(slot.queue, invoked) || view.made_room(slot) => continue,
+            Some((Some(message), _)) if message == asked => "the message with another content".to_owned(),
+            Some((Some(other), _)) => format!("message {}", history.message_name(other)),
+            Some((None, _)) => "a message nobody sent".to_owned(),
+            None => "nothing".to_owned(),
+        };
+        let sentence = format!(
+            "The offset id that the acknowledgement of message {} gave leads in the end to {instead}.",
+            history.message_name(asked)
+        );
+        let witness = witness(history, Some(asked), slot.queue, slot.offset);
+        judged.broken(view, Rule::Ack2, returned, witness, sentence);
+    }
+}
+
+/// ACK-7: whoever reads a member of a batch finds its neighbours next to it.
+fn batches(view: &View<'_>, content: &QueueContent, judged: &mut Judged) {
+    let history = view.history;
+    let batch = |message: MessageId| history.messages.get(message.index()).and_then(|message| message.batch);
+    for (place, read) in content.read.iter().enumerate() {
+        let Some((message, number)) = read.message.and_then(|id| Some((id, batch(id)?))) else { continue };
+        judged.count(Rule::Ack7, 1);
+        let at = |place: Option<usize>| {
+            place.and_then(|place| content.read.get(place)).and_then(|read| read.message)
+        };
+        let of_batch = |id: &MessageId| batch(*id) == Some(number);
+        let before = message.0.checked_sub(1).map(MessageId).filter(of_batch);
+        let after = Some(MessageId(message.0 + 1)).filter(of_batch);
+        let missing = before
+            .filter(|id| at(place.checked_sub(1)) != Some(*id) && !made_room_before(view, content, place))
+            .or_else(|| after.filter(|id| at(Some(place + 1)) != Some(*id)));
+        let Some(missing) = missing else { continue };
+        // A loss of power cuts what was not promised yet anywhere, also within a batch.
+        let send = view.sends[message.index()];
+        let promised = send.outcome == Some(Outcome::Ok) && history.sync_flush(content.queue);
+        if !promised && lost_power(view, content.queue, send.invoked.unwrap_or(0)) {
+            continue;
+        }
+        let slot = Slot { queue: content.queue, offset: read.offset };
+        let sentence = format!(
+            "Message {} at {} was sent in a batch, but {} of the same batch is not next to it.",
+            history.message_name(message),
+            history.slot_name(slot),
+            history.message_name(missing)
+        );
+        let event = send.returned.unwrap_or(view.last());
+        let witness = witness(history, Some(message), slot.queue, slot.offset);
+        judged.broken(view, Rule::Ack7, event, witness, sentence);
+    }
+}
+
+fn made_room_before(view: &View<'_>, content: &QueueContent, place: usize) -> bool {
+    let before = content.min.checked_sub(1).map(|offset| Slot { queue: content.queue, offset });
+    place == 0 && before.is_some_and(|slot| view.made_room(slot))
+}
+
+fn lost_power(view: &View<'_>, queue: QueueId, after: usize) -> bool {
+    let broker = view.history.queues[queue.index()].broker;
+    view.outages_of(broker).iter().any(|outage| outage.how == How::Power && outage.event > after)
+}
+
+/// ACK-4, ACK-6 and ACK-8: no copy of a refused message, no more copies than attempts, and all with one key.
 fn copies(view: &View<'_>, judged: &mut Judged) {
     let history = view.history;
-    let mut slots: Vec<(MessageId, QueueId, u64)> = Vec::new();
+    let mut slots: Vec<(MessageId, QueueId, u64, u64)> = Vec::new();
     for content in &view.audit.queues {
-        let known = content.read.iter().filter_map(|read| Some((read.message?, content.queue, read.offset)));
-        slots.extend(known);
+        let known = |read: &Read| Some((read.message?, content.queue, read.offset, read.unique));
+        slots.extend(content.read.iter().filter_map(known));
     }
     slots.sort_unstable();
     for copies in slots.chunk_by(|a, b| a.0 == b.0) {
-        let (message, queue, offset) = copies[copies.len() - 1];
+        let (message, queue, offset, unique) = copies[copies.len() - 1];
         let send = view.sends[message.index()];
         let event = send.returned.or(send.invoked).unwrap_or(0);
         judged.count(Rule::Ack6, 1);
@@ -141,6 +215,15 @@ fn copies(view: &View<'_>, judged: &mut Judged) {
             );
             judged.broken(view, Rule::Ack4, event, witness(history, Some(message), queue, offset), sentence);
             continue;
+        }
+        judged.count(Rule::Ack8, u64::from(copies.len() > 1));
+        if copies.iter().any(|copy| copy.3 != unique) {
+            let sentence = format!(
+                "The {} copies of message {} carry different unique keys.",
+                copies.len(),
+                history.message_name(message)
+            );
+            judged.broken(view, Rule::Ack8, event, witness(history, Some(message), queue, offset), sentence);
         }
         let attempts = history.messages[message.index()].attempts;
         if copies.len() > attempts as usize {
@@ -228,6 +311,16 @@ mod tests {
         run("ACK-1", Expect::Kept, "nobody knows what became of it", |s| {
             s.sent("a", Outcome::Unknown, None);
             s.sent("b", Outcome::Degraded, Some(("q", 0)));
+            s.holds("q", &[]);
+        });
+        run("ACK-1", Expect::Kept, "a full disk makes room by the oldest", |s| {
+            s.ok("a", "q", 0);
+            s.full("b0");
+            s.holds_from("q", 1, &["b"]);
+        });
+        run("ACK-1", Expect::Broken, "room is made from the front only", |s| {
+            s.ok("a", "q", 0);
+            s.full("b0");
             s.holds("q", &[]);
         });
         run("ACK-1", Expect::Broken, "a power loss before the send does not excuse", |s| {
@@ -367,6 +460,92 @@ mod tests {
             s.deliver("c0", "q", 0, "a");
             s.deliver("c1", "q", 0, "a");
             s.holds("q", &["a"]);
+        });
+    }
+
+    #[test]
+    fn an_offset_id_leads_to_its_message() {
+        run("ACK-2", Expect::Broken, "to another message", |s: &mut Script| {
+            s.ok("a", "q", 0);
+            s.ok("b", "q", 1);
+            s.holds("q", &["a", "b"]);
+            s.by_id("a", Some(("b", Fit::WHOLE)));
+        });
+        run("ACK-2", Expect::Broken, "to nothing", |s| {
+            s.ok("a", "q", 0);
+            s.holds("q", &["a"]);
+            s.by_id("a", None);
+        });
+        run("ACK-2", Expect::Kept, "to itself", |s| {
+            s.ok("a", "q", 0);
+            s.holds("q", &["a"]);
+            s.by_id("a", Some(("a", Fit::WHOLE)));
+        });
+        run("ACK-2", Expect::Kept, "nowhere, after a loss of power under async flush", |s| {
+            s.ok("a", "q", 0);
+            s.crash("b0", How::Power);
+            s.holds("q", &[]);
+            s.by_id("a", None);
+        });
+    }
+
+    #[test]
+    fn a_batch_stays_together() {
+        run("ACK-7", Expect::Broken, "the second part is missing", |s: &mut Script| {
+            s.batch(&["a", "b", "c"]);
+            s.holds("q", &["a", "b"]);
+        });
+        run("ACK-7", Expect::Broken, "another message in between", |s| {
+            s.batch(&["a", "b"]);
+            s.ok("x", "q", 1);
+            s.holds("q", &["a", "x", "b"]);
+        });
+        run("ACK-7", Expect::Broken, "split over two queues", |s| {
+            s.batch(&["a", "b"]);
+            s.holds("q", &["a"]);
+            s.holds("r", &["b"]);
+        });
+        run("ACK-7", Expect::Kept, "whole, and once more by a retry", |s| {
+            s.batch(&["a", "b"]);
+            s.holds("q", &["a", "b", "a", "b"]);
+        });
+        run("ACK-7", Expect::Kept, "not stored at all", |s| {
+            s.batch(&["a", "b"]);
+            s.holds("q", &[]);
+        });
+        run("ACK-7", Expect::Kept, "nobody had promised it when the power went", |s| {
+            s.sync_flush();
+            s.batch(&["a", "b"]);
+            s.crash("b0", How::Power);
+            s.holds("q", &["a"]);
+        });
+    }
+
+    #[test]
+    fn copies_carry_one_key() {
+        run("ACK-8", Expect::Broken, "a retry made a new key", |s: &mut Script| {
+            s.attempts("a", 2);
+            s.ok("a", "q", 1);
+            s.holds("q", &["a", "a"]);
+            s.last_read().unique = 7;
+        });
+        run("ACK-8", Expect::Broken, "in another queue", |s| {
+            s.attempts("a", 2);
+            s.ok("a", "q", 0);
+            s.holds("q", &["a"]);
+            s.holds("r", &["a"]);
+            s.last_read().unique = 7;
+        });
+        run("ACK-8", Expect::Kept, "the same key twice", |s| {
+            s.attempts("a", 2);
+            s.ok("a", "q", 1);
+            s.holds("q", &["a", "a"]);
+        });
+        run("ACK-8", Expect::Kept, "two messages have two keys", |s| {
+            s.ok("a", "q", 0);
+            s.ok("b", "q", 1);
+            s.holds("q", &["a", "b"]);
+            s.last_read().unique = 7;
         });
     }
 }

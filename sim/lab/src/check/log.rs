@@ -9,6 +9,7 @@ pub(super) fn check(view: &View<'_>, judged: &mut Judged) {
     one_value(view, judged);
     dense(view, judged);
     order(view, judged);
+    one_order(view, judged);
     ends(view, judged);
     for image in &view.audit.images {
         pointing(view, image, judged);
@@ -159,6 +160,75 @@ fn order(view: &View<'_>, judged: &mut Judged) {
     }
 }
 
+/// One thing that was done to a queue or asked of it: when it may have taken effect, and where it stands in the order
+/// that its value gives.
+#[derive(Clone, Copy)]
+struct Operation {
+    /// Two for each offset: its append, then what saw the queue end behind it.
+    place: u64,
+    from: usize,
+    until: usize,
+}
+
+/// LOG-3 as linearizability: appends and questions for the end of a queue took effect one after the other, each
+/// between its call and its return. The values tell the only order there can be, so one pass decides.
+fn one_order(view: &View<'_>, judged: &mut Judged) {
+    let history = view.history;
+    let mut operations: Vec<Vec<Operation>> = vec![Vec::new(); history.queues.len()];
+    for content in &view.audit.queues {
+        for read in &content.read {
+            let Some(send) = read.message.map(|id| view.sends[id.index()]) else { continue };
+            let slot = Slot { queue: content.queue, offset: read.offset };
+            // What is stored but not promised yet may be seen only after a restart.
+            let acknowledged = send.at == Some(slot) && send.outcome == Some(Outcome::Ok);
+            let until = send.returned.filter(|_| acknowledged);
+            operations[content.queue.index()].push(Operation {
+                place: read.offset * 2,
+                from: send.invoked.unwrap_or(0),
+                until: until.unwrap_or(usize::MAX),
+            });
+        }
+    }
+    for (number, event) in history.events.iter().enumerate() {
+        if let Kind::Range { queue, asked_ns, max, .. } = event.kind
+            && max > 0
+        {
+            let from = history.events.partition_point(|event| event.at_ns < asked_ns);
+            operations[queue.index()].push(Operation { place: max * 2 - 1, from, until: number });
+        }
+    }
+    for (index, mut operations) in operations.into_iter().enumerate() {
+        let queue = QueueId(index as u32);
+        if !view.lines[index].rewinds.is_empty() || view.ever_excused(queue) {
+            continue; // places were given out twice
+        }
+        operations.sort_by_key(|operation| (operation.place, operation.from));
+        let mut latest: Option<Operation> = None;
+        for operation in operations {
+            judged.count(Rule::Log3, 1);
+            if let Some(before) = latest.filter(|before| operation.until < before.from) {
+                let what = |operation: Operation| match operation.place % 2 {
+                    0 => format!("the append of offset {}", operation.place / 2),
+                    _ => format!("the answer that it ends at {}", operation.place / 2 + 1),
+                };
+                let name = history.queue_name(queue);
+                let sentence = format!(
+                    "In {name} {} was over at {}, before {} began at {}, which its value puts first.",
+                    what(operation),
+                    seconds(view.at(operation.until)),
+                    what(before),
+                    seconds(view.at(before.from))
+                );
+                judged.broken(view, Rule::Log3, operation.until, name, sentence);
+                break;
+            }
+            if latest.is_none_or(|latest| latest.from < operation.from) {
+                latest = Some(operation);
+            }
+        }
+    }
+}
+
 /// LOG-4: the end of a queue does not move back, over answers and over recoveries.
 fn ends(view: &View<'_>, judged: &mut Judged) {
     let history = view.history;
@@ -227,6 +297,9 @@ fn pointing(view: &View<'_>, image: &Image, judged: &mut Judged) {
     for units in &image.queues {
         entries.insert(units.queue, units);
         for (offset, &(position, size, tag_hash)) in (units.first..).zip(&units.units) {
+            if position < image.start {
+                continue; // its record went with an old file of the log, and it goes with its own
+            }
             judged.count(Rule::Log2, 1);
             let place = image.records.binary_search_by_key(&position, |record| record.position);
             let record = place.ok().map(|place| image.records[place]);
@@ -444,6 +517,42 @@ mod tests {
         run("LOG-3", Expect::Kept, "different queues", |s| {
             s.ok("a", "q", 5);
             s.ok("b", "r", 4);
+        });
+    }
+
+    #[test]
+    fn appends_and_questions_have_one_order() {
+        run("LOG-3", Expect::Broken, "the end was told before the message was sent", |s: &mut Script| {
+            s.range("q", 0, 1);
+            s.ok("a", "q", 0);
+            s.holds("q", &["a"]);
+        });
+        run("LOG-3", Expect::Broken, "an acknowledged message is not seen at the end", |s| {
+            s.ok("a", "q", 0);
+            s.ok("b", "q", 1);
+            s.range("q", 0, 1);
+            s.holds("q", &["a", "b"]);
+        });
+        run("LOG-3", Expect::Kept, "a send that nobody knows of may have happened between", |s| {
+            s.ok("a", "q", 0);
+            s.sent("b", Outcome::Unknown, None);
+            s.range("q", 0, 1);
+            s.range("q", 0, 2);
+            s.holds("q", &["a", "b"]);
+        });
+        run("LOG-3", Expect::Kept, "stored without its promise, it is seen later", |s| {
+            s.sent("a", Outcome::Degraded, Some(("q", 0)));
+            s.range("q", 0, 0);
+            s.range("q", 0, 1);
+            s.holds("q", &["a"]);
+        });
+        run("LOG-3", Expect::Kept, "asked while it was being sent", |s| {
+            s.ok("a", "q", 0);
+            s.send("b");
+            s.range("q", 0, 1);
+            s.returned("b", Outcome::Ok, Some(("q", 1)));
+            s.range("q", 0, 2);
+            s.holds("q", &["a", "b"]);
         });
     }
 

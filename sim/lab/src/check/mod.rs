@@ -8,6 +8,7 @@ mod consume;
 mod live;
 mod log;
 mod names;
+mod poll;
 mod view;
 
 #[cfg(test)]
@@ -58,15 +59,18 @@ rules! {
     Ack4 "ACK-4" "A message that was refused is never readable."
     Ack5 "ACK-5" "A send under sync flush is answered OK only when its bytes are flushed, else degraded within the time-out."
     Ack6 "ACK-6" "A message has at most as many copies as it had attempts that may have succeeded."
+    Ack7 "ACK-7" "The members of a batch stand behind each other in one queue, or none is stored."
+    Ack8 "ACK-8" "All copies of a message carry the same unique key."
     Con1 "CON-1" "Every message of a group's queues is consumed with success by the end of the drain."
     Con2 "CON-2" "A committed offset never covers a message that is not consumed."
     Con3 "CON-3" "The pulls of one ownership are contiguous from the offset committed when it began."
     Con4 "CON-4" "A message is delivered again after success only for a cause that can be named."
     Con5 "CON-5" "With membership and route stable every queue has exactly one owner in the group."
     Con6 "CON-6" "A committed offset never falls, but to the last persisted value by a broker crash."
+    Con7 "CON-7" "A group gets only what its filter takes, also when tags share a hash."
     Log1 "LOG-1" "A place in a queue holds one value for ever."
     Log2 "LOG-2" "Entries of a queue run without gap or repeat, and each points to its record."
-    Log3 "LOG-3" "If one send returned before another to the same queue began, its offset is smaller."
+    Log3 "LOG-3" "If one send returned before another to the same queue began, its offset is smaller; appends and questions for a queue's end have one order."
     Log4 "LOG-4" "The ends of a queue never move back."
     Log5 "LOG-5" "Records of the log are whole, say their own position, and do not go back in time."
     Log6 "LOG-6" "Recovery is complete, and recovering again gives the same state."
@@ -75,6 +79,7 @@ rules! {
     L2 "L-2" "Every producer gets an acknowledgement within 70 s after the faults are over."
     L3 "L-3" "Who owns which queue is settled 110 s after the faults are over."
     L4 "L-4" "Every group has consumed everything 180 s and the time for the backlog after the faults are over."
+    L11 "L-11" "A member that waits for a message has it 200 ms after it can be read, when nothing is wrong."
     L12 "L-12" "A node that was started again serves, and one that is asked to stop ends."
     Panic "PANIC" "No part of the system panics."
 }
@@ -83,7 +88,7 @@ impl Rule {
     /// A promise that something happens in time, not that something never happens.
     #[must_use]
     pub fn is_liveness(self) -> bool {
-        matches!(self, Self::L2 | Self::L3 | Self::L4 | Self::L12)
+        matches!(self, Self::L2 | Self::L3 | Self::L4 | Self::L11 | Self::L12)
     }
 }
 
@@ -141,6 +146,7 @@ pub fn judge(history: &History, audit: &Audit) -> Judged {
     log::check(&view, &mut judged);
     names::check(&view, &mut judged);
     live::check(&view, &mut judged);
+    poll::check(&view, &mut judged);
     judged.violations.sort_by_key(|violation| (violation.rule, violation.event));
     judged
 }

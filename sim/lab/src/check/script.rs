@@ -4,8 +4,8 @@ use std::collections::BTreeMap;
 
 use super::{Rule, judge};
 use crate::history::{
-    Audit, Broker, Fit, Group, GroupId, History, How, Image, Kind, Member, MemberId, Message, MessageId,
-    NodeId, Outcome, QueueContent, QueueId, Read, SessionId, Slot, Step, Stored, Units, Why,
+    Audit, Broker, ById, Fit, Group, GroupId, History, How, Image, Kind, Member, MemberId, Message,
+    MessageId, NodeId, Outcome, QueueContent, QueueId, Read, SessionId, Slot, Step, Stored, Units, Why,
 };
 
 /// What a rule must say of a history.
@@ -89,7 +89,8 @@ impl Script {
         }
         let topic = self.history.topic("t");
         let serial = self.messages.len() as u32;
-        let id = self.history.message(Message { producer: 0, serial, topic, tag: 0, attempts: 1 });
+        let message = Message { producer: 0, serial, topic, tag: 0, attempts: 1, batch: None };
+        let id = self.history.message(message);
         self.messages.insert(name.to_owned(), id);
         id
     }
@@ -130,6 +131,29 @@ impl Script {
     pub(super) fn attempts(&mut self, message: &str, attempts: u32) {
         let id = self.message(message);
         self.history.messages[id.index()].attempts = attempts;
+    }
+
+    pub(super) fn batch(&mut self, messages: &[&str]) {
+        for name in messages {
+            let id = self.message(name);
+            self.history.messages[id.index()].batch = Some(1);
+            self.send(name);
+        }
+    }
+
+    pub(super) fn last_read(&mut self) -> &mut Read {
+        self.audit.queues.last_mut().and_then(|content| content.read.last_mut()).expect("something read")
+    }
+
+    pub(super) fn by_id(&mut self, asked: &str, found: Option<(&str, Fit)>) {
+        let asked = self.message(asked);
+        let found = found.map(|(name, fit)| (Some(self.message(name)), fit));
+        self.audit.by_id.push(ById { asked, found });
+    }
+
+    pub(super) fn dispatched(&mut self, queue: &str, offset: u64) {
+        let slot = self.slot(queue, offset);
+        self.on_broker(Kind::Dispatched { slot });
     }
 
     pub(super) fn send(&mut self, message: &str) {
@@ -208,10 +232,18 @@ impl Script {
             slows: false,
             kills: false,
             clock: false,
+            fills: false,
+            wide: false,
             what: "a fault".to_owned(),
         });
         self.push(NodeId(0), Kind::StepOn { step });
         step
+    }
+
+    pub(super) fn full(&mut self, node: &str) {
+        let step = self.begin(&[node]);
+        self.history.steps[step as usize].fills = true;
+        self.over(step);
     }
 
     pub(super) fn over(&mut self, step: u32) {
@@ -256,6 +288,11 @@ impl Script {
         let node = self.history.node(node);
         self.push(node, Kind::OffsetsTaken);
         self.push(node, Kind::OffsetsPersisted);
+    }
+
+    pub(super) fn taken(&mut self, node: &str) {
+        let node = self.history.node(node);
+        self.push(node, Kind::OffsetsTaken);
     }
 
     pub(super) fn name_queue(&mut self, queue: &str) {
@@ -341,12 +378,21 @@ impl Script {
     }
 
     pub(super) fn holds_as(&mut self, queue: &str, messages: &[(&str, Fit)]) {
+        self.content(queue, 0, messages);
+    }
+
+    pub(super) fn holds_from(&mut self, queue: &str, min: u64, messages: &[&str]) {
+        let whole: Vec<_> = messages.iter().map(|name| (*name, Fit::WHOLE)).collect();
+        self.content(queue, min, &whole);
+    }
+
+    fn content(&mut self, queue: &str, min: u64, messages: &[(&str, Fit)]) {
         let mut read = Vec::new();
-        for (offset, (name, fit)) in (0..).zip(messages) {
-            read.push(Read { offset, message: Some(self.message(name)), fit: *fit });
+        for (offset, (name, fit)) in (min..).zip(messages) {
+            read.push(Read { offset, message: Some(self.message(name)), fit: *fit, unique: 0 });
         }
         let queue = self.queue(queue);
-        self.audit.queues.push(QueueContent { queue, min: 0, max: messages.len() as u64, read });
+        self.audit.queues.push(QueueContent { queue, min, max: min + messages.len() as u64, read });
     }
 
     pub(super) fn image(

@@ -293,6 +293,19 @@ impl<'a> View<'a> {
         self.excused(queue, 0)
     }
 
+    /// True when this place was given up for want of space: the disk of its broker was full, and it holds only what
+    /// came later.
+    #[must_use]
+    pub fn made_room(&self, slot: Slot) -> bool {
+        let broker = self.history.queues[slot.queue.index()].broker;
+        self.history.steps.iter().any(|step| step.fills && step.nodes.contains(&broker))
+            && self
+                .audit
+                .queues
+                .iter()
+                .any(|content| content.queue == slot.queue && slot.offset < content.min)
+    }
+
     /// The end of a session in time; the end of the run when it still lives.
     #[must_use]
     pub fn session_end(&self, session: &Session) -> u64 {

@@ -5,8 +5,12 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use net::{CallError, Client, Options, Peer, Reply, Service};
+use protocol::compression::Compression;
+use protocol::id::OffsetId;
+use protocol::record::{self, Scan};
 use protocol::rpc::{
     GetBrokerClusterInfo, GetMaxOffset, GetMinOffset, GetRouteInfoByTopic, UpdateAndCreateTopic,
+    ViewMessageById,
 };
 use protocol::{Command, Text, body, json};
 use runtime::task::TaskSet;
@@ -14,8 +18,9 @@ use runtime::time::{Instant, sleep};
 use world::{Node, World};
 
 use super::load::Shared;
+use super::recorder::compare;
 use crate::draw::Draw;
-use crate::history::{Kind, QueueId};
+use crate::history::{ById, Fit, Kind, MessageId, QueueId};
 
 /// Asks from one node.
 pub(super) struct Asker {
@@ -105,6 +110,35 @@ impl Asker {
         self.on_node(question).await.unwrap_or(false)
     }
 
+    /// Asks for messages by the offset ids that producers were given.
+    pub(super) async fn by_offset_id(&self) -> Vec<ById> {
+        let shared = self.shared.clone();
+        let question = async move {
+            let (tasks, client) = connect();
+            let ids = std::mem::take(&mut shared.recorder.live().offset_ids);
+            let step = ids.len().div_ceil(MOST_IDS).max(1);
+            let mut answers = Vec::new();
+            for (asked, id) in ids.into_iter().step_by(step) {
+                let Ok(OffsetId { host, position }) = id.parse() else {
+                    answers.push(ById { asked, found: None });
+                    continue;
+                };
+                let request = ViewMessageById { offset: position as i64, topic: None };
+                let address = Text::from(host.to_string());
+                match client.call(&address, &request, Bytes::new(), TIMEOUT).await {
+                    Ok((_, record)) => {
+                        answers.push(ById { asked, found: Some(read_record(&shared, &record)) })
+                    }
+                    Err(CallError::Refused { .. }) => answers.push(ById { asked, found: None }),
+                    Err(_) => {} // what is not answered says nothing
+                }
+            }
+            tasks.close().await;
+            answers
+        };
+        self.on_node(question).await.unwrap_or_default()
+    }
+
     /// Goes on asking name servers and brokers until the node is stopped, and writes the answers into the history.
     pub(super) fn watch(&self, every_ms: u64) {
         let (shared, servers, brokers) =
@@ -125,6 +159,21 @@ impl Asker {
         };
         drop(self.node.spawn(question)); // it goes on
     }
+}
+
+/// Which message a stored record is, read without the client's code.
+fn read_record(shared: &Shared, bytes: &[u8]) -> (Option<MessageId>, Fit) {
+    let Scan::Record(record) = record::scan(bytes, true) else {
+        return (None, Fit { body: false, properties: false });
+    };
+    let inflated = Compression::of(record.sys_flag).map(|kind| kind.decompress(record.body, MOST_BYTES));
+    let body = match &inflated {
+        Some(Ok(body)) => body.as_slice(),
+        _ => record.body,
+    };
+    let property = |name: &str| record.property(name);
+    let key = property("KEYS").and_then(|keys| keys.split(' ').next());
+    compare(&shared.recorder, shared.plan.seed, body, property("TAGS"), key, property("who"))
 }
 
 fn connect() -> (TaskSet, Client) {
@@ -205,5 +254,9 @@ fn address(node: Node, port: u16) -> Text {
 pub(super) const NAME_SERVER_PORT: u16 = 9876;
 /// Where brokers listen.
 pub(super) const BROKER_PORT: u16 = 10911;
+/// Messages asked for by offset id in one run.
+const MOST_IDS: usize = 100;
+/// Longest body.
+const MOST_BYTES: usize = 1 << 20;
 /// Of one question.
 const TIMEOUT: Duration = Duration::from_secs(3);

@@ -58,7 +58,8 @@ async fn read_queue(
             let (id, mut fit) =
                 compare(&shared.recorder, shared.plan.seed, &message.body, message.tag(), key, who);
             fit.properties &= message.topic == name.topic;
-            content.read.push(Read { offset: message.offset, message: id, fit });
+            let unique = xxhash_rust::xxh3::xxh3_64(message.message_id.as_bytes());
+            content.read.push(Read { offset: message.offset, message: id, fit, unique });
         }
         if pulled.next <= offset {
             break;
@@ -88,5 +89,6 @@ pub(super) fn take_image(shared: &Shared, node: Node, when: &'static str) -> Ima
     image::read(&live.history, id, at_ns, when, &files)
 }
 
-/// What reading everything may take.
-const READ_WITHIN: Duration = Duration::from_secs(60);
+/// What reading everything may take: a name server that was restarted last hears of a broker after up to 60 s, the
+/// longest period of registration that plans draw.
+const READ_WITHIN: Duration = Duration::from_secs(90);

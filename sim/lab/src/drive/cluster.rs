@@ -8,6 +8,7 @@ use std::time::Duration;
 use protocol::config::Table as _;
 use runtime::disk::Disk;
 use runtime::task::TaskSet;
+use runtime::time::sleep;
 use world::{Node, World};
 
 use super::load::{self, Shared};
@@ -146,16 +147,25 @@ async fn name_server(shared: Shared, node: Node) {
 
 /// The broker's program.
 async fn broker(shared: Shared, node: Node, index: usize) {
-    let tasks = TaskSet::new();
-    let disk = Disk::open(STORE).expect("a healthy disk opens");
-    let config = broker_config(&shared.plan, &shared.name_servers, index, node);
-    match broker::Broker::start(config, disk, &tasks).await {
-        Ok(broker) => {
-            runtime::signal::shutdown().await;
-            broker.stop().await;
-            tasks.close().await;
+    let id = shared.recorder.id(node);
+    loop {
+        let began_ns = World::current().elapsed().as_nanos() as u64;
+        let tasks = TaskSet::new();
+        let disk = Disk::open(STORE).expect("a folder can always be opened");
+        let config = broker_config(&shared.plan, &shared.name_servers, index, node);
+        match broker::Broker::start(config, disk, &tasks).await {
+            Ok(broker) => {
+                runtime::signal::shutdown().await;
+                broker.stop().await;
+                return tasks.close().await;
+            }
+            // Whoever supervises the process starts it again, until somebody has repaired the disk.
+            Err(_) if shared.recorder.was_sick(id, began_ns) => {
+                tasks.close().await;
+                sleep(Duration::from_secs(1)).await;
+            }
+            Err(error) => return shared.recorder.failed_start(&node.name(), &error.to_string()),
         }
-        Err(error) => shared.recorder.failed_start(&node.name(), &error.to_string()),
     }
 }
 

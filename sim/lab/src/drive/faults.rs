@@ -102,6 +102,12 @@ impl Steps {
 
     async fn step(&self, index: u32, step: &Step) {
         let recorder = &self.cluster.shared.recorder;
+        if step.what.sickens() {
+            step.what
+                .nodes()
+                .iter()
+                .for_each(|name| recorder.sick(recorder.id(self.cluster.node(name)), true));
+        }
         held(&self.on).insert(index);
         recorder.push(NodeId(0), Kind::StepOn { step: index });
         self.act(step).await;
@@ -134,10 +140,17 @@ impl Steps {
                 } else {
                     node.arm(point, *nth, crash);
                 }
-                if !node.is_up() || timeout(WATCHED, node.stopped()).await.is_err() {
+                if !self.dies(node, how).await {
                     return;
                 }
-                cluster.down(node, how);
+            }
+            What::TornWrite { node, files, nth, power } => {
+                let node = cluster.node(node);
+                let (crash, how) = kind(*power);
+                node.disk().cut_write(&format!("{STORE}/{files}"), *nth, crash);
+                if !self.dies(node, how).await {
+                    return;
+                }
             }
             What::Stop { node } => cluster.stop(cluster.node(node)).await,
             What::Pause { node } => cluster.node(node).pause(),
@@ -170,8 +183,38 @@ impl Steps {
             }
             What::SyncFails { node } => {
                 let log = format!("{STORE}/commitlog/*");
-                cluster.node(node).disk().fail(Access::Sync, &log, Some(1));
+                let node = cluster.node(node);
+                node.disk().fail(Access::Sync, &log, Some(1));
+                sleep(lasts).await;
+                return cluster.stop(node).await;
             }
+            What::FetchFails { node, times, restart } => {
+                let node = cluster.node(node);
+                node.disk().fail(Access::Fetch, &format!("{STORE}/*"), Some(*times));
+                if *restart && node.is_up() {
+                    node.crash(Crash::Process);
+                    cluster.down(node, How::Process);
+                    sleep(Duration::from_millis(100)).await;
+                    cluster.up(node);
+                }
+            }
+            What::NamesFail { node } => {
+                cluster.node(node).disk().fail(Access::Names, &format!("{STORE}/*"), None);
+            }
+            What::DiskFull { node, spare_kib } => {
+                let disk = cluster.node(node).disk();
+                disk.set_capacity(disk.used() + spare_kib * 1024);
+            }
+            What::Backlog { node, most } => {
+                net.backlog(cluster.node(node), *most as usize);
+                self.others(node, |node, other| {
+                    net.reset(node, other);
+                });
+            }
+            What::CloseBehind { from, to } => {
+                net.close_after_next_delivery(cluster.node(from), cluster.node(to));
+            }
+            What::Drift { node, ppm } => cluster.node(node).clock().set_drift_ppm(*ppm),
             What::SetQueues { topic, broker, read, write, after_drain } => {
                 let name = &self.plan.topics[*topic as usize].name;
                 let deadline = Instant::now() + lasts;
@@ -188,13 +231,17 @@ impl Steps {
     fn undo(&self, what: &What) {
         let (net, cluster) = (self.world.net(), &self.cluster);
         match what {
-            What::Crash { node, .. } | What::CrashAt { node, .. } | What::Stop { node } => {
+            What::Crash { node, .. } | What::CrashAt { node, .. } | What::TornWrite { node, .. } => {
                 let node = cluster.node(node);
                 node.disarm();
+                node.disk().heal();
+                self.usual_syncs(node);
                 if self.may_run(node) {
                     cluster.up(node);
                 }
             }
+            // One that has not ended yet would end later, when nobody starts it again.
+            What::Stop { node } => self.again(cluster.node(node)),
             What::Pause { node } => cluster.node(node).resume(),
             What::Slow { node, .. } => cluster.node(node).slow(1),
             What::Cut { from, to, .. } => {
@@ -216,14 +263,55 @@ impl Steps {
                     });
                 }
             }
-            What::SlowSync { node, .. } => {
+            What::SlowSync { node, .. } => self.usual_syncs(cluster.node(node)),
+            What::SyncFails { node } | What::FetchFails { node, .. } | What::NamesFail { node } => {
                 let node = cluster.node(node);
-                let index = cluster.brokers.iter().position(|broker| *broker == node);
-                let (low, high) = self.plan.brokers[index.expect("syncs of brokers are slowed")].sync_us;
-                node.disk().set_sync_latency(Duration::from_micros(low)..Duration::from_micros(high + 1));
+                node.disk().heal();
+                self.usual_syncs(node);
+                // After a failed sync a store takes no messages any more.
+                if matches!(what, What::SyncFails { .. }) {
+                    self.again(node);
+                }
             }
-            What::SyncFails { node } => cluster.node(node).disk().heal(),
-            What::Reset { .. } | What::ClockJump { .. } | What::SetQueues { .. } => {}
+            What::DiskFull { node, .. } => cluster.node(node).disk().set_capacity(ROOMY),
+            What::Backlog { node, .. } => net.backlog(cluster.node(node), USUAL_BACKLOG),
+            What::Drift { node, .. } => cluster.node(node).clock().set_drift_ppm(0),
+            What::Reset { .. }
+            | What::CloseBehind { .. }
+            | What::ClockJump { .. }
+            | What::SetQueues { .. } => {}
+        }
+        if what.sickens() {
+            let recorder = &cluster.shared.recorder;
+            what.nodes().iter().for_each(|name| recorder.sick(recorder.id(cluster.node(name)), false));
+        }
+    }
+
+    /// Waits until a node has died where it was to die; false when it did not come there in time.
+    async fn dies(&self, node: Node, how: How) -> bool {
+        let died = node.is_up() && timeout(WATCHED, node.stopped()).await.is_ok();
+        if died {
+            self.cluster.down(node, how);
+        }
+        died
+    }
+
+    /// Ends what is left of a node's program and starts it anew.
+    fn again(&self, node: Node) {
+        if node.is_up() {
+            node.crash(Crash::Process);
+            self.cluster.down(node, How::Process);
+        }
+        if self.may_run(node) {
+            self.cluster.up(node);
+        }
+    }
+
+    /// Syncs of a broker take what its plan says.
+    fn usual_syncs(&self, node: Node) {
+        if let Some(index) = self.cluster.brokers.iter().position(|broker| *broker == node) {
+            let (low, high) = self.plan.brokers[index].sync_us;
+            node.disk().set_sync_latency(Duration::from_micros(low)..Duration::from_micros(high + 1));
         }
     }
 
@@ -254,5 +342,9 @@ fn held<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
+/// The size of a disk that is not full.
+const ROOMY: u64 = 64 << 30;
+/// Connections that may usually wait to be accepted.
+const USUAL_BACKLOG: usize = 1024;
 /// How long a node may take to reach the point where it is to die.
 const WATCHED: Duration = Duration::from_secs(30);

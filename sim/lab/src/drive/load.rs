@@ -14,7 +14,7 @@ use runtime::time::sleep;
 use super::recorder::{Recorder, compare, key_name, make_body};
 use crate::draw::Draw;
 use crate::history::{Kind, MemberId, MessageId, Outcome, Slot};
-use crate::plan::{Mode, Plan};
+use crate::plan::{Mode, Plan, tag_name};
 
 /// What the programs of all clients share.
 #[derive(Clone)]
@@ -95,19 +95,19 @@ async fn call(shared: &Shared, producer: &Producer, index: u32, draw: &mut Draw)
     let settings = &plan.producers[index as usize];
     let topic = &plan.topics[settings.topic as usize];
     let attempts = settings.retries + 1;
-    let make = |draw: &mut Draw, attempts: u32| {
+    let make = |draw: &mut Draw, batch: Option<u32>| {
         let bytes = draw.range(settings.body.0, settings.body.1) as u32;
         let tag = draw.below(u64::from(topic.tags)) as u32;
-        let (id, serial) = shared.recorder.message(index, settings.topic, tag, attempts, bytes);
+        let (id, serial) = shared.recorder.message(index, settings.topic, tag, attempts, bytes, batch);
         let message = Message::new(&*topic.name, make_body(plan.seed, index, serial, bytes))
-            .tag(format!("tag{tag}"))
+            .tag(tag_name(tag))
             .key(&key_name(index, serial))
             .property("who", format!("p{index}#{serial}"));
         (id, message)
     };
     match settings.mode {
         Mode::Auto => {
-            let (id, message) = make(draw, attempts);
+            let (id, message) = make(draw, None);
             let result = producer.send(message).await.map(|receipt| vec![receipt]);
             returned(shared, &[id], result, attempts);
         }
@@ -115,13 +115,13 @@ async fn call(shared: &Shared, producer: &Producer, index: u32, draw: &mut Draw)
             let Some(queue) = some_queue(producer, &topic.name, draw).await else {
                 return sleep(Duration::from_millis(100)).await;
             };
-            let (id, message) = make(draw, attempts);
+            let (id, message) = make(draw, None);
             let result = producer.send_to(message, &queue).await.map(|receipt| vec![receipt]);
             returned(shared, &[id], result, attempts);
         }
         Mode::Batch(most) => {
-            let count = draw.range(1, u64::from(most));
-            let (ids, messages): (Vec<_>, Vec<_>) = (0..count).map(|_| make(draw, attempts)).unzip();
+            let (count, batch) = (draw.range(1, u64::from(most)), shared.recorder.batch());
+            let (ids, messages): (Vec<_>, Vec<_>) = (0..count).map(|_| make(draw, Some(batch))).unzip();
             let result = producer.send_batch(messages).await;
             returned(shared, &ids, result, attempts);
         }
@@ -142,6 +142,9 @@ fn returned(shared: &Shared, ids: &[MessageId], result: Result<Vec<SendReceipt>,
                 let queue = &receipt.queue;
                 let at = (&*queue.topic, &*queue.broker, queue.id as u32, receipt.offset);
                 shared.recorder.sent(*id, outcome, receipt.attempts, Some(at));
+                if outcome == Outcome::Ok {
+                    shared.recorder.named(*id, &receipt.offset_id);
+                }
             }
         }
         Err(error) => {
@@ -175,7 +178,7 @@ pub(super) async fn consume(shared: Shared, member: MemberId, node: String, inca
         live.history.members[member.index()].group
     };
     let settings = &plan.groups[group.index()];
-    let expression = settings.tag.map_or("*".to_owned(), |tag| format!("tag{tag}"));
+    let expression = settings.tag.map_or("*".to_owned(), tag_name);
     let listener = shared.clone();
     let calls = Arc::new(std::sync::atomic::AtomicU32::new(0));
     let started = PushConsumer::builder(&*settings.name)

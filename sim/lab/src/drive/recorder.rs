@@ -1,6 +1,6 @@
 //! Writes the history while a run goes on: calls of the lab's clients, what the lab does, and what taps tell.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::hash::{Hash, Hasher};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
@@ -10,7 +10,7 @@ use crate::history::{
     Broker, Fit, Group, GroupId, History, Kind, Member, MemberId, Message, MessageId, NodeId, Outcome,
     QueueId, SessionId, Slot, Step, Why,
 };
-use crate::plan::{Plan, What};
+use crate::plan::{Plan, What, tag_name};
 
 /// The history in the making; clones write to the same one.
 #[derive(Clone)]
@@ -30,13 +30,21 @@ pub(crate) struct Live {
     serials: Vec<Vec<MessageId>>,
     /// Bytes of each message's body.
     lengths: Vec<u32>,
+    batches: u32,
+    /// Offset ids that producers were given.
+    pub(crate) offset_ids: Vec<(MessageId, String)>,
     committed: BTreeMap<(GroupId, QueueId), u64>,
     ends: BTreeMap<QueueId, u64>,
-    readable: BTreeMap<(u32, NodeId), u32>,
+    /// Queues that a broker in the midst of recovery has told of.
+    found: BTreeMap<NodeId, BTreeSet<QueueId>>,
+    /// Read queues of each topic on each broker.
+    pub(crate) readable: BTreeMap<(u32, NodeId), u32>,
     /// How often each node has recovered its log.
     pub(crate) recoveries: BTreeMap<NodeId, u32>,
     /// First acknowledgement of each producer after the faults were over.
     pub(crate) acknowledged: Vec<bool>,
+    /// Nodes whose disk is out of order, and when others got well again.
+    sick: BTreeMap<NodeId, Option<u64>>,
     /// Programs that did not start.
     pub(crate) failed_starts: Vec<(u64, usize, String)>,
     healed: bool,
@@ -68,9 +76,15 @@ impl Recorder {
         for step in &plan.steps {
             let nodes = step.what.nodes().into_iter().map(|name| history.node(name)).collect();
             let slows = matches!(step.what, What::Pause { .. } | What::Slow { .. } | What::SlowSync { .. });
-            let kills = matches!(step.what, What::Crash { .. } | What::CrashAt { .. } | What::Stop { .. });
-            let clock = matches!(step.what, What::ClockJump { .. });
-            history.steps.push(Step { nodes, slows, kills, clock, what: step.what.to_string() });
+            let kills = matches!(
+                step.what,
+                What::Crash { .. } | What::CrashAt { .. } | What::Stop { .. } | What::TornWrite { .. }
+            );
+            let clock = matches!(step.what, What::ClockJump { .. } | What::Drift { .. });
+            let fills = matches!(step.what, What::DiskFull { .. });
+            let wide =
+                matches!(step.what, What::Isolate { .. } | What::Backlog { .. } | What::SetQueues { .. });
+            history.steps.push(Step { nodes, slows, kills, clock, wide, fills, what: step.what.to_string() });
         }
         let producers = (0..plan.producers.len()).map(|index| history.node(&format!("p{index}"))).collect();
         let live = Live {
@@ -81,11 +95,15 @@ impl Recorder {
             open: BTreeMap::new(),
             serials: vec![Vec::new(); plan.producers.len()],
             lengths: Vec::new(),
+            batches: 0,
+            offset_ids: Vec::new(),
             committed: BTreeMap::new(),
             ends: BTreeMap::new(),
+            found: BTreeMap::new(),
             readable: BTreeMap::new(),
             recoveries: BTreeMap::new(),
             acknowledged: vec![false; plan.producers.len()],
+            sick: BTreeMap::new(),
             failed_starts: Vec::new(),
             healed: false,
             silent: false,
@@ -134,16 +152,29 @@ impl Recorder {
         tag: u32,
         attempts: u32,
         bytes: u32,
+        batch: Option<u32>,
     ) -> (MessageId, u32) {
         let mut live = self.live();
         let serial = live.serials[producer as usize].len() as u32;
         let topic = crate::history::TopicId(topic); // topics are numbered in the order of the plan
-        let id = live.history.message(Message { producer, serial, topic, tag, attempts });
+        let id = live.history.message(Message { producer, serial, topic, tag, attempts, batch });
         live.serials[producer as usize].push(id);
         live.lengths.push(bytes);
         let node = live.producers[producer as usize];
         live.push(node, Kind::Send { message: id });
         (id, serial)
+    }
+
+    /// The number of one more batch.
+    pub(crate) fn batch(&self) -> u32 {
+        let mut live = self.live();
+        live.batches += 1;
+        live.batches
+    }
+
+    /// An acknowledgement came with this offset id.
+    pub(crate) fn named(&self, id: MessageId, offset_id: &str) {
+        self.live().offset_ids.push((id, offset_id.to_owned()));
     }
 
     /// A send returned.
@@ -166,6 +197,17 @@ impl Recorder {
         }
         let node = live.producers[producer];
         live.push(node, Kind::Sent { message: id, outcome, at });
+    }
+
+    /// The disk of a node is out of order from now on, or no longer.
+    pub(crate) fn sick(&self, node: NodeId, on: bool) {
+        let now = World::current().elapsed().as_nanos() as u64;
+        self.live().sick.insert(node, if on { None } else { Some(now) });
+    }
+
+    /// True when the disk of a node was out of order at some moment since then.
+    pub(crate) fn was_sick(&self, node: NodeId, since_ns: u64) -> bool {
+        self.live().sick.get(&node).is_some_and(|until| until.is_none_or(|until| until >= since_ns))
     }
 
     /// A program did not start, or did not do what it must.
@@ -264,6 +306,7 @@ impl Live {
             }
             "flush" | "flushed" => self.push(node, Kind::Flushed { end: fields.number("end") }),
             "recovered" => {
+                self.nothing_left(node);
                 *self.recoveries.entry(node).or_default() += 1;
                 self.push(node, Kind::Recovered { end: fields.number("end") });
             }
@@ -271,7 +314,12 @@ impl Live {
                 let Some(queue) = self.tapped_queue(&fields, node) else { return };
                 let (min, max) = (fields.number("min"), fields.number("max"));
                 self.ends.insert(queue, max);
+                self.found.entry(node).or_default().insert(queue);
                 self.push(node, Kind::QueueRecovered { queue, min, max });
+            }
+            "dispatch" => {
+                let Some(queue) = self.tapped_queue(&fields, node) else { return };
+                self.push(node, Kind::Dispatched { slot: Slot { queue, offset: fields.number("offset") } });
             }
             "acked" => {
                 let Some(queue) = self.tapped_queue(&fields, node) else { return };
@@ -330,6 +378,19 @@ impl Live {
         }
     }
 
+    /// A queue that a recovery did not find has lost everything: the broker itself cannot tell of it.
+    fn nothing_left(&mut self, node: NodeId) {
+        let found = self.found.remove(&node).unwrap_or_default();
+        let history = &self.history;
+        let lost = self.ends.iter().filter(|(queue, end)| {
+            **end > 0 && history.queues[queue.index()].broker == node && !found.contains(queue)
+        });
+        for queue in lost.map(|(queue, _)| *queue).collect::<Vec<_>>() {
+            self.ends.insert(queue, 0);
+            self.push(node, Kind::QueueRecovered { queue, min: 0, max: 0 });
+        }
+    }
+
     /// The broker at an address.
     fn at_address(&self, address: &str) -> Option<NodeId> {
         let ip = address.rsplit_once(':')?.0;
@@ -374,6 +435,7 @@ impl Live {
 
     /// Forgets what a dead node's memory held.
     pub(crate) fn forget(&mut self, node: NodeId) {
+        self.found.remove(&node);
         let members = &self.history.members;
         self.open.retain(|(member, _), _| members[member.index()].node != node);
     }
@@ -407,7 +469,7 @@ pub(crate) fn compare(
         body: body == make_body(seed, producer, serial, length),
         properties: claimed == Some((producer, serial))
             && key == Some(&*key_name(producer, serial))
-            && tag == Some(&*format!("tag{}", message.tag)),
+            && tag == Some(&*tag_name(message.tag)),
     };
     (Some(id), fit)
 }

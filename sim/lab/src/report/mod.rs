@@ -54,6 +54,7 @@ mod tests {
             repeats: counted(&[("crash of the consumer", 10)]),
             planned: counted(&[("crash", 2)]),
             effects: counted(&[("node.crash", 2)]),
+            idle: std::collections::BTreeSet::new(),
             checked: counted(&[("ACK-1", 1990)]),
             planted: counted(&[]),
             points: counted(&[]),

@@ -19,6 +19,9 @@ pub struct Summary {
     pub toolchain: String,
     /// How many runs.
     pub seeds: u64,
+    /// How many there should have been.
+    #[serde(default)]
+    pub wanted: u64,
     /// In all.
     pub simulated_s: f64,
     /// In all.
@@ -64,6 +67,12 @@ pub struct ScenarioSummary {
     pub planned: BTreeMap<String, u64>,
     /// What faults changed, by kind.
     pub effects: BTreeMap<String, u64>,
+    /// Runs by kind of planned fault.
+    #[serde(default)]
+    pub tried: BTreeMap<String, u64>,
+    /// Those in which it had no effect.
+    #[serde(default)]
+    pub idle: BTreeMap<String, u64>,
     /// What each rule looked at.
     pub checked: BTreeMap<String, u64>,
     cpu_ms: Vec<f64>,
@@ -91,6 +100,7 @@ impl Summary {
             commit: commit.to_owned(),
             toolchain: toolchain.to_owned(),
             seeds: 0,
+            wanted: 0,
             simulated_s: 0.0,
             cpu_s: 0.0,
             wall_s: 0.0,
@@ -126,6 +136,8 @@ impl Summary {
         add(&mut scenario.repeats, &run.repeats);
         add(&mut scenario.planned, &run.planned);
         add(&mut scenario.effects, &run.effects);
+        run.planned.keys().for_each(|kind| *scenario.tried.entry(kind.clone()).or_default() += 1);
+        run.idle.iter().for_each(|kind| *scenario.idle.entry(kind.clone()).or_default() += 1);
         add(&mut scenario.checked, &run.checked);
         if run.verdict != Verdict::Pass {
             self.fail(run);

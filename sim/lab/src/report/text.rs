@@ -59,6 +59,12 @@ pub fn markdown(summary: &Summary) -> String {
         let _ = writeln!(out, "- repeats, all with a cause: {}", counts(&scenario.repeats));
         let _ = writeln!(out, "- faults planned: {}", counts(&scenario.planned));
         let _ = writeln!(out, "- effects seen: {}", counts(&scenario.effects));
+        let tried = scenario.tried.iter().map(|(kind, runs)| {
+            let idle = scenario.idle.get(kind).copied().unwrap_or(0);
+            format!("{kind} {} of {runs}", runs - idle)
+        });
+        let _ =
+            writeln!(out, "- runs in which a kind of fault struck: {}", tried.collect::<Vec<_>>().join(", "));
         let _ = writeln!(out, "- checks by rule: {}", counts(&scenario.checked));
     }
     if !summary.failures.is_empty() {
@@ -84,8 +90,12 @@ pub(super) fn headline(summary: &Summary) -> String {
         Some((runs, same)) => format!(", {} of {} traces repeated", grouped(same), grouped(runs)),
         None => String::new(),
     };
+    let interrupted = match summary.wanted > summary.seeds {
+        true => format!(" (interrupted: {} were wanted)", grouped(summary.wanted)),
+        false => String::new(),
+    };
     format!(
-        "{}: {} runs, {} failed, {} unknown, {:.1} simulated hours in {:.1} CPU-s ({:.0} s per CPU-s){repeated}",
+        "{}: {} runs{interrupted}, {} failed, {} unknown, {:.1} simulated hours in {:.1} CPU-s ({:.0} s per CPU-s){repeated}",
         summary.verdict.name(),
         grouped(summary.seeds),
         summary.count(Verdict::Fail) + summary.count(Verdict::Error),

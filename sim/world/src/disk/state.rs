@@ -395,6 +395,7 @@ impl State {
 
     pub(super) fn clear_rules(&mut self) {
         self.rules.clear();
+        self.cut = None;
     }
 
     pub(super) fn arm_cut(&mut self, pattern: &str, writes: u64, crash: Crash) {

@@ -82,6 +82,13 @@ impl Cluster {
         state.topics.insert(topic.into(), brokers);
     }
 
+    /// Takes a broker out of the route of a topic.
+    pub(crate) fn leave(&self, topic: &str, broker: &str) {
+        let mut state = self.state.lock();
+        let brokers = state.topics.get_mut(topic).expect("a topic of the test");
+        brokers.retain(|known, _| &**known != broker);
+    }
+
     /// The next request of this code, at any broker, is treated so.
     pub(crate) fn script(&self, code: i32, act: Act) {
         self.state.lock().script.push_back((code, act));

@@ -103,6 +103,23 @@ fn what_is_sent_can_be_read_where_the_receipt_says() {
 }
 
 #[test]
+fn a_broker_that_came_back_is_found_at_once() {
+    run(|| async {
+        let cluster = Cluster::start(&["a", "b"]).await;
+        cluster.topic("orders", 1, 1);
+        cluster.leave("orders", "b");
+        let reader = reader(&cluster).await;
+        assert_eq!(reader.queues("orders").await.unwrap().len(), 1);
+        let queue = MessageQueue::new("orders", "b", 0);
+        assert!(reader.max_offset(&queue).await.is_err());
+        cluster.topic("orders", 1, 1);
+        // Long before the next look at the routes.
+        assert_eq!(reader.max_offset(&queue).await, Ok(0));
+        assert_eq!(reader.pull(&queue, "*", 0, 1).await.unwrap().status, PullStatus::NothingNew);
+    });
+}
+
+#[test]
 fn every_compression_is_inflated_by_readers() {
     run(|| async {
         let cluster = Cluster::start(&["a"]).await;

@@ -1,4 +1,4 @@
-//! CON-1 to CON-6: what a group of consumers gets, and what it says it got.
+//! CON-1 to CON-7: what a group of consumers gets, and what it says it got.
 
 mod owners;
 mod repeats;
@@ -16,6 +16,7 @@ pub(super) fn check(view: &View<'_>, judged: &mut Judged) {
     repeats::check(view, judged);
     owners::check(view, judged);
     never_back(view, judged);
+    filtered(view, judged);
 }
 
 /// A committed offset from an event on; none = the broker holds no value.
@@ -195,7 +196,8 @@ fn commit_safety(view: &View<'_>, commits: &Commits, judged: &mut Judged) {
         let mut prefix = Vec::with_capacity(due.len());
         for (&offset, &done) in due {
             let slot = Slot { queue, offset };
-            let excused = !rewound.is_empty() && passed_before_rewind(view, commits, group, slot);
+            let excused = view.made_room(slot)
+                || !rewound.is_empty() && passed_before_rewind(view, commits, group, slot);
             if done > latest.0 && !excused {
                 latest = (done, offset);
             }
@@ -293,7 +295,8 @@ fn never_back(view: &View<'_>, judged: &mut Judged) {
             Kind::Stored { group, queue, offset } => (group, queue, offset, false),
             Kind::Loaded { group, queue, offset } => (group, queue, offset, true),
             Kind::OffsetsTaken => {
-                taken.insert(event.node, dirty.remove(&event.node).unwrap_or_default());
+                // What a failed write was to keep is in the next one as well.
+                taken.entry(event.node).or_default().extend(dirty.remove(&event.node).unwrap_or_default());
                 continue;
             }
             Kind::OffsetsPersisted => {
@@ -336,6 +339,29 @@ fn never_back(view: &View<'_>, judged: &mut Judged) {
             durable.insert(key, offset);
         } else {
             dirty.entry(event.node).or_default().insert(key, offset);
+        }
+    }
+}
+
+/// CON-7: nothing is delivered that the filter refuses.
+fn filtered(view: &View<'_>, judged: &mut Judged) {
+    let history = view.history;
+    for delivery in &view.deliveries {
+        let group = history.members[delivery.member.index()].group;
+        let Some(message) = delivery.message.filter(|_| history.groups[group.index()].tag.is_some()) else {
+            continue;
+        };
+        judged.count(Rule::Con7, 1);
+        if !history.matches(group, message) {
+            let sentence = format!(
+                "Message {} with tag {} was delivered to group {}, which takes tag {} only.",
+                history.message_name(message),
+                history.messages[message.index()].tag,
+                history.group_name(group),
+                history.groups[group.index()].tag.unwrap_or_default()
+            );
+            let witness = witness(history, Some(message), delivery.slot.queue, delivery.slot.offset);
+            judged.broken(view, Rule::Con7, delivery.entered, witness, sentence);
         }
     }
 }
@@ -500,6 +526,13 @@ mod tests {
             s.crash("b0", How::Power);
             s.stored("q", 2);
         });
+        run("CON-6", Expect::Broken, "persisted by the second of two writes", |s| {
+            s.stored("q", 5);
+            s.taken("b0");
+            s.persisted("b0");
+            s.crash("b0", How::Process);
+            s.loaded("q", 3);
+        });
         run("CON-6", Expect::Kept, "to what was persisted", |s| {
             s.stored("q", 5);
             s.persisted("b0");
@@ -521,6 +554,35 @@ mod tests {
             s.stored("q", 5);
             s.crash("b0", How::Process);
             s.stored("q", 1);
+        });
+    }
+
+    #[test]
+    fn a_group_gets_what_its_filter_takes() {
+        run("CON-7", Expect::Broken, "another tag", |s: &mut Script| {
+            s.filter(0);
+            s.tag("a", 1);
+            s.ok("a", "q", 0);
+            s.deliver("c0", "q", 0, "a");
+        });
+        run("CON-7", Expect::Broken, "among others that are right", |s| {
+            s.filter(1);
+            s.tag("a", 1);
+            s.ok("a", "q", 0);
+            s.ok("b", "q", 1);
+            s.deliver("c0", "q", 0, "a");
+            s.deliver("c0", "q", 1, "b");
+        });
+        run("CON-7", Expect::Kept, "its tag", |s| {
+            s.filter(1);
+            s.tag("a", 1);
+            s.ok("a", "q", 0);
+            s.deliver("c0", "q", 0, "a");
+        });
+        run("CON-7", Expect::Kept, "no filter", |s| {
+            s.tag("a", 1);
+            s.ok("a", "q", 0);
+            s.deliver("c0", "q", 0, "a");
         });
     }
 }

@@ -1,0 +1,167 @@
+//! L-11: a member that waits at the end of a queue gets the next message at once.
+
+use std::collections::BTreeMap;
+
+use super::{Judged, Rule, SECOND, View, seconds};
+use crate::history::{Kind, MessageId, NodeId, QueueId, SessionId, Slot};
+
+/// A message that somebody who had everything before it waits for.
+#[derive(Clone, Copy)]
+struct Due {
+    slot: Slot,
+    since: u64,
+    event: usize,
+}
+
+pub(super) fn check(view: &View<'_>, judged: &mut Judged) {
+    let history = view.history;
+    let mut messages: BTreeMap<Slot, MessageId> = BTreeMap::new();
+    for content in &view.audit.queues {
+        for read in &content.read {
+            let slot = Slot { queue: content.queue, offset: read.offset };
+            messages.extend(read.message.map(|message| (slot, message)));
+        }
+    }
+    let trouble = troubles(view);
+    let quiet = |node: NodeId, from: u64, until: u64| {
+        !trouble.iter().any(|(of, start, end)| {
+            of.is_none_or(|of| of == node) && *start <= until && end.saturating_add(CALM) >= from
+        })
+    };
+    let mut next: Vec<u64> = view.sessions.iter().map(|session| session.offset).collect();
+    let mut live: BTreeMap<QueueId, Vec<SessionId>> = BTreeMap::new();
+    let mut due: BTreeMap<SessionId, Due> = BTreeMap::new();
+    for (number, event) in history.events.iter().enumerate() {
+        match event.kind {
+            Kind::SessionStart { session, queue, .. } => live.entry(queue).or_default().push(session),
+            Kind::Dispatched { slot } => {
+                for &session in live.get(&slot.queue).into_iter().flatten() {
+                    let whole = view.sessions[session.index()];
+                    let group = history.members[whole.member.index()].group;
+                    // A filter makes the broker wait over what it refuses: only all that is taken is looked at.
+                    let waits =
+                        history.groups[group.index()].tag.is_none() && next[session.index()] == slot.offset;
+                    if waits && whole.ended.is_none_or(|ended| ended > number) && messages.contains_key(&slot)
+                    {
+                        due.entry(session).or_insert(Due { slot, since: event.at_ns, event: number });
+                    }
+                }
+            }
+            Kind::Pulled { session, next: to, .. } => {
+                next[session.index()] = to;
+                let Some(Due { slot, since, event: dispatched }) = due.remove(&session) else { continue };
+                let whole = view.sessions[session.index()];
+                let (member, broker) =
+                    (history.members[whole.member.index()].node, history.queues[slot.queue.index()].broker);
+                if !quiet(member, since, event.at_ns) || !quiet(broker, since, event.at_ns) {
+                    continue;
+                }
+                judged.count(Rule::L11, 1);
+                if event.at_ns > since + BOUND {
+                    let sentence = format!(
+                        "{} waited for {}, which could be read from {} on, and got it {} later.",
+                        history.node_name(member),
+                        history.slot_name(slot),
+                        seconds(since),
+                        seconds(event.at_ns - since)
+                    );
+                    judged.broken(view, Rule::L11, dispatched, history.slot_name(slot), sentence);
+                }
+            }
+            Kind::SessionEnd { session } => {
+                due.remove(&session);
+                live.entry(view.sessions[session.index()].queue)
+                    .or_default()
+                    .retain(|known| *known != session);
+            }
+            Kind::Down { .. } => {
+                due.clear();
+                let ended = |session: &SessionId| {
+                    view.sessions[session.index()].ended.is_some_and(|ended| ended <= number)
+                };
+                live.values_mut().for_each(|sessions| sessions.retain(|session| !ended(session)));
+            }
+            _ => {}
+        }
+    }
+}
+
+/// When something was wrong: with one node, or with all.
+fn troubles(view: &View<'_>) -> Vec<(Option<NodeId>, u64, u64)> {
+    let mut troubles = Vec::new();
+    for (step, on) in view.history.steps.iter().zip(&view.steps) {
+        if let Some((start, end)) = on {
+            troubles.extend(step.nodes.iter().map(|node| (Some(*node), *start, *end)));
+            // One that is cut off from everybody, or orders of an operator, touch others too.
+            if step.nodes.is_empty() || step.wide {
+                troubles.push((None, *start, *end));
+            }
+        }
+    }
+    for (index, outages) in view.outages.iter().enumerate() {
+        let node = NodeId(index as u32);
+        troubles.extend(outages.iter().map(|outage| (Some(node), outage.from_ns, outage.until_ns)));
+    }
+    troubles
+}
+
+/// The rule's own.
+const BOUND: u64 = SECOND / 5;
+/// So long after a trouble connections and owners have been found again.
+const CALM: u64 = 40 * SECOND;
+
+#[cfg(test)]
+mod tests {
+    use super::super::script::{Expect, Script, run};
+    use crate::history::How;
+
+    #[test]
+    fn who_waits_gets_the_message_at_once() {
+        run("L-11", Expect::Broken, "found when the next one came", |s: &mut Script| {
+            s.session("c0", "q", 0);
+            s.ok("a", "q", 0);
+            s.dispatched("q", 0);
+            s.wait(1.0);
+            s.pulled("q", 0, 1, 1);
+            s.holds("q", &["a"]);
+        });
+        run("L-11", Expect::Broken, "found when the time was over", |s| {
+            s.session("c0", "q", 0);
+            s.ok("a", "q", 0);
+            s.dispatched("q", 0);
+            s.pulled("q", 0, 1, 1);
+            s.ok("b", "q", 1);
+            s.dispatched("q", 1);
+            s.wait(15.0);
+            s.pulled("q", 1, 2, 1);
+            s.holds("q", &["a", "b"]);
+        });
+        run("L-11", Expect::Kept, "at once", |s| {
+            s.session("c0", "q", 0);
+            s.ok("a", "q", 0);
+            s.dispatched("q", 0);
+            s.wait(0.15);
+            s.pulled("q", 0, 1, 1);
+            s.holds("q", &["a"]);
+        });
+        run("L-11", Expect::Kept, "it had more to do before", |s| {
+            s.session("c0", "q", 0);
+            s.ok("a", "q", 0);
+            s.ok("b", "q", 1);
+            s.dispatched("q", 1);
+            s.wait(5.0);
+            s.pulled("q", 0, 1, 1);
+            s.pulled("q", 1, 2, 1);
+            s.holds("q", &["a", "b"]);
+        });
+        run("L-11", Expect::Kept, "the broker had just come back", |s| {
+            s.session("c0", "q", 0);
+            s.crash("b0", How::Process);
+            s.ok("a", "q", 0);
+            s.dispatched("q", 0);
+            s.wait(3.0);
+            s.pulled("q", 0, 1, 1);
+            s.holds("q", &["a"]);
+        });
+    }
+}
