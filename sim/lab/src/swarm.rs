@@ -233,22 +233,22 @@ pub fn settle(plan: &mut Plan) {
     plan.steps.sort_by_key(|step| step.at_ms);
     let mut free: std::collections::BTreeMap<String, u64> = std::collections::BTreeMap::new();
     plan.steps.retain(|step| {
-        let node = match &step.what {
-            What::Crash { node, .. }
-            | What::CrashAt { node, .. }
-            | What::Stop { node }
-            | What::Pause { node }
-            | What::Slow { node, .. }
-            | What::SlowSync { node, .. }
-            | What::Isolate { node }
-            | What::SyncFails { node }
-            | What::FetchFails { node, .. }
-            | What::NamesFail { node }
-            | What::DiskFull { node, .. }
-            | What::TornWrite { node, .. }
-            | What::Backlog { node, .. }
-            | What::Drift { node, .. } => node,
-            _ => return true,
+        let (What::Crash { node, .. }
+        | What::CrashAt { node, .. }
+        | What::Stop { node }
+        | What::Pause { node }
+        | What::Slow { node, .. }
+        | What::SlowSync { node, .. }
+        | What::Isolate { node }
+        | What::SyncFails { node }
+        | What::FetchFails { node, .. }
+        | What::NamesFail { node }
+        | What::DiskFull { node, .. }
+        | What::TornWrite { node, .. }
+        | What::Backlog { node, .. }
+        | What::Drift { node, .. }) = &step.what
+        else {
+            return true;
         };
         let until = free.entry(node.clone()).or_default();
         if step.at_ms < *until {
