@@ -1,43 +1,48 @@
 //! A send path with nothing left out that a client sees and nothing in it that a client does not: the yardstick.
 //!
-//! One connection, one thread: cut every frame of a read, decode the fourteen fields, checksum the body, copy the
-//! record into a mapped, populated file, add a queue unit, write all answers at once; a second thread syncs the
-//! file every 500 ms. No topic checks, no index, no long polls, no recovery.
+//! One connection, one thread: cut every frame of a read, decode the fields, checksum the body, take the time, copy the
+//! record into a mapped, populated file, add a queue unit, write all answers at once; a second thread syncs the file
+//! every 500 ms. No topic checks, no index, no long polls, no recovery.
+//!
+//! There are two, as bringing new pages of a file into memory can cost more than all the rest, most of all on a virtual
+//! machine whose host takes back what is free. One writes round and round in 1 GiB that was populated before the first
+//! connection: the least that a send can cost. One grows, as the log of a broker that keeps its messages must, and
+//! populates each page before it is written, in the cheapest way that was found.
 
 use std::{
     fs::{File, OpenOptions},
     io::{Read, Write},
     net::{TcpListener, TcpStream},
-    path::Path,
+    path::{Path, PathBuf},
+    sync::mpsc::{Sender, channel},
     thread,
-    time::Duration,
+    time::{Duration, SystemTime, UNIX_EPOCH},
 };
 
 use anyhow::{Context, Result, ensure};
-use memmap2::{MmapMut, MmapOptions};
+use memmap2::{Advice, MmapMut, MmapOptions};
 
 const LOG_BYTES: u64 = 1 << 30;
 const RECORD_FIXED: usize = 91;
+/// Populated at once where the log grows.
+const AHEAD: usize = 4 << 20;
 
 struct Log {
+    dir: PathBuf,
+    grows: bool,
+    file: File,
     map: MmapMut,
     at: usize,
+    /// Pages below are in memory.
+    populated: usize,
+    made: u32,
+    syncer: Sender<File>,
     queues: Vec<Vec<[u8; 20]>>,
 }
 
 /// Serves connections one after the other until the process is killed.
-pub(crate) fn serve(port: u16, dir: &Path) -> Result<()> {
-    let file =
-        OpenOptions::new().read(true).write(true).create(true).truncate(false).open(dir.join("log"))?;
-    rustix::fs::fallocate(&file, rustix::fs::FallocateFlags::empty(), 0, LOG_BYTES)?;
-    #[allow(
-        unsafe_code,
-        reason = "the yardstick maps its file as the broker does, without the runtime's safety net"
-    )]
-    // SAFETY: the file is private to this process and is never truncated while it is mapped.
-    let map = unsafe { MmapOptions::new().populate().map_mut(&file)? };
-    let mut log = Log { map, at: 0, queues: vec![Vec::new(); 16] };
-    sync_in_background(file.try_clone()?);
+pub(crate) fn serve(port: u16, dir: &Path, grows: bool) -> Result<()> {
+    let mut log = Log::new(dir, grows)?;
     let listener = TcpListener::bind(("127.0.0.1", port))?;
     println!("limit boot success on port {port}");
     for connection in listener.incoming() {
@@ -51,15 +56,69 @@ pub(crate) fn serve(port: u16, dir: &Path) -> Result<()> {
     Ok(())
 }
 
-fn sync_in_background(file: File) {
+fn make(dir: &Path, number: u32) -> Result<(File, MmapMut)> {
+    let path = dir.join(format!("log.{number}"));
+    let file = OpenOptions::new().read(true).write(true).create(true).truncate(true).open(path)?;
+    rustix::fs::fallocate(&file, rustix::fs::FallocateFlags::empty(), 0, LOG_BYTES)?;
+    #[allow(
+        unsafe_code,
+        reason = "the yardstick maps its file as the broker does, without the runtime's safety net"
+    )]
+    // SAFETY: the file is private to this process and is never truncated while it is mapped.
+    let map = unsafe { MmapOptions::new().map_mut(&file)? };
+    Ok((file, map))
+}
+
+impl Log {
+    fn new(dir: &Path, grows: bool) -> Result<Self> {
+        let (file, map) = make(dir, 0)?;
+        let queues = vec![Vec::new(); 16];
+        let syncer = sync_in_background(file.try_clone()?);
+        let dir = dir.to_owned();
+        let mut log = Self { dir, grows, file, map, at: 0, populated: 0, made: 1, syncer, queues };
+        if !grows {
+            log.populate(LOG_BYTES as usize)?;
+        }
+        Ok(log)
+    }
+
+    fn populate(&mut self, bytes: usize) -> Result<()> {
+        let bytes = bytes.min(self.map.len() - self.populated);
+        self.map.advise_range(Advice::PopulateWrite, self.populated, bytes)?;
+        self.populated += bytes;
+        Ok(())
+    }
+
+    /// Makes room for a record of `size` bytes.
+    fn prepare(&mut self, size: usize) -> Result<()> {
+        if self.at + size > self.map.len() {
+            self.at = 0;
+            if self.grows {
+                (self.file, self.map) = make(&self.dir, self.made)?;
+                self.made += 1;
+                self.populated = 0;
+                self.syncer.send(self.file.try_clone()?)?;
+            }
+        }
+        if self.at + size > self.populated { self.populate(AHEAD) } else { Ok(()) }
+    }
+}
+
+/// Syncs the file that was sent last, and once more the one before it.
+fn sync_in_background(mut file: File) -> Sender<File> {
+    let (sender, next) = channel();
     thread::spawn(move || {
         loop {
             thread::sleep(Duration::from_millis(500));
             if let Err(error) = file.sync_data() {
                 eprintln!("sync: {error}");
             }
+            if let Ok(next) = next.try_recv() {
+                file = next;
+            }
         }
     });
+    sender
 }
 
 fn connected(mut connection: TcpStream, log: &mut Log) -> Result<()> {
@@ -116,9 +175,8 @@ fn answer(frame: &[u8], log: &mut Log, output: &mut Vec<u8>) -> Result<()> {
         fields = &fields[6 + key + value..];
     }
     let size = RECORD_FIXED + body.len() + topic.len() + properties.len();
-    if log.at + size > log.map.len() {
-        log.at = 0; // the yardstick writes round and round
-    }
+    log.prepare(size)?;
+    let now = u64::try_from(SystemTime::now().duration_since(UNIX_EPOCH)?.as_millis())?;
     let (position, offset) = (log.at as u64, log.queues[queue].len() as u64);
     let mut record = &mut log.map[log.at..log.at + size];
     let mut put = |bytes: &[u8]| record.write_all(bytes);
@@ -132,7 +190,7 @@ fn answer(frame: &[u8], log: &mut Log, output: &mut Vec<u8>) -> Result<()> {
     put(&[0; 4])?;
     put(&born.to_be_bytes())?;
     put(&[127, 0, 0, 1, 0, 0, 0, 1])?;
-    put(&born.to_be_bytes())?;
+    put(&now.to_be_bytes())?;
     put(&[127, 0, 0, 1, 0, 0, 0, 2])?;
     put(&[0; 12])?;
     put(&(body.len() as u32).to_be_bytes())?;

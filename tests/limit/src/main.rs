@@ -32,6 +32,9 @@ enum What {
         /// Folder of the log.
         #[arg(long)]
         dir: PathBuf,
+        /// Grow, instead of writing round and round in one populated file.
+        #[arg(long)]
+        grows: bool,
     },
     /// Send to any broker and print the rate.
     Load {
@@ -72,7 +75,7 @@ enum What {
 
 fn main() -> Result<()> {
     match Options::parse().what {
-        What::Serve { port, dir } => broker::serve(port, &dir),
+        What::Serve { port, dir, grows } => broker::serve(port, &dir, grows),
         What::Load { address, topic, body, window, seconds } => {
             let round = load::send(&address, &topic, body, window, Duration::from_secs_f64(seconds))?;
             println!("{:.0} messages/s", round.messages as f64 / round.took.as_secs_f64());
@@ -95,22 +98,12 @@ struct Contender {
 fn compare(rounds: usize, time: Duration, body: usize, window: u64, genuine: bool) -> Result<()> {
     let dir = tempfile::tempdir()?;
     let cluster = Cluster::start(&[("flushDiskType", "ASYNC_FLUSH")])?;
-    let limit_port = free_port()?;
-    let mut limit = Program::start(
-        "limit",
-        Command::new(std::env::current_exe()?)
-            .args(["serve", "--port", &limit_port.to_string(), "--dir"])
-            .arg(dir.path()),
-    )?;
-    limit.wait_for("boot success", Duration::from_secs(30))?;
+    let limit = Limit::start(&dir.path().join("limit"), false)?;
+    let growing = Limit::start(&dir.path().join("growing"), true)?;
     let java = if genuine { Some(Genuine::start(dir.path())?) } else { None };
     let mut all = vec![
-        Contender {
-            name: "limit",
-            address: format!("127.0.0.1:{limit_port}"),
-            pid: limit.pid(),
-            rounds: vec![],
-        },
+        Contender { name: "limit", address: limit.address, pid: limit.program.pid(), rounds: vec![] },
+        Contender { name: "growing", address: growing.address, pid: growing.program.pid(), rounds: vec![] },
         Contender {
             name: "reprise",
             address: cluster.broker_address(),
@@ -163,7 +156,7 @@ fn compare(rounds: usize, time: Duration, body: usize, window: u64, genuine: boo
             format!("{:.3} [{:.3}..{:.3}]", cpu.1, cpu.0, cpu.2)
         );
     }
-    let ours = &all[1];
+    let ours = &all[2];
     for other in all.iter().filter(|o| o.name != "reprise") {
         let rate = spread(ours.rounds.iter().zip(&other.rounds).map(|(a, b)| a.0 / b.0));
         let cpu = spread(ours.rounds.iter().zip(&other.rounds).map(|(a, b)| a.1 / b.1));
@@ -180,6 +173,27 @@ fn spread(values: impl Iterator<Item = f64>) -> (f64, f64, f64) {
     let mut values: Vec<f64> = values.collect();
     values.sort_by(f64::total_cmp);
     (values[0], values[values.len() / 2], values[values.len() - 1])
+}
+
+/// A limit broker in a process of its own.
+struct Limit {
+    program: Program,
+    address: String,
+}
+
+impl Limit {
+    fn start(dir: &Path, grows: bool) -> Result<Self> {
+        fs::create_dir_all(dir)?;
+        let port = free_port()?;
+        let mut command = Command::new(std::env::current_exe()?);
+        command.args(["serve", "--port", &port.to_string(), "--dir"]).arg(dir);
+        if grows {
+            command.arg("--grows");
+        }
+        let mut program = Program::start("limit", &mut command)?;
+        program.wait_for("boot success", Duration::from_secs(60))?;
+        Ok(Self { program, address: format!("127.0.0.1:{port}") })
+    }
 }
 
 /// A genuine name server and broker, from their published artefacts.
