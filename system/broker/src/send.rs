@@ -5,21 +5,21 @@ use std::net::SocketAddr;
 use bytes::Bytes;
 use net::{Peer, Reply};
 use protocol::{
-    Text, batch,
+    batch,
     body::{TopicFilterType, perm},
     code,
     id::OffsetId,
     name,
     properties::{self, names},
     record::{NewRecord, sys_flag},
-    rpc::{SendMessageReply, SendMessageV2},
+    rpc::{SendView, Sent},
     version,
 };
 use runtime::{clock, crash_point, tap};
 use store::{AppendError, Appended, Undurable};
 
 use crate::{
-    Broker, Config,
+    Broker,
     refusal::{Answer, Refusal},
     state::topics::{NoTemplate, Topic},
 };
@@ -30,17 +30,15 @@ impl Broker {
         &self,
         peer: &Peer,
         client_version: i32,
-        h: &SendMessageV2,
+        h: &SendView<'_>,
         body: &Bytes,
     ) -> Answer {
         if h.batch == Some(true) {
             return Box::pin(self.send_batch(peer, client_version, h, body)).await;
         }
-        let config = self.config();
-        let (topic, queue_id) = self.target(&config, h, client_version)?;
-        let trace_on = config.trace_on;
-        drop(config);
-        let given = h.properties.as_ref().map_or(&b""[..], |text| text.as_bytes());
+        let settings = self.settings();
+        let (topic, queue_id) = self.target(settings, h, client_version)?;
+        let given = h.properties;
         let seen = Seen::of(given);
         self.refuse_unfinished(h, &seen)?;
         let mut extended = Vec::new();
@@ -86,12 +84,16 @@ impl Broker {
             code = code.0
         );
         let id = OffsetId { host: self.store_host, position: appended.position };
-        let unique = match made_key {
-            Some(key) => Some(Text::from(key)),
-            None => shared_key(h.properties.as_ref(), seen.unique_key),
+        let mut digits = [0; 56];
+        let sent = Sent {
+            msg_id: id.write(&mut digits),
+            queue_id,
+            queue_offset: wire(appended.queue_offset),
+            transaction_id: made_key.as_deref().or(seen.unique_key()),
+            msg_region: &self.region,
+            trace_on: settings.trace_on,
         };
-        let id = Text::from(id.write(&mut [0; 56]));
-        Ok(self.sent(id, queue_id, appended.queue_offset, unique, trace_on, code))
+        Ok(answer(&sent, code))
     }
 
     /// Stores the messages of a batch at consecutive offsets, all or none.
@@ -99,15 +101,15 @@ impl Broker {
         &self,
         peer: &Peer,
         client_version: i32,
-        h: &SendMessageV2,
+        h: &SendView<'_>,
         body: &Bytes,
     ) -> Answer {
         let items = batch::decode(body.clone()).map_err(|error| Refusal::Message(error.to_string()))?;
-        if retry_group(&h.topic).is_some() {
+        if retry_group(h.topic).is_some() {
             return Err(Refusal::Message("a batch cannot go to a retry topic".into()));
         }
-        let config = self.config();
-        let (topic, queue_id) = self.target(&config, h, client_version)?;
+        let settings = self.settings();
+        let (topic, queue_id) = self.target(settings, h, client_version)?;
         for item in &items {
             check_body(&item.body)?;
             self.refuse_unfinished(h, &Seen::of(&item.properties))?;
@@ -152,9 +154,15 @@ impl Broker {
             }
             ids.push_str(OffsetId { host: self.store_host, position: *position }.write(&mut [0; 56]));
         }
-        let own = h.properties.as_ref().and_then(|text| Seen::of(text.as_bytes()).unique_key);
-        let unique = shared_key(h.properties.as_ref(), own);
-        Ok(self.sent(ids.into(), queue_id, appended.first.queue_offset, unique, config.trace_on, code))
+        let sent = Sent {
+            msg_id: &ids,
+            queue_id,
+            queue_offset: wire(appended.first.queue_offset),
+            transaction_id: Seen::of(h.properties).unique_key(),
+            msg_region: &self.region,
+            trace_on: settings.trace_on,
+        };
+        Ok(answer(&sent, code))
     }
 
     /// Waits until the record is as safe as configured: code 0, or 10 when that is not known in time.
@@ -168,52 +176,28 @@ impl Broker {
         }
     }
 
-    fn sent(
-        &self,
-        ids: Text,
-        queue_id: i32,
-        queue_offset: u64,
-        unique_key: Option<Text>,
-        trace_on: bool,
-        (code, why): (i32, Option<Undurable>),
-    ) -> Reply {
-        let reply = Reply::with(&SendMessageReply {
-            msg_id: ids,
-            queue_id,
-            queue_offset: wire(queue_offset),
-            transaction_id: unique_key,
-            msg_region: Some(self.region.clone()),
-            trace_on: Some(Text::from_static(if trace_on { "true" } else { "false" })),
-            ..SendMessageReply::default()
-        });
-        match why {
-            Some(why) => reply.code(code, why.to_string()),
-            None => reply,
-        }
-    }
-
     /// The topic and queue a send goes to; makes the topic if that is allowed.
     fn target(
         &self,
-        config: &Config,
-        h: &SendMessageV2,
+        settings: Settings,
+        h: &SendView<'_>,
         client_version: i32,
     ) -> Result<(Topic, i32), Refusal> {
-        if config.broker_permission & perm::WRITE == 0 {
+        if settings.permission & perm::WRITE == 0 {
             return Err(Refusal::Forbidden(format!(
                 "the broker[{}] sending message is forbidden: its permission is {}",
-                self.address, config.broker_permission
+                self.address, settings.permission
             )));
         }
         if let Some(dead) = self.exhausted(h, client_version)? {
             return Ok((dead, 0));
         }
-        let known = self.topics.lock().get(&h.topic).cloned();
+        let known = self.topics.lock().get(h.topic).cloned();
         let topic = match known {
             Some(topic) => topic,
             None => self.create_on_send(h)?,
         };
-        if name::is_closed_topic(&h.topic) {
+        if name::is_closed_topic(h.topic) {
             return Err(Refusal::Forbidden(format!("Sending message to topic[{}] is forbidden.", h.topic)));
         }
         if topic.config.perm & perm::WRITE == 0 {
@@ -233,21 +217,27 @@ impl Broker {
         Ok((topic, queue_id))
     }
 
+    /// What a send needs of the configuration.
+    fn settings(&self) -> Settings {
+        let config = self.config.lock();
+        Settings { permission: config.broker_permission, trace_on: config.trace_on }
+    }
+
     /// Any of the first `count` queues.
     pub(crate) fn any_queue(&self, count: i32) -> i32 {
         let count = u64::try_from(count).unwrap_or(0).max(1);
         i32::try_from(self.random.lock().below(count)).expect("a queue number is below a 32-bit count")
     }
 
-    fn create_on_send(&self, h: &SendMessageV2) -> Result<Topic, Refusal> {
-        name::check_topic(&h.topic).map_err(|error| Refusal::Name(error.to_string()))?;
+    fn create_on_send(&self, h: &SendView<'_>) -> Result<Topic, Refusal> {
+        name::check_topic(h.topic).map_err(|error| Refusal::Name(error.to_string()))?;
         let now = clock::now_ms();
         let mut topics = self.topics.lock();
-        let made = if retry_group(&h.topic).is_some() {
-            Ok(topics.ensure(&h.topic, 1, now))
+        let made = if retry_group(h.topic).is_some() {
+            Ok(topics.ensure(h.topic, 1, now))
         } else {
             let automatic = self.config().auto_create_topic_enable;
-            topics.create_from(&h.topic, &h.default_topic, h.default_topic_queue_nums, automatic, now)
+            topics.create_from(h.topic, h.default_topic, h.default_topic_queue_nums, automatic, now)
         };
         drop(topics);
         match made {
@@ -269,8 +259,8 @@ impl Broker {
 
     /// A client publishes a retry itself when its send-back failed. One that used up its retries goes to the dead
     /// letter topic.
-    fn exhausted(&self, h: &SendMessageV2, client_version: i32) -> Result<Option<Topic>, Refusal> {
-        let Some(group) = retry_group(&h.topic) else { return Ok(None) };
+    fn exhausted(&self, h: &SendView<'_>, client_version: i32) -> Result<Option<Topic>, Refusal> {
+        let Some(group) = retry_group(h.topic) else { return Ok(None) };
         let config = self.groups.lock().get(group).cloned();
         let config = config.ok_or_else(|| Refusal::NoGroup(group.to_owned()))?;
         let max = match h.max_reconsume_times {
@@ -288,8 +278,8 @@ impl Broker {
 
     /// Delays and transactions come with later versions: storing such a message as a plain one would deliver it at
     /// the wrong time.
-    fn refuse_unfinished(&self, h: &SendMessageV2, seen: &Seen<'_>) -> Result<(), Refusal> {
-        let retry = retry_group(&h.topic).is_some();
+    fn refuse_unfinished(&self, h: &SendView<'_>, seen: &Seen<'_>) -> Result<(), Refusal> {
+        let retry = retry_group(h.topic).is_some();
         if seen.delayed && !retry {
             return Err(Refusal::Message("delayed messages are not supported by this broker yet".into()));
         }
@@ -301,6 +291,13 @@ impl Broker {
         }
         Ok(())
     }
+}
+
+/// What a send needs of the configuration.
+#[derive(Clone, Copy, Debug)]
+struct Settings {
+    permission: i32,
+    trace_on: bool,
 }
 
 /// What the broker must know of a properties text, found in one pass.
@@ -335,6 +332,11 @@ impl<'a> Seen<'a> {
         seen
     }
 
+    /// The unique key, if it is a text.
+    fn unique_key(&self) -> Option<&'a str> {
+        std::str::from_utf8(self.unique_key?).ok()
+    }
+
     /// The text can be stored as it came.
     fn needs_nothing(&self) -> bool {
         self.unique_key.is_some() && !self.pop_receipt
@@ -344,9 +346,12 @@ impl<'a> Seen<'a> {
 /// All names of arbitrary delays begin so: TIMER_DELAY_SEC, TIMER_DELAY_MS, TIMER_DELIVER_MS.
 const TIMER_PREFIX: &[u8] = b"TIMER_DEL";
 
-/// The unique key that was found in a properties text, as a piece of it.
-fn shared_key(text: Option<&Text>, key: Option<&[u8]>) -> Option<Text> {
-    Some(text?.slice_ref(std::str::from_utf8(key?).ok()?))
+fn answer(sent: &Sent<'_>, (code, why): (i32, Option<Undurable>)) -> Reply {
+    let reply = Reply::with_fields(sent.fields());
+    match why {
+        Some(why) => reply.code(code, why.to_string()),
+        None => reply,
+    }
 }
 
 fn message_flags(topic: &Topic, flags: i32) -> i32 {

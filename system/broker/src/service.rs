@@ -55,14 +55,11 @@ impl Broker {
     async fn answer(&self, peer: &Arc<Peer>, c: &Command) -> Answer {
         match c.code {
             SendMessageV2::CODE | SendMessage::CODE => {
-                let h = match c.code {
-                    SendMessage::CODE => read::<SendMessage>(c)?.into(),
-                    _ => read(c)?,
-                };
+                let h = read_send(c)?;
                 self.send(peer, c.version, &h, &c.body).await
             }
             SendBatchMessage::CODE => {
-                let SendBatchMessage(h) = read(c)?;
+                let h = read_send(c)?;
                 Box::pin(self.send_batch(peer, c.version, &h, &c.body)).await
             }
             PullMessage::CODE | LitePullMessage::CODE => {
@@ -122,6 +119,12 @@ impl Broker {
 /// Reads the fields of a request.
 fn read<R: Request>(command: &Command) -> Result<R, Refusal> {
     command.header::<R>().map_err(refuse::<R>)
+}
+
+/// Reads the fields of a request that sends.
+fn read_send(command: &Command) -> Result<SendView<'_>, Refusal> {
+    let request = || name(command.code).expect("sends are in the table");
+    SendView::read(&command.ext).map_err(|error| Refusal::Header { request: request(), error })
 }
 
 fn refuse<R: Request>(error: HeaderError) -> Refusal {

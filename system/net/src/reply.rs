@@ -29,6 +29,11 @@ impl Reply {
         reply
     }
 
+    /// Success with these fields.
+    pub fn with_fields(ext: ExtFields) -> Self {
+        Self { ext, ..Self::ok() }
+    }
+
     /// The same reply with a body.
     pub fn body(mut self, body: impl Into<Bytes>) -> Self {
         self.body = body.into();

@@ -81,11 +81,16 @@ impl ExtFields {
         Self::default()
     }
 
+    /// Takes over entries that were just written from text.
+    pub(crate) fn of_written(entries: Vec<u8>) -> Self {
+        Self { raw: Raw::Written(entries) }
+    }
+
     /// Takes over entries in the binary layout; `None` if they are not whole. Values that are not UTF-8 get
     /// replacement characters.
     pub(crate) fn from_entries(entries: Bytes) -> Option<Self> {
         // Short lengths look like ASCII too, so one look at all bytes mostly spares one at each text.
-        let text = entries.is_ascii();
+        let text = is_ascii(&entries);
         let is_text = |bytes| text || std::str::from_utf8(bytes).is_ok();
         let mut keys = Keys::default();
         let mut all = true;
@@ -150,6 +155,7 @@ impl ExtFields {
     }
 
     /// Adds a field.
+    #[inline]
     pub fn push(&mut self, key: &str, value: &str) {
         self.push_with(key, |out| out.extend_from_slice(value.as_bytes()));
     }
@@ -248,7 +254,12 @@ pub struct Value<'a> {
     ext: &'a ExtFields,
 }
 
-impl Value<'_> {
+impl<'a> Value<'a> {
+    /// A value of one of the fields of `ext`.
+    pub(crate) fn new(bytes: &'a [u8], ext: &'a ExtFields) -> Self {
+        Self { bytes, ext }
+    }
+
     #[cold]
     fn refused(&self, field: &'static str) -> HeaderError {
         let shown = &self.bytes[..self.bytes.len().min(60)];
@@ -380,22 +391,52 @@ fn utf8(bytes: &[u8]) -> &str {
     std::str::from_utf8(bytes).expect("entries are checked when they are taken over")
 }
 
+/// Whether no byte has its top bit set, by words: the library looks at up to 31 bytes one by one.
+#[inline]
+fn is_ascii(bytes: &[u8]) -> bool {
+    let (words, rest) = bytes.as_chunks::<8>();
+    let all = words.iter().fold(0, |all, word| all | u64::from_ne_bytes(*word));
+    rest.iter().fold(all, |all, byte| all | u64::from(*byte)) & 0x8080_8080_8080_8080 == 0
+}
+
+/// A number as decimal text.
+pub(crate) struct Decimal {
+    digits: [u8; 20],
+    at: usize,
+}
+
+impl Decimal {
+    #[inline]
+    pub(crate) fn new(number: i64) -> Self {
+        let mut text = Self { digits: [0; 20], at: 20 };
+        let mut rest = number.unsigned_abs();
+        loop {
+            text.push(b"0123456789"[usize::try_from(rest % 10).expect("one digit")]);
+            rest /= 10;
+            if rest == 0 {
+                break;
+            }
+        }
+        if number < 0 {
+            text.push(b'-');
+        }
+        text
+    }
+
+    /// In front of what is there.
+    #[inline]
+    fn push(&mut self, digit: u8) {
+        self.at -= 1;
+        self.digits[self.at] = digit;
+    }
+
+    #[inline]
+    pub(crate) fn as_bytes(&self) -> &[u8] {
+        &self.digits[self.at..]
+    }
+}
+
 /// Appends a number as decimal text.
 pub(crate) fn put_decimal(out: &mut impl BufMut, number: i64) {
-    let mut digits = [0u8; 20];
-    let mut at = digits.len();
-    let mut rest = number.unsigned_abs();
-    loop {
-        at -= 1;
-        digits[at] = b"0123456789"[usize::try_from(rest % 10).expect("one digit")];
-        rest /= 10;
-        if rest == 0 {
-            break;
-        }
-    }
-    if number < 0 {
-        at -= 1;
-        digits[at] = b'-';
-    }
-    out.put_slice(&digits[at..]);
+    out.put_slice(Decimal::new(number).as_bytes());
 }

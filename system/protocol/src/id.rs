@@ -34,9 +34,8 @@ impl OffsetId {
         raw[at..at + 4].copy_from_slice(&u32::from(self.host.port()).to_be_bytes());
         raw[at + 4..at + 12].copy_from_slice(&self.position.to_be_bytes());
         let used = &mut out[..2 * (at + 12)];
-        for (pair, byte) in used.chunks_exact_mut(2).zip(raw) {
-            pair[0] = HEX[usize::from(byte >> 4)];
-            pair[1] = HEX[usize::from(byte & 15)];
+        for (pair, byte) in used.as_chunks_mut::<2>().0.iter_mut().zip(raw) {
+            *pair = [HEX[usize::from(byte >> 4)], HEX[usize::from(byte & 15)]];
         }
         std::str::from_utf8(used).expect("hex digits are ASCII")
     }

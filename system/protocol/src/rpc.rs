@@ -9,6 +9,9 @@ use crate::text::Text;
 
 #[macro_use]
 mod table;
+mod send;
+
+pub use send::{SendView, Sent};
 
 header! {
     /// A header without fields.
@@ -1040,27 +1043,6 @@ impl DeleteSubscriptionGroup {
     /// Whether the group's offsets go too, in whichever spelling.
     pub fn removes_offsets(&self) -> bool {
         self.clean_offset.or(self.remove_offset).unwrap_or(false)
-    }
-}
-
-impl From<SendMessage> for SendMessageV2 {
-    fn from(long: SendMessage) -> Self {
-        Self {
-            producer_group: long.producer_group,
-            topic: long.topic,
-            default_topic: long.default_topic,
-            default_topic_queue_nums: long.default_topic_queue_nums,
-            queue_id: long.queue_id,
-            sys_flag: long.sys_flag,
-            born_timestamp: long.born_timestamp,
-            flag: long.flag,
-            properties: long.properties,
-            reconsume_times: long.reconsume_times,
-            unit_mode: long.unit_mode,
-            max_reconsume_times: long.max_reconsume_times,
-            batch: long.batch,
-            broker_name: None,
-        }
     }
 }
 

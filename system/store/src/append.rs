@@ -28,7 +28,32 @@ pub(crate) struct End {
     pub(crate) store_time: i64,
     /// Why no record is taken: before recovery is done, and after close.
     pub(crate) closed: bool,
+    recent: Recent,
     scratch: BytesMut,
+}
+
+/// Queues that took records lately, each at a place that its topic and number tell: finding one among all queues
+/// costs more than the append.
+#[derive(Debug, Default)]
+struct Recent([Option<Arc<Queue>>; RECENT]);
+
+impl Recent {
+    fn place(topic: &str, id: i32) -> usize {
+        let last = topic.as_bytes().last().copied().unwrap_or(0);
+        (topic.len() ^ usize::from(last) ^ id.unsigned_abs() as usize) % RECENT
+    }
+
+    /// The queue, unless its topic was deleted.
+    fn find(&self, topic: &str, id: i32) -> Option<&Arc<Queue>> {
+        let found = self.0[Self::place(topic, id)].as_ref()?;
+        let same = found.id == id && *found.topic == *topic;
+        (same && !found.deleted.load(Ordering::Acquire)).then_some(found)
+    }
+
+    fn put(&mut self, queue: Arc<Queue>) -> &Arc<Queue> {
+        let place = &mut self.0[Self::place(&queue.topic, queue.id)];
+        place.insert(queue)
+    }
 }
 
 impl End {
@@ -42,8 +67,6 @@ impl End {
 enum Stop {
     /// A segment up to this position is needed first.
     NeedSegment(u64),
-    /// The topic was deleted meanwhile.
-    Stale,
     Refused(AppendError),
 }
 
@@ -126,17 +149,14 @@ impl Store {
 
     async fn append_all(&self, messages: &[NewRecord<'_>]) -> Result<Appended, AppendError> {
         self.slow_down().await;
-        let (topic, id) = (messages[0].topic, messages[0].queue_id);
-        let deleted = || AppendError::TopicDeleted(topic.to_owned());
-        let mut queue = self.topics.find_or_make(topic, id).ok_or_else(deleted)?;
         loop {
-            match self.try_append(&queue, messages) {
+            match self.try_append(messages) {
                 Ok(appended) => {
                     self.log.written.advance(appended.end);
                     tap!(
                         "append",
-                        topic = topic,
-                        queue = id,
+                        topic = messages[0].topic,
+                        queue = messages[0].queue_id,
                         offset = appended.queue_offset,
                         position = appended.position,
                         end = appended.end,
@@ -147,13 +167,12 @@ impl Store {
                 }
                 // Boxed as it is rare: every parked send of the broker costs what this future costs.
                 Err(Stop::NeedSegment(end)) => Box::pin(self.segment_ready(end)).await?,
-                Err(Stop::Stale) => queue = self.topics.find_or_make(topic, id).ok_or_else(deleted)?,
                 Err(Stop::Refused(error)) => return Err(error),
             }
         }
     }
 
-    fn try_append(&self, queue: &Arc<Queue>, messages: &[NewRecord<'_>]) -> Result<Appended, Stop> {
+    fn try_append(&self, messages: &[NewRecord<'_>]) -> Result<Appended, Stop> {
         let size: usize = messages.iter().map(NewRecord::size).sum();
         let mut end = self.end.lock();
         if let Some(reason) = self.log.poisoned() {
@@ -165,11 +184,17 @@ impl Store {
         if self.disk_full.load(Ordering::Relaxed) {
             return Err(Stop::Refused(AppendError::DiskFull("too little space is left".to_owned())));
         }
-        if queue.deleted.load(Ordering::Acquire) {
-            return Err(Stop::Stale);
-        }
         let base = self.make_room(&mut end, size)?;
-        let End { segment, at, store_time, scratch, .. } = &mut *end;
+        let End { segment, at, store_time, recent, scratch, .. } = &mut *end;
+        // Under the lock of the end no topic is deleted.
+        let (topic, id) = (messages[0].topic, messages[0].queue_id);
+        let queue = match recent.find(topic, id) {
+            Some(queue) => queue,
+            None => match self.topics.find_or_make(topic, id) {
+                Some(queue) => recent.put(queue),
+                None => return Err(Stop::Refused(AppendError::TopicDeleted(topic.to_owned()))),
+            },
+        };
         let file = &segment.as_ref().expect("make_room found a segment").file;
         *store_time = (*store_time).max(clock::now_ms());
         scratch.clear();
@@ -283,5 +308,7 @@ pub(crate) fn is_counted(flags: i32) -> bool {
     !matches!(flags & sys_flag::TRANSACTION_MASK, sys_flag::PREPARED | sys_flag::ROLLBACK)
 }
 
+/// Enough that the queues of a few busy topics mostly keep out of each other's places.
+const RECENT: usize = 32;
 const RETRY: &str = "%RETRY%";
 const MAX_RETRY_TOPIC: usize = 255;
