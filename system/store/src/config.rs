@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use crate::error::OpenError;
+use crate::state::index::Shape;
 use crate::state::unit::Unit;
 
 /// When an append counts as done.
@@ -88,6 +89,14 @@ pub struct Config {
     pub force_expire: bool,
     /// Damage that no valid record follows.
     pub on_damage: OnDamage,
+    /// Whether records can be found by their keys (`messageIndexEnable`).
+    pub index: bool,
+    /// Slots of an index file (`maxHashSlotNum`).
+    pub index_slots: u32,
+    /// Entries of an index file, one of which is never used (`maxIndexNum`).
+    pub index_entries: u32,
+    /// Most records of an answer to a query (`maxMsgsNumBatch`).
+    pub query_count: u32,
 }
 
 impl Default for Config {
@@ -124,6 +133,10 @@ impl Default for Config {
             disk_full_percent: 90,
             force_expire: true,
             on_damage: OnDamage::Refuse,
+            index: true,
+            index_slots: 5_000_000,
+            index_entries: 20_000_000,
+            query_count: 64,
         }
     }
 }
@@ -146,11 +159,31 @@ impl Config {
                 u32::MAX
             ));
         }
+        if !(1..=MOST_SLOTS).contains(&self.index_slots) {
+            return refuse(format!(
+                "maxHashSlotNum is {}: it must be between 1 and {MOST_SLOTS}",
+                self.index_slots
+            ));
+        }
+        // Java maps an index file as a whole, which it can up to 2 GiB.
+        if self.index_entries < 2 || self.index_shape().file_bytes() > i32::MAX as u64 {
+            return refuse(format!(
+                "maxIndexNum is {}: it must be at least 2, and an index file of 40 bytes, 4 for each of \
+                 maxHashSlotNum and 20 for each of maxIndexNum may have 2147483647 bytes at most",
+                self.index_entries
+            ));
+        }
         if self.syncs_in_flight == 0 {
             return refuse("at least one sync must be allowed in flight".to_owned());
         }
         Ok(())
     }
+
+    /// The shape of an index file.
+    pub(crate) fn index_shape(&self) -> Shape {
+        Shape { slots: self.index_slots, entries: self.index_entries }
+    }
 }
 
 const MIN_SEGMENT: u64 = 4096;
+const MOST_SLOTS: u32 = 500_000_000;

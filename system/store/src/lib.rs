@@ -1,7 +1,8 @@
 //! Commit log, consume queues, flush, dispatch and recovery.
 //!
 //! The log is the only truth: `append` puts records at its end, `flush` makes it durable, `dispatch` derives the
-//! queues from it, `settle` puts those on the disk, `recover` brings all of it back after a crash.
+//! queues from it, `settle` puts those on the disk, `recover` brings all of it back after a crash. `index` finds records by key, on
+//! its own: nothing else waits for it.
 
 mod append;
 pub mod audit;
@@ -10,6 +11,7 @@ mod delete;
 mod dispatch;
 mod error;
 mod flush;
+mod index;
 mod log;
 mod queue;
 mod recover;
@@ -22,6 +24,7 @@ mod types;
 
 pub use config::{Config, FlushMode, OnDamage};
 pub use error::{AppendError, OpenError, ReadError, Undurable};
+pub use index::{Key, KeyQuery, Matches, QueryError};
 pub use queue::Queue;
 pub use store::Store;
 pub use types::{Appended, AppendedBatch, Boundary, Found, Gap, Health, ReadStatus, RecoveryReport};

@@ -126,6 +126,7 @@ pub(crate) async fn run(store: &Arc<Store>, files: Files) -> Result<RecoveryRepo
         rebuild: false,
         window: (0, Bytes::new()),
         store_time: files.checkpoint.map_or(0, |c| c.log_time),
+        index_time: files.checkpoint.map_or(0, |c| c.index_time),
         last_gap: None,
         check_minimums: false,
         tail_untouched: false,
@@ -161,6 +162,7 @@ struct Recovery<'a> {
     /// Bytes of the log and where they stand.
     window: (u64, Bytes),
     store_time: i64,
+    index_time: i64,
     last_gap: Option<u64>,
     /// Segments have gone since the table was written.
     check_minimums: bool,
@@ -573,8 +575,12 @@ impl Recovery<'_> {
         }
         store.dispatched.advance(end);
         store.settled.advance(if self.rebuild { store.log.min() } else { self.replay_from.min(end) });
-        *store.times.lock() =
-            Checkpoint { flushed: end, log_time: self.store_time, queue_time: self.store_time };
+        *store.times.lock() = Checkpoint {
+            flushed: end,
+            log_time: self.store_time,
+            queue_time: self.store_time,
+            index_time: self.index_time,
+        };
         if mark_behind_the_end {
             // Only after a cut in old data; new records will come to these positions.
             store.settle().await.map_err(failed("cannot write config/queues.json"))?;

@@ -15,6 +15,7 @@ use crate::append::End;
 use crate::config::Config;
 use crate::dispatch::Dispatch;
 use crate::error::OpenError;
+use crate::index::Index;
 use crate::log::Log;
 use crate::queue::Queue;
 use crate::recover;
@@ -44,6 +45,7 @@ pub struct Store {
     pub(crate) checkpointed: Mutex<Option<Checkpoint>>,
     pub(crate) planned_log_min: AtomicU64,
     pub(crate) disk_full: AtomicBool,
+    pub(crate) index: Index,
     /// Becomes 1 when the store closes: all loops end.
     pub(crate) closing: Watermark,
     /// Loops started, and how many of them have ended.
@@ -91,6 +93,7 @@ impl Store {
             checkpointed: Mutex::default(),
             planned_log_min: AtomicU64::new(files.start()),
             disk_full: AtomicBool::new(false),
+            index: Index::new(),
             closing: Watermark::new(0),
             loops: AtomicU64::new(0),
             ended_count: AtomicU64::new(0),
@@ -106,6 +109,7 @@ impl Store {
         store.run(tasks, "settle", store.clone().settle_queues());
         store.run(tasks, "checkpoint", store.clone().checkpoint());
         store.run(tasks, "expire", store.clone().expire());
+        store.run(tasks, "index", store.clone().index(report.clean));
         Ok((store, report))
     }
 

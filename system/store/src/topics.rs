@@ -57,6 +57,11 @@ impl Topics {
         inner.find_or_make(&self.log, topic, id)
     }
 
+    /// Whether a record at `position` went with its topic.
+    pub(crate) fn is_deleted(&self, topic: &str, position: u64) -> bool {
+        self.inner.lock().deleted.get(topic).is_some_and(|deleted| position < *deleted)
+    }
+
     /// Adds a queue whose files hold `min..max`.
     pub(crate) fn load(&self, topic: &str, id: i32, min: u64, max: u64) {
         let mut inner = self.inner.lock();

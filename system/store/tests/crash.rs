@@ -18,9 +18,12 @@ use runtime::disk::Disk;
 use runtime::task::TaskSet;
 use runtime::time::{sleep, timeout};
 use store::audit::audit;
-use store::{AppendError, Config, FlushMode, RecoveryReport, Store, Undurable};
+use store::{AppendError, Config, FlushMode, Key, KeyQuery, Matches, RecoveryReport, Store, Undurable};
 use world::disk::Access;
 use world::{Crash, Node, Setup, Tap, Value, World};
+
+/// Groups of messages with a key of their own.
+const KEYS: u64 = 7;
 
 /// What the test knows; it outlives the processes.
 #[derive(Default)]
@@ -89,6 +92,9 @@ impl Plan {
             reserved: if self.retention { Duration::from_millis(500) } else { Duration::from_secs(3600) },
             delete_hours: (0..24).collect(),
             expire_interval: Duration::from_millis(120),
+            index_slots: 20,
+            index_entries: 60,
+            query_count: u32::MAX,
             ..Config::default()
         }
     }
@@ -119,7 +125,8 @@ fn message<'a>(number: u64, topic: &'a str, body: &'a [u8], properties: &'a str)
 }
 
 fn properties_of(number: u64) -> String {
-    format!("UNIQ_KEY\u{1}{number}\u{2}k\u{1}{}\u{2}", "v".repeat((number * 37 % 900) as usize))
+    let filler = "v".repeat((number * 37 % 900) as usize);
+    format!("UNIQ_KEY\u{1}{number}\u{2}KEYS\u{1}all k{}\u{2}k\u{1}{filler}\u{2}", number % KEYS)
 }
 
 /// One life of the process: open, compare, write until it dies or is asked to stop.
@@ -239,6 +246,7 @@ async fn look(store: &Store, report: &RecoveryReport, shared: &Shared, plan: Pla
             read_all(store, &topic, id, &mut found, shared).await;
         }
     }
+    look_up(store, &found, shared).await;
     let min = store.min_position();
     let mut model = shared.lock();
     model.looks += 1;
@@ -282,6 +290,58 @@ async fn look(store: &Store, report: &RecoveryReport, shared: &Shared, plan: Pla
         found.into_iter().filter(|(at, _)| *at >= min).map(|(at, (entry, _))| (at, entry)).collect();
     (model.flushed, model.power) = (end, false);
     model.seen = model.seen.min(end);
+}
+
+/// Every record there is can be found by its keys, and none by another's.
+async fn look_up(store: &Store, found: &BTreeMap<u64, (Entry, u64)>, shared: &Shared) {
+    for topic in ["orders", "paid", "doomed"] {
+        for group in 0..KEYS {
+            let key = format!("k{group}");
+            let by_key = excuse(look_for(store, topic, Key::Any(&key)).await, shared).await;
+            let min = store.min_position();
+            let expected: BTreeSet<u64> = (found.range(min..))
+                .filter(|(_, (entry, number))| entry.topic == topic && number % KEYS == group)
+                .map(|(at, _)| *at)
+                .collect();
+            let seen: BTreeSet<u64> = by_key.iter().map(|(at, _)| *at).collect();
+            assert_eq!(seen.len(), by_key.len(), "each is found once");
+            let missing = expected.difference(&seen).next();
+            assert_eq!(missing, None, "{key} of {topic}: {} of {} found", seen.len(), expected.len());
+            let strange = seen.iter().find(|at| **at >= min && !expected.contains(at));
+            assert_eq!(strange, None, "{key} of {topic} finds another's");
+            if let Some((position, number)) = by_key.last() {
+                let (unique, other) = (number.to_string(), format!("{number} "));
+                let found = excuse(look_for(store, topic, Key::Unique(&unique)).await, shared).await;
+                let gone = *position < store.min_position();
+                assert!(gone || found == [(*position, *number)], "{number}: {found:?}");
+                assert_eq!(excuse(look_for(store, topic, Key::Any(&other)).await, shared).await, []);
+            }
+        }
+    }
+}
+
+async fn look_for(store: &Store, topic: &str, key: Key<'_>) -> Result<Vec<(u64, u64)>, String> {
+    let query = KeyQuery { topic, key, begin_ms: 0, end_ms: i64::MAX, max: u32::MAX };
+    let mut complete = Err("never asked".to_owned());
+    for _ in 0..10 {
+        complete = match store.query(&query).await {
+            Ok(Matches { incomplete: None, records, count, .. }) => Ok((records, count)),
+            Ok(Matches { incomplete: Some(why), .. }) => Err(why),
+            Err(error) => Err(error.to_string()),
+        };
+        if complete.is_ok() {
+            break;
+        }
+    }
+    let (records, count) = complete?;
+    let mut found = Vec::new();
+    let mut rest = &records[..];
+    while let Scan::Record(record) = record::scan(rest, true) {
+        found.push((record.place.position, u64::from_be_bytes(record.body[..8].try_into().unwrap())));
+        rest = &rest[record.size as usize..];
+    }
+    assert_eq!(found.len(), count as usize);
+    Ok(found)
 }
 
 async fn read_all(
@@ -412,7 +472,8 @@ async fn die(world: World, node: Node, random: &mut Random, shared: &Shared) {
         }
         3 => {
             // A sync fails: the page cache says clean, the disk has nothing.
-            let pattern = ["*commitlog*", "*consumequeue*", "*queues.json*"][random.below(3) as usize];
+            let pattern =
+                ["*commitlog*", "*consumequeue*", "*queues.json*", "*index*"][random.below(4) as usize];
             sleep(Duration::from_millis(random.below(600))).await; // within recovery, or behind it
             shared.lock().disk_fails = true;
             node.disk().fail(Access::Sync, pattern, Some(1 + random.below(3)));
@@ -422,8 +483,8 @@ async fn die(world: World, node: Node, random: &mut Random, shared: &Shared) {
             shared.lock().disk_fails = false;
         }
         _ => {
-            let pattern =
-                ["*commitlog*", "*consumequeue*", "*queues.json*", "*checkpoint*"][random.below(4) as usize];
+            let pattern = ["*commitlog*", "*consumequeue*", "*queues.json*", "*checkpoint*", "*index*"]
+                [random.below(5) as usize];
             node.disk().cut_write(pattern, 1 + random.below(60), crash);
             let _ = timeout(Duration::from_secs(2), node.stopped()).await;
             node.crash(crash);
@@ -478,7 +539,7 @@ fn what_was_promised_survives_any_crash() {
 /// Each planted bug is met and noticed within a few seeds.
 #[test]
 fn planted_bugs_are_noticed() {
-    for bug in ["M01", "M02", "M03", "M04", "M06", "M08", "M10", "M11", "M12", "M14"] {
+    for bug in ["M01", "M02", "M03", "M04", "M06", "M08", "M10", "M11", "M12", "M13", "M14"] {
         let noticed = (0..100).find(|seed| run(*seed, Some(bug)).result.is_err());
         println!("{bug}: {noticed:?}");
         assert!(noticed.is_some(), "{bug} passes");

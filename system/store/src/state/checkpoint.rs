@@ -11,6 +11,8 @@ pub(crate) struct Checkpoint {
     pub(crate) log_time: i64,
     /// Store time up to which the queues are on the disk, for Java.
     pub(crate) queue_time: i64,
+    /// Store time up to which the index is on the disk, for Java.
+    pub(crate) index_time: i64,
 }
 
 impl Checkpoint {
@@ -19,7 +21,7 @@ impl Checkpoint {
         let mut page = Vec::with_capacity(PAGE);
         page.put_i64(self.log_time);
         page.put_i64(self.queue_time);
-        page.put_i64(self.queue_time);
+        page.put_i64(self.index_time);
         page.put_u64(0);
         page.put_u64(0);
         page.put_u64(MAGIC);
@@ -34,10 +36,10 @@ impl Checkpoint {
         if page.len() < 64 {
             return None;
         }
-        let (log_time, queue_time) = (page.get_i64(), page.get_i64());
-        page.advance(24);
+        let (log_time, queue_time, index_time) = (page.get_i64(), page.get_i64(), page.get_i64());
+        page.advance(16);
         let (magic, flushed, check) = (page.get_u64(), page.get_u64(), page.get_u64());
-        (magic == MAGIC && check == !flushed).then_some(Self { flushed, log_time, queue_time })
+        (magic == MAGIC && check == !flushed).then_some(Self { flushed, log_time, queue_time, index_time })
     }
 }
 

@@ -8,6 +8,10 @@ pub(crate) const QUEUES: &str = "consumequeue";
 pub(crate) const CONFIG: &str = "config";
 /// What the log cannot tell about queues.
 pub(crate) const TABLE: &str = "config/queues.json";
+/// Folder of the index files: Java reads every file in it, so nothing else may be there.
+pub(crate) const INDEX: &str = "index";
+/// How far the index is on the disk.
+pub(crate) const INDEX_MARK: &str = "config/index.json";
 /// How far the log was flushed.
 pub(crate) const CHECKPOINT: &str = "checkpoint";
 /// Exists while a store runs.

@@ -2,6 +2,10 @@
 
 pub(crate) mod checkpoint;
 pub(crate) mod expire;
+pub(crate) mod index;
+pub(crate) mod index_mark;
+pub(crate) mod index_name;
+pub(crate) mod keys;
 pub(crate) mod layout;
 pub(crate) mod look;
 pub(crate) mod select;

@@ -36,20 +36,29 @@ pub(crate) struct Offsets {
 impl Table {
     /// As the file's text: a line of JSON and a line with its checksum, for a flipped bit in a number is still JSON.
     pub(crate) fn encode(&self) -> Vec<u8> {
-        let mut text = serde_json::to_vec(self).expect("a table of names and numbers is valid JSON");
-        let sum = body_crc(&text);
-        text.extend_from_slice(format!("\n{sum:08x}\n").as_bytes());
-        text
+        with_sum(serde_json::to_vec(self).expect("a table of names and numbers is valid JSON"))
     }
 
     /// From the file's text.
     pub(crate) fn decode(text: &[u8]) -> Result<Self, String> {
-        let (json, sum) =
-            text.split_at_checked(text.len().wrapping_sub(SUM_BYTES)).ok_or("it is too short")?;
-        if sum != format!("\n{:08x}\n", body_crc(json)).as_bytes() {
-            return Err("its checksum does not fit".to_owned());
-        }
-        serde_json::from_slice(json).map_err(|error| error.to_string())
+        serde_json::from_slice(without_sum(text)?).map_err(|error| error.to_string())
+    }
+}
+
+/// A text with a line of its checksum behind it.
+pub(crate) fn with_sum(mut text: Vec<u8>) -> Vec<u8> {
+    let sum = body_crc(&text);
+    text.extend_from_slice(format!("\n{sum:08x}\n").as_bytes());
+    text
+}
+
+/// The text in front of a checksum that fits.
+pub(crate) fn without_sum(text: &[u8]) -> Result<&[u8], String> {
+    let (text, sum) = text.split_at_checked(text.len().wrapping_sub(SUM_BYTES)).ok_or("it is too short")?;
+    if sum == format!("\n{:08x}\n", body_crc(text)).as_bytes() {
+        Ok(text)
+    } else {
+        Err("its checksum does not fit".to_owned())
     }
 }
 
