@@ -52,6 +52,12 @@ config! {
         "flushConsumeQueueThoroughInterval" flush_consume_queue_thorough_interval: u64 = 60_000, "Pause between two writes of the queues.";
         "mappedFileSizeCommitLog"        mapped_file_size_commit_log:    u64 = 1 << 30, "Bytes of one file of the log.";
         "mappedFileSizeConsumeQueue"     mapped_file_size_consume_queue: u64 = 6_000_000, "Bytes of one file of a queue, a multiple of 20.";
+        "messageIndexEnable"             message_index_enable:           bool = true, "Whether messages can be found by their keys.";
+        "messageIndexSafe"               message_index_safe:             bool = false, "Whether clients are served only when all messages can be found so.";
+        "maxHashSlotNum"                 max_hash_slot_num:              u32 = 5_000_000, "Slots of one file of the index.";
+        "maxIndexNum"                    max_index_num:                  u32 = 20_000_000, "Keys of one file of the index, 20 bytes each.";
+        "maxMsgsNumBatch"                max_msgs_num_batch:             u32 = 64, "Most messages of an answer to a query by key.";
+        "defaultQueryMaxNum"             default_query_max_num:          u32 = 32, "Most messages of an answer to a query by unique key.", Live;
         "maxMessageSize"                 max_message_size:               usize = 4 << 20, "Longest body of a message.";
         "maxTopicLength"                 max_topic_length:               usize = 127, "Longest name of a topic that is no retry topic.";
         "maxFilterMessageSize"           max_filter_message_size:        u64 = 16_000, "Bytes of queue a pull looks through at least.";
@@ -152,6 +158,10 @@ impl Config {
             flush_interval: Duration::from_millis(self.flush_interval_commit_log),
             sync_flush_timeout: Duration::from_millis(self.sync_flush_timeout),
             settle_interval: Duration::from_millis(self.flush_consume_queue_thorough_interval),
+            index: self.message_index_enable,
+            index_slots: self.max_hash_slot_num,
+            index_entries: self.max_index_num,
+            query_count: self.max_msgs_num_batch,
             max_message_bytes: self.max_message_size,
             max_topic_bytes: self.max_topic_length,
             max_filter_bytes: self.max_filter_message_size,
@@ -194,7 +204,7 @@ pub const WITHOUT_EFFECT: &[&str] = &[
     "configBlackList", "consumerFallbehindThreshold", "consumerManageThreadPoolNums",
     "consumerManagerThreadPoolQueueCapacity", "consumerOffsetUpdateVersionStep", "controllerAddr",
     "controllerHeartBeatTimeoutMills", "dLegerGroup", "dLegerPeers", "dLegerSelfId",
-    "defaultMessageRequestMode", "defaultPopShareQueueNum", "defaultQueryMaxNum",
+    "defaultMessageRequestMode", "defaultPopShareQueueNum",
     "delayOffsetUpdateVersionStep", "deleteCommitLogFilesInterval", "deleteConsumeQueueFilesInterval",
     "destroyMapedFileIntervalForcibly", "disableConsumeIfConsumerReadSlowly", "diskFallRecorded",
     "duplicationEnable", "enableAutoInSyncReplicas", "enableBroadcastOffsetStore",
@@ -216,9 +226,8 @@ pub const WITHOUT_EFFECT: &[&str] = &[
     "initPopOffsetByCheckMsgInMem", "litePullMessageThreadPoolNums", "litePullThreadPoolQueueCapacity",
     "loadBalanceProcessorThreadPoolNums", "loadBalanceThreadPoolQueueCapacity", "lockInStrictMode",
     "mappedFileSizeConsumeQueueExt", "mappedFileSizeTimerLog", "mapperFileSizeBatchConsumeQueue",
-    "maxErrorRateOfBloomFilter", "maxHaTransferByteInSecond", "maxHashSlotNum", "maxIndexNum",
-    "maxLmqConsumeQueueNum", "maxMsgsNumBatch", "maxOffsetMapSize", "maxPopPollingSize",
-    "messageIndexEnable", "messageIndexSafe", "metricsExporterType", "metricsPromExporterPort",
+    "maxErrorRateOfBloomFilter", "maxHaTransferByteInSecond",
+    "maxLmqConsumeQueueNum", "maxOffsetMapSize", "maxPopPollingSize", "metricsExporterType", "metricsPromExporterPort",
     "minInSyncReplicas", "offsetCheckInSlave", "osPageCacheBusyTimeOutMills", "popCkMaxBufferSize",
     "popCkOffsetMaxQueueSize", "popCkStayBufferTime", "popCkStayBufferTimeOut", "popFromRetryProbability",
     "popPollingMapExpireTimeSeconds", "popPollingMapSize", "popPollingSize", "popReviveMaxAttemptTimes",

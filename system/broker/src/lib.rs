@@ -29,8 +29,10 @@ mod config;
 mod groups;
 mod offsets;
 mod pull;
+mod query;
 mod refusal;
 mod register;
+mod relay;
 mod saved;
 mod send;
 mod send_back;
@@ -123,6 +125,9 @@ impl Broker {
         let (store, report) = Store::open(disk.clone(), config.store()?, tasks).await?;
         tracing::info!(clean = report.clean, end = report.end, scanned = report.scanned, "store recovered");
 
+        if config.message_index_safe {
+            store.index_complete().await;
+        }
         let (server, fast) = match listen(&config).await {
             Ok(servers) => servers,
             Err(error) => {

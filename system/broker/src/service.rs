@@ -82,6 +82,9 @@ impl Broker {
             GetMinOffset::CODE => self.min_offset(&read(c)?),
             SearchOffsetByTimestamp::CODE => Box::pin(self.offset_by_time(read(c)?)).await,
             GetEarliestMsgStoretime::CODE => Box::pin(self.earliest_time(read(c)?)).await,
+            QueryMessage::CODE => Box::pin(self.query_message(read(c)?)).await,
+            GetConsumerRunningInfo::CODE => Box::pin(self.running_info(c, read(c)?)).await,
+            ConsumeMessageDirectly::CODE => Box::pin(self.consume_directly(read(c)?)).await,
             ViewMessageById::CODE => Box::pin(self.view_message(read(c)?)).await,
 
             UpdateAndCreateTopic::CODE => Box::pin(self.update_topic(read(c)?)).await,

@@ -120,6 +120,9 @@ impl Broker {
 
     /// Deletes a topic with its queues and offsets; its bytes leave the log with the files they are in.
     pub(crate) async fn delete_topic(&self, h: DeleteTopicInBroker) -> Answer {
+        if h.topic.trim().is_empty() {
+            return Err(Refusal::Parameter("The specified topic is blank.".into()));
+        }
         if self.is_system_topic(&h.topic) {
             return Err(Refusal::Parameter(format!("The topic[{}] is conflict with system topic.", h.topic)));
         }

@@ -74,6 +74,8 @@ fn config() -> Config {
         listen_port: 0,
         mapped_file_size_commit_log: 1 << 20,
         mapped_file_size_consume_queue: 20_000,
+        max_hash_slot_num: 50,
+        max_index_num: 200,
         ..Config::default()
     }
 }
@@ -959,6 +961,136 @@ fn a_start_that_cannot_work_says_why() {
         disk.replace_small("config/topics.json", b"{torn").await.unwrap();
         let torn = failed(other, config()).await;
         assert!(torn.contains("config/topics.json"), "{torn}");
+        node.stop().await;
+    });
+}
+
+fn query(key: &str, max_num: i32, unique: bool) -> QueryMessage {
+    QueryMessage {
+        topic: "orders".into(),
+        key: key.into(),
+        max_num,
+        begin_timestamp: 0,
+        end_timestamp: i64::MAX,
+        unique_key_query: Some(unique),
+    }
+}
+
+#[test]
+fn messages_are_found_by_key_as_soon_as_their_sends_are_answered() {
+    run(|root| async move {
+        let node = start(&root, config()).await;
+        let mut last = 0;
+        for number in 0..100 {
+            let mut text = Vec::new();
+            properties::push(&mut text, names::KEYS, &format!("all n{}", number % 4));
+            properties::push(&mut text, names::UNIQ_KEY, &format!("u{number}"));
+            let properties = Some(Text::from(String::from_utf8(text).unwrap()));
+            let send = SendMessageV2 { properties, ..message("orders", 0, "") };
+            let sent = node.call_with(&send, number.to_string()).await.unwrap().0;
+            last = i64::from_str_radix(&sent.msg_id[16..], 16).unwrap();
+            let (reply, found) = node.call(&query(&format!("u{number}"), 1, true)).await.unwrap();
+            assert_eq!(bodies(found), [number.to_string()]);
+            assert_eq!(reply.index_last_update_phyoffset, last);
+            assert!(reply.index_last_update_timestamp > 1_000_000_000_000);
+        }
+        let found = bodies(node.call(&query("n3", 5, false)).await.unwrap().1);
+        assert_eq!(found, ["83", "87", "91", "95", "99"], "the newest, oldest first");
+        let found = bodies(node.call(&query("all", i32::MAX, false)).await.unwrap().1);
+        assert_eq!((found.len(), &*found[0], &*found[63]), (64, "36", "99"), "maxMsgsNumBatch");
+
+        let nothing = [
+            (query("n9", 5, false), "can not find message, maybe time range not correct"),
+            (
+                query("n3", 0, false),
+                "can not find message, no message was asked for, maxNum must be at least 1",
+            ),
+            (
+                query("n3", -7, false),
+                "can not find message, no message was asked for, maxNum must be at least 1",
+            ),
+            (
+                QueryMessage { topic: "nobody".into(), ..query("n3", 5, false) },
+                "can not find message, maybe time range not correct",
+            ),
+            (
+                QueryMessage { begin_timestamp: i64::MAX, ..query("n3", 5, false) },
+                "can not find message, maybe time range not correct",
+            ),
+            (
+                QueryMessage { end_timestamp: i64::MIN, ..query("n3", 5, false) },
+                "can not find message, the range of time ends before it begins",
+            ),
+        ];
+        for (asked, why) in nothing {
+            let refused = node.call(&asked).await.unwrap_err();
+            let remark = Some(why.into());
+            assert_eq!(refused, CallError::Refused { code: code::QUERY_NOT_FOUND, remark }, "{asked:?}");
+        }
+        let answer = node.ask(&query("n9", 5, false), Bytes::new()).await;
+        let header = QueryMessageReply::read(&answer.ext).unwrap();
+        assert_eq!(header, QueryMessageReply::default(), "as Java answers, and clients read it");
+        node.stop().await;
+    });
+}
+
+fn bodies(records: Bytes) -> Vec<String> {
+    record::each(records)
+        .map(|bytes| match record::scan(&bytes, true) {
+            Scan::Record(found) => String::from_utf8(found.body.to_vec()).unwrap(),
+            other => panic!("no record: {other:?}"),
+        })
+        .collect()
+}
+
+#[test]
+fn a_question_to_a_consumer_is_passed_on_or_answered_for_it() {
+    run(|root| async move {
+        let node = start(&root, config()).await;
+        let sent = node.send("orders", 0, "now").await;
+        let asked = ConsumeMessageDirectly {
+            consumer_group: "g".into(),
+            client_id: Some("c".into()),
+            msg_id: Some(sent.msg_id.clone()),
+            topic: Some("orders".into()),
+            ..ConsumeMessageDirectly::default()
+        };
+        let code_of = |answer: Result<_, CallError>| match answer {
+            Err(CallError::Refused { code, remark }) => (code, remark.unwrap_or_default()),
+            other => panic!("{other:?}"),
+        };
+        let (code, remark) = code_of(node.call(&asked).await.map(drop));
+        assert_eq!((code, remark.as_str()), (code::SYSTEM_ERROR, "The Consumer <g> <c> not online"));
+        node.heartbeat("c", "g", "orders").await;
+        node.call(&asked).await.unwrap();
+        let heard = node.heard.0.lock().pop().unwrap();
+        assert_eq!(bodies(heard.body.clone()), ["now"]);
+        let told: ConsumeMessageDirectly = heard.header().unwrap();
+        let flags = (Some(0), Some(0));
+        assert_eq!((told.topic_sys_flag, told.group_sys_flag), flags);
+        assert_eq!(
+            told,
+            ConsumeMessageDirectly {
+                broker_name: Some("a".into()),
+                topic_sys_flag: flags.0,
+                group_sys_flag: flags.1,
+                ..asked.clone()
+            }
+        );
+        let info = GetConsumerRunningInfo {
+            consumer_group: "g".into(),
+            client_id: "c".into(),
+            jstack_enable: Some(true),
+        };
+        node.call(&info).await.unwrap();
+        assert_eq!(node.heard.0.lock().pop().unwrap().header(), Ok(info));
+        let missing = ConsumeMessageDirectly { msg_id: None, ..asked.clone() };
+        assert_eq!(code_of(node.call(&missing).await.map(drop)).0, code::INVALID_PARAMETER);
+        let strange = ConsumeMessageDirectly { msg_id: Some("x".into()), ..asked.clone() };
+        assert_eq!(code_of(node.call(&strange).await.map(drop)).0, code::INVALID_PARAMETER);
+        let gone = format!("{}{:016X}", &sent.msg_id[..16], 123_456_789);
+        let gone = ConsumeMessageDirectly { msg_id: Some(gone.into()), ..asked.clone() };
+        assert_eq!(code_of(node.call(&gone).await.map(drop)).0, code::SYSTEM_ERROR);
         node.stop().await;
     });
 }

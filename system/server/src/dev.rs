@@ -48,6 +48,8 @@ fn run(flags: &cli::Dev, folder: &Path) -> Result<(), Failure> {
         store_path_root_dir: store.display().to_string(),
         mapped_file_size_commit_log: 16 << 20,
         mapped_file_size_consume_queue: 20 * 10_000,
+        max_hash_slot_num: 50_000,
+        max_index_num: 200_000,
         ..::broker::Config::default()
     };
     let flags = flags.set.iter().map(|word| Given::parse(word)).collect::<Result<_, _>>()?;

@@ -183,6 +183,8 @@ fn broker_config(plan: &Plan, name_servers: &str, index: usize, node: Node) -> b
         ("flushDiskType", flush.to_owned()),
         ("mappedFileSizeCommitLog", settings.log_file_bytes.to_string()),
         ("mappedFileSizeConsumeQueue", (settings.queue_file_units * 20).to_string()),
+        ("maxHashSlotNum", settings.queue_file_units.clamp(20, 200).to_string()),
+        ("maxIndexNum", (settings.queue_file_units.clamp(20, 200) * 20).to_string()),
         ("maxMessageSize", MOST_BYTES.to_string()),
     ];
     let mut config = broker::Config::default();
