@@ -254,7 +254,7 @@ impl Instance {
         }
     }
 
-    fn for_reading(&self, broker: &Text, replica: i64) -> Result<(Text, bool), CallError> {
+    pub(crate) fn for_reading(&self, broker: &Text, replica: i64) -> Result<(Text, bool), CallError> {
         let found = self.routes.lock().for_reading(broker, replica);
         found.ok_or_else(|| CallError::NoBroker { broker: broker.clone() })
     }

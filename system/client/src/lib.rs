@@ -3,7 +3,8 @@
 //! A [`Producer`] sends [`Message`]s and tells for each whether it is stored ([`SendReceipt`]), surely not
 //! stored, or perhaps stored ([`SendError::may_have_happened`]). A [`PushConsumer`] is one member of a group: the
 //! members share the queues of a topic and each message is given to a listener until the listener accepts
-//! it. A [`PullConsumer`] reads queues at offsets of the caller's choice.
+//! it. A [`PullConsumer`] reads queues at offsets of the caller's choice and finds
+//! single messages by key or id.
 //!
 //! Everything runs on the tasks of the node that starts it; on tokio it is enough to be inside a runtime.
 //!
@@ -44,6 +45,7 @@ mod message;
 mod producer;
 mod pull;
 mod push;
+mod query;
 mod session;
 mod settings;
 mod state;

@@ -259,6 +259,10 @@ impl PullConsumer {
         self.handle.instance.offset_at(queue, time_ms).await
     }
 
+    pub(crate) fn instance(&self) -> &Instance {
+        &self.handle.instance
+    }
+
     /// Tells the brokers and stops.
     pub async fn shutdown(&self) {
         self.handle.instance.leave().await;

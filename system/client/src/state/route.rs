@@ -133,6 +133,12 @@ impl Routes {
         self.brokers.get(broker)?.get(&MASTER).cloned()
     }
 
+    /// The name of the broker with an address.
+    pub(crate) fn broker_at(&self, address: &str) -> Option<Text> {
+        let mut brokers = self.brokers.iter();
+        brokers.find(|(_, replicas)| replicas.values().any(|at| at == address)).map(|(name, _)| name.clone())
+    }
+
     /// The address of the wanted replica, else of the next one, else of any; and whether it is the master.
     pub(crate) fn for_reading(&self, broker: &str, wanted: i64) -> Option<(Text, bool)> {
         let replicas = self.brokers.get(broker)?;
