@@ -53,6 +53,7 @@ fn dependencies_point_in_the_direction_of_the_architecture() {
         ("scenarios", &["lab", "client", "protocol", "runtime"]),
         ("suite", &[]),
         ("golden", &["protocol"]),
+        ("differential", &["protocol", "golden", "process"]),
         ("interop", &["client", "protocol", "runtime", "net", "golden", "process"]),
         ("process", &["client", "protocol", "runtime", "net", "golden"]),
         ("stress", &["runtime", "store", "protocol"]),
