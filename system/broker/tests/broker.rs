@@ -980,7 +980,6 @@ fn query(key: &str, max_num: i32, unique: bool) -> QueryMessage {
 fn messages_are_found_by_key_as_soon_as_their_sends_are_answered() {
     run(|root| async move {
         let node = start(&root, config()).await;
-        let mut last = 0;
         for number in 0..100 {
             let mut text = Vec::new();
             properties::push(&mut text, names::KEYS, &format!("all n{}", number % 4));
@@ -988,7 +987,7 @@ fn messages_are_found_by_key_as_soon_as_their_sends_are_answered() {
             let properties = Some(Text::from(String::from_utf8(text).unwrap()));
             let send = SendMessageV2 { properties, ..message("orders", 0, "") };
             let sent = node.call_with(&send, number.to_string()).await.unwrap().0;
-            last = i64::from_str_radix(&sent.msg_id[16..], 16).unwrap();
+            let last = i64::from_str_radix(&sent.msg_id[16..], 16).unwrap();
             let (reply, found) = node.call(&query(&format!("u{number}"), 1, true)).await.unwrap();
             assert_eq!(bodies(found), [number.to_string()]);
             assert_eq!(reply.index_last_update_phyoffset, last);

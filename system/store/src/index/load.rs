@@ -47,11 +47,20 @@ pub(super) async fn load(store: &Store, clean: bool) -> io::Result<Loaded> {
         log_end: store.log.readable_end(),
         found: Loaded { full: Vec::new(), last: None, position: store.log.min() },
     };
-    let kept = match mark(disk).await? {
+    let mark = mark(disk).await?;
+    let taken_over = mark.is_none();
+    let kept = match mark {
         Some(mark) => load.marked(&names, &mark).await?,
         None if clean && !names.is_empty() => load.made_by_java(&names).await?,
         None => 0,
     };
+    if let Some(last) = load.found.last.as_ref().filter(|_| taken_over) {
+        // Java closed it with all keys of its last record.
+        let position = last.table.header.end_position;
+        if let Some(record) = store.record_at(position).await? {
+            load.found.position = position + record.len() as u64;
+        }
+    }
     // The newest first: a crash in between must not leave a hole.
     for name in names[kept..].iter().rev() {
         tracing::warn!(file = name, "an index file cannot be trusted and is made again from the commit log");
@@ -180,7 +189,6 @@ impl Load<'_> {
             } else {
                 return Ok(at);
             }
-            // The last record may have more keys; finding one twice does no harm.
             self.found.position = header.end_position.max(self.log_min);
         }
         Ok(names.len())
