@@ -17,8 +17,8 @@ pub(crate) const CONFIG: &[(&str, &str)] = &[
 /// Both programs, until dropped.
 pub(crate) struct Genuine {
     _namesrv: Program,
-    _broker: Program,
-    _dir: tempfile::TempDir,
+    broker: Program,
+    dir: tempfile::TempDir,
     address: String,
 }
 
@@ -59,7 +59,14 @@ impl Genuine {
         let namesrv = start("org.apache.rocketmq.namesrv.NamesrvStartup", &namesrv_file, "256m")?;
         let broker = start("org.apache.rocketmq.broker.BrokerStartup", &broker_file, "1g")?;
         let address = format!("127.0.0.1:{port}");
-        Ok(Self { _namesrv: namesrv, _broker: broker, _dir: dir, address })
+        Ok(Self { _namesrv: namesrv, broker, dir, address })
+    }
+
+    /// Ends the broker properly; its store is `store` in the folder.
+    pub(crate) fn stop(mut self) -> Result<tempfile::TempDir> {
+        self.broker.signal("TERM")?;
+        self.broker.wait(Duration::from_secs(60))?;
+        Ok(self.dir)
     }
 
     pub(crate) fn broker_address(&self) -> &str {

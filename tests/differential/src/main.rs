@@ -7,6 +7,7 @@
 mod differences;
 mod fields;
 mod genuine;
+mod index;
 mod side;
 mod stories;
 
@@ -56,6 +57,18 @@ fn main() -> Result<()> {
             } else {
                 failed += 1;
                 println!("FAILED {version} {}:\n{}", story.name, unlisted.join("\n"));
+            }
+        }
+        if options.only.is_none() {
+            match index::compare(genuine) {
+                Ok(what) => {
+                    passed += 1;
+                    println!("ok     {version} index: {what}, the same");
+                }
+                Err(error) => {
+                    failed += 1;
+                    println!("FAILED {version} index: {error:#}");
+                }
             }
         }
     }

@@ -52,7 +52,7 @@ pub(crate) fn send(side: &mut Side) -> Result<()> {
         default_topic_queue_nums: 4,
         queue_id: 1,
         born_timestamp: plain.born_timestamp,
-        properties: plain.properties.clone(),
+        properties: plain.properties,
         ..SendMessage::default()
     };
     side.ask("long names", &long, "x")?;
