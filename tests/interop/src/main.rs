@@ -4,6 +4,7 @@
 mod audit;
 mod content;
 mod member;
+mod queries;
 
 use std::time::{Duration, Instant};
 
@@ -84,7 +85,9 @@ impl One {
         self.java_to_java().await?;
         self.mixed_group(&mixed, members, settling).await?;
         self.member_joins_midway().await?;
-        Ok(5)
+        let topic = self.topic("found", 4)?;
+        queries::all_kinds(self.java.version(), &self.name_server, &topic).await?;
+        Ok(6)
     }
 
     /// A topic of this version with so many queues, made by an admin request.
