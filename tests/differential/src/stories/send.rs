@@ -18,7 +18,10 @@ pub(crate) fn send(side: &mut Side) -> Result<()> {
         ("no properties", SendMessageV2 { properties: None, ..message(topic, 1, &[]) }),
         ("user flag", SendMessageV2 { flag: 77, ..message(topic, 2, &[("UNIQ_KEY", "u2")]) }),
         ("compressed bit", SendMessageV2 { sys_flag: 1, ..message(topic, 2, &[("UNIQ_KEY", "u3")]) }),
-        ("broker's own bits", SendMessageV2 { sys_flag: 0xF0, ..message(topic, 2, &[("UNIQ_KEY", "u4")]) }),
+        (
+            "broker's own bits",
+            SendMessageV2 { sys_flag: 0xF0, ..message("diff-send-bits", 2, &[("UNIQ_KEY", "u4")]) },
+        ),
         ("waits not for the disk", message(topic, 3, &[("WAIT", "false"), ("UNIQ_KEY", "u5")])),
         ("waits for the disk", message(topic, 3, &[("WAIT", "true"), ("UNIQ_KEY", "u6")])),
         ("unit mode", SendMessageV2 { unit_mode: Some(true), ..message(topic, 3, &[("UNIQ_KEY", "u7")]) }),
