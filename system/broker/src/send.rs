@@ -237,7 +237,7 @@ impl Broker {
             Ok(topics.ensure(h.topic, 1, now))
         } else {
             let automatic = self.config().auto_create_topic_enable;
-            topics.create_from(h.topic, h.default_topic, h.default_topic_queue_nums, automatic, now)
+            topics.create_from(h.topic, h.default_topic(), h.default_topic_queue_nums, automatic, now)
         };
         drop(topics);
         match made {

@@ -292,10 +292,11 @@ pub fn scan(bytes: &[u8], verify_checksum: bool) -> Scan<'_> {
     let Some(record) = bytes.get(..size as usize) else { return Scan::Short(size) };
     match view(record, magic == MAGIC_V2) {
         Err(damage) => Scan::Damaged(damage),
-        Ok(found) => match found.check() {
-            Err(damage) if verify_checksum => Scan::Damaged(damage),
-            _ => Scan::Record(found),
+        Ok(found) if verify_checksum => match found.check() {
+            Err(damage) => Scan::Damaged(damage),
+            Ok(()) => Scan::Record(found),
         },
+        Ok(found) => Scan::Record(found),
     }
 }
 

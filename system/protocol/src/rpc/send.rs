@@ -8,12 +8,8 @@ use crate::ext::{Decimal, ExtFields, HeaderError, Slot, Value};
 /// The fields of the requests 10, 310 and 320, as they lie in their command; see [`super::SendMessageV2`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct SendView<'a> {
-    /// `a` or `producerGroup`.
-    pub producer_group: &'a str,
     /// `b` or `topic`.
     pub topic: &'a str,
-    /// `c` or `defaultTopic`.
-    pub default_topic: &'a str,
     /// `d` or `defaultTopicQueueNums`.
     pub default_topic_queue_nums: i32,
     /// `e` or `queueId`.
@@ -32,9 +28,21 @@ pub struct SendView<'a> {
     pub max_reconsume_times: Option<i32>,
     /// `m` or `batch`.
     pub batch: Option<bool>,
+    producer_group: &'a [u8],
+    default_topic: &'a [u8],
 }
 
 impl<'a> SendView<'a> {
+    /// `a` or `producerGroup`; rarely asked for.
+    pub fn producer_group(&self) -> &'a str {
+        text(self.producer_group)
+    }
+
+    /// `c` or `defaultTopic`; asked for by the first message of a topic.
+    pub fn default_topic(&self) -> &'a str {
+        text(self.default_topic)
+    }
+
     /// Reads short names, or long ones when the first short name is absent, as the general reader does.
     pub fn read(ext: &'a ExtFields) -> Result<Self, HeaderError> {
         let mut fields = Fields { ext, values: [None; COUNT], long: false };
@@ -52,9 +60,9 @@ impl<'a> SendView<'a> {
             }
         }
         Ok(Self {
-            producer_group: fields.text(0)?,
-            topic: fields.text(1)?,
-            default_topic: fields.text(2)?,
+            producer_group: fields.bytes(0)?,
+            topic: text(fields.bytes(1)?),
+            default_topic: fields.bytes(2)?,
             default_topic_queue_nums: fields.read(3)?,
             queue_id: fields.read(4)?,
             sys_flag: fields.read(5)?,
@@ -86,10 +94,13 @@ impl<'a> Fields<'a> {
     }
 
     #[inline]
-    fn text(&self, at: usize) -> Result<&'a str, HeaderError> {
-        let value = self.values[at].ok_or_else(|| HeaderError::Missing(self.name(at)))?;
-        Ok(std::str::from_utf8(value).expect("entries are checked when they are taken over"))
+    fn bytes(&self, at: usize) -> Result<&'a [u8], HeaderError> {
+        self.values[at].ok_or_else(|| HeaderError::Missing(self.name(at)))
     }
+}
+
+fn text(value: &[u8]) -> &str {
+    std::str::from_utf8(value).expect("entries are checked when they are taken over")
 }
 
 const COUNT: usize = 14;
@@ -207,9 +218,9 @@ mod tests {
             let ext = received(&fields);
             match (SendView::read(&ext), SendMessageV2::read(&ext)) {
                 (Ok(view), Ok(slow)) => prop_assert_eq!(view, SendView {
-                    producer_group: &slow.producer_group,
+                    producer_group: slow.producer_group.as_bytes(),
                     topic: &slow.topic,
-                    default_topic: &slow.default_topic,
+                    default_topic: slow.default_topic.as_bytes(),
                     default_topic_queue_nums: slow.default_topic_queue_nums,
                     queue_id: slow.queue_id,
                     sys_flag: slow.sys_flag,
