@@ -1,8 +1,9 @@
-//! `check`: the same seed again, after another seed, and in a fresh process, must give the same trace.
+//! `check`: the same seed again, after and beside another seed, with all log lines, and in a fresh process, must give
+//! the same trace.
 
 use std::process::Command;
 
-use lab::drive::{self, Done, Options};
+use lab::drive::{self, Done, Level, Options};
 use lab::scenario::Scenario;
 
 use super::say;
@@ -14,6 +15,14 @@ pub(super) fn check(scenario: &Scenario, seed: u64) -> anyhow::Result<u8> {
     };
     run(seed.wrapping_add(1), false);
     let after_another = run(seed, false).run.trace;
+    let beside_another = std::thread::scope(|scope| {
+        let other = scope.spawn(|| run(seed.wrapping_add(2), false).run.trace);
+        let trace = run(seed, false).run.trace;
+        drop(other.join());
+        trace
+    });
+    let logging = Options { logs: Some(Level::TRACE), ..Options::default() };
+    let with_logs = drive::run(&(scenario.plan)(seed), &logging).run.trace;
     let with_lines = run(seed, true);
     let output = Command::new(std::env::current_exe()?)
         .args(["lines", scenario.name, "--seed", &seed.to_string()])
@@ -24,6 +33,8 @@ pub(super) fn check(scenario: &Scenario, seed: u64) -> anyhow::Result<u8> {
         fresh.pop().and_then(|line| line.strip_prefix("trace ")).unwrap_or("missing").to_owned();
     let traces = [
         ("here, after another seed", &after_another),
+        ("here, beside another seed on a second thread", &beside_another),
+        ("here, with all log lines", &with_logs),
         ("here, with its trace kept", &with_lines.run.trace),
         ("in a fresh process", &fresh_trace),
     ];

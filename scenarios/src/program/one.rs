@@ -75,7 +75,7 @@ impl Replay {
 impl Look {
     fn at(self, plan: &Plan, drawn: Option<u64>, repeat: impl Fn(&lab::outcome::Run) -> String) -> u8 {
         say(plan.to_string().trim_end());
-        let options = Options { plants: self.plant, lines: false, trace: self.trace };
+        let options = Options { plants: self.plant, trace: self.trace, ..Options::default() };
         let done = drive::run(plan, &options);
         if self.history {
             (0..done.history.events.len()).for_each(|number| say(&done.history.line(number)));

@@ -36,6 +36,8 @@ ids! {
     MessageId,
     /// One ownership of a queue by a member.
     SessionId,
+    /// A half message: one attempt of a transaction at a broker.
+    HalfId,
 }
 
 /// What happened, when and where.
@@ -131,7 +133,7 @@ pub enum Kind {
     /// The call returned.
     Sent { message: MessageId, outcome: Outcome, at: Option<Slot> },
     /// A listener got a message. None: nobody sent such a thing.
-    Enter { member: MemberId, slot: Slot, message: Option<MessageId>, fit: Fit },
+    Enter { member: MemberId, slot: Slot, message: Option<MessageId>, fit: Fit, times: u32 },
     /// The listener is done with it.
     Exit { member: MemberId, slot: Slot, ok: bool },
     /// A member's start returned.
@@ -150,6 +152,9 @@ pub enum Kind {
     Routes { asked_ns: u64, brokers: u64, whole_cluster: bool },
     /// The lab asked a broker for the ends of a queue.
     Range { queue: QueueId, asked_ns: u64, min: u64, max: u64 },
+    /// The lab asked the broker of an acknowledged message for its key: whether the message was among what came, and
+    /// how much came that does not have the key.
+    Queried { message: MessageId, slot: Slot, asked_ns: u64, found: bool, others: u32 },
     /// All faults are over.
     Heal,
     /// The drain ended: nothing is left, or the bound was reached.
@@ -177,6 +182,32 @@ pub enum Kind {
     OffsetsPersisted,
     /// Tap: a broker has these queues of a topic.
     TopicSet { topic: TopicId, broker: NodeId, read: u32, write: u32 },
+    /// Tap: a message waits in the schedule topic.
+    DelayStored { slot: Slot, target: QueueId },
+    /// Tap: it came to the queue it is meant for.
+    DelayDelivered { from: Slot, to: Slot },
+    /// Tap: a delayed message is given up.
+    DelaySkipped { from: Slot },
+    /// Tap: how far a queue of the schedule topic is delivered, read at start or written.
+    DelayOffset { queue: QueueId, offset: u64, loaded: bool },
+    /// Tap: a message that a group could not handle is stored for another try, or as a dead letter.
+    SentBack { group: GroupId, slot: Slot, times: u32, level: u32, dead: bool, code: i32 },
+    /// A producer knows the outcome of a transaction; none = it does not know either.
+    Decided { message: MessageId, commit: Option<bool> },
+    /// A producer was asked for the outcome of a transaction, and answered so.
+    Asked { half: HalfId, commit: Option<bool> },
+    /// Tap: a half message is stored; nobody is asked about it before its immunity is over.
+    HalfStored { half: HalfId, offset: u64, end: u64, immunity_ms: u64 },
+    /// Tap: a decision was accepted, now or (mended) found to have been when the broker started.
+    HalfEnded { half: HalfId, commit: bool, mended: bool },
+    /// Tap: a producer is asked.
+    HalfChecked { half: HalfId, checks: u32 },
+    /// Tap: an undecided half message is stored anew.
+    HalfPutBack { half: HalfId, from: u64, offset: u64, end: u64 },
+    /// Tap: nobody is asked any more.
+    HalfGivenUp { half: HalfId, checks: u32 },
+    /// Tap: half messages below this need not be looked at any more.
+    HalfOffset { offset: u64 },
     /// Tap: a name server applied a registration.
     Registered { broker: NodeId, peer: u64 },
     /// Tap: a name server heard that a broker lives, without a registration.
@@ -215,6 +246,10 @@ pub struct Message {
     pub tag: u32,
     /// How often at most the client may have sent it.
     pub attempts: u32,
+    /// It waits so long at the broker first.
+    pub delay_ms: Option<u64>,
+    /// It is sent in a transaction.
+    pub transactional: bool,
     /// The batch it was sent in; its members have serials behind each other.
     pub batch: Option<u32>,
 }
@@ -239,6 +274,12 @@ pub struct Group {
     pub topic: TopicId,
     /// Only this tag, or everything.
     pub tag: Option<u32>,
+    /// Where its messages wait for another try.
+    pub retry: TopicId,
+    /// Where those are that had all their tries.
+    pub dlq: TopicId,
+    /// After so many tries a message is a dead letter.
+    pub limit: u32,
 }
 
 /// A member of a group on a node.
@@ -248,6 +289,30 @@ pub struct Member {
     pub group: GroupId,
     /// On this node.
     pub node: NodeId,
+}
+
+/// A half message.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Half {
+    /// On this broker.
+    pub broker: NodeId,
+    /// What it is, when anybody who knows has told.
+    pub message: Option<MessageId>,
+}
+
+/// How brokers ask about transactions.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Checks {
+    /// So often at most.
+    pub most: u32,
+    /// Once in this time at most for each.
+    pub interval_ms: u64,
+}
+
+impl Default for Checks {
+    fn default() -> Self {
+        Self { most: 15, interval_ms: 30_000 }
+    }
 }
 
 /// A broker and its promise.
@@ -270,6 +335,10 @@ pub struct Step {
     pub kills: bool,
     /// It moves a wall clock.
     pub clock: bool,
+    /// By so much at once.
+    pub jump_ms: i64,
+    /// By so many millionths of the time.
+    pub drift_ppm: i64,
     /// It touches others besides its nodes.
     pub wide: bool,
     /// It fills a disk: old messages may be deleted before their time.
@@ -297,6 +366,12 @@ pub struct History {
     pub queues: Vec<Queue>,
     /// How many sessions there were.
     pub sessions: u32,
+    /// How long each level delays a message.
+    pub delays_ms: Vec<u64>,
+    /// All half messages.
+    pub halves: Vec<Half>,
+    /// How brokers ask about transactions.
+    pub checks: Checks,
     nodes: Names,
     topics: Names,
     queue_ids: BTreeMap<Queue, QueueId>,
@@ -403,6 +478,13 @@ impl History {
         format!("p{producer}#{serial}")
     }
 
+    /// A half message in words.
+    #[must_use]
+    pub fn half_name(&self, half: HalfId) -> String {
+        let message = self.halves[half.index()].message.map(|id| self.message_name(id));
+        format!("half {} ({})", half.0, message.unwrap_or_else(|| "of an unknown message".to_owned()))
+    }
+
     /// The name of a group.
     #[must_use]
     pub fn group_name(&self, group: GroupId) -> &str {
@@ -427,6 +509,41 @@ impl History {
     pub fn matches(&self, group: GroupId, message: MessageId) -> bool {
         let (group, message) = (&self.groups[group.index()], &self.messages[message.index()]);
         group.topic == message.topic && group.tag.is_none_or(|tag| tag == message.tag)
+    }
+
+    /// True when the group reads this queue: of its topic, or of its retries.
+    #[must_use]
+    pub fn reads(&self, group: GroupId, queue: QueueId) -> bool {
+        let (group, topic) = (&self.groups[group.index()], self.queues[queue.index()].topic);
+        topic == group.topic || topic == group.retry
+    }
+
+    /// True when a message may lie in this queue: in its topic, or where a group that takes it keeps its retries.
+    #[must_use]
+    pub fn belongs(&self, message: MessageId, queue: QueueId) -> bool {
+        let (message, topic) = (&self.messages[message.index()], self.queues[queue.index()].topic);
+        let back =
+            |group: &Group| group.topic == message.topic && (topic == group.retry || topic == group.dlq);
+        topic == message.topic || self.groups.iter().any(back)
+    }
+
+    /// True for a queue of a topic that belongs to brokers alone.
+    #[must_use]
+    pub fn is_inner(&self, queue: QueueId) -> bool {
+        self.is_schedule(queue) || self.topic_name(self.queues[queue.index()].topic) == HALF
+    }
+
+    /// True for a queue of the topic in which delayed messages wait.
+    #[must_use]
+    pub fn is_schedule(&self, queue: QueueId) -> bool {
+        self.topic_name(self.queues[queue.index()].topic) == SCHEDULE
+    }
+
+    /// How long a queue of the schedule topic holds a message.
+    #[must_use]
+    pub fn held_ms(&self, queue: QueueId) -> u64 {
+        let level = self.queues[queue.index()].number as usize;
+        self.delays_ms.get(level).or(self.delays_ms.last()).copied().unwrap_or(0)
     }
 
     /// One event as a line.
@@ -478,6 +595,10 @@ impl History {
                 format!("{what} answer: [{}]", names.join(" "))
             }
             Kind::Range { queue, min, max, .. } => format!("{} holds {min}..{max}", self.queue_name(queue)),
+            Kind::Queried { message, found, others, .. } => {
+                let found = if found { "finds it" } else { "does not find it" };
+                format!("the key of {} {found}, and {others} others", self.message_name(message))
+            }
             Kind::Heal => "all faults are over".to_owned(),
             Kind::Drained { rest } => format!("drain ended, {rest} left"),
             Kind::Append { slot, position, end } => {
@@ -502,6 +623,41 @@ impl History {
                 let (topic, broker) = (self.topic_name(topic), self.node_name(broker));
                 format!("{topic} on {broker} has {read} read and {write} write queues")
             }
+            Kind::DelayStored { slot, target } => {
+                format!("{} waits for {}", slot_name(slot), self.queue_name(target))
+            }
+            Kind::DelayDelivered { from, to } => format!("{} goes to {}", slot_name(from), slot_name(to)),
+            Kind::DelaySkipped { from } => format!("{} is given up", slot_name(from)),
+            Kind::DelayOffset { queue, offset, loaded } => {
+                let how = if loaded { "loaded" } else { "written" };
+                format!("{} is delivered to {offset}: {how}", self.queue_name(queue))
+            }
+            Kind::SentBack { group, slot, times, level, dead, code } => {
+                let how = if dead { "is dead".to_owned() } else { format!("waits on level {level}") };
+                format!("{} of {} {how} after {times} tries: {code}", slot_name(slot), self.group_name(group))
+            }
+            Kind::Decided { message, commit } => {
+                format!("transaction {}: {}", self.message_name(message), decision(commit))
+            }
+            Kind::Asked { half, commit } => {
+                format!("asked about {}, says {}", self.half_name(half), decision(commit))
+            }
+            Kind::HalfStored { half, offset, end, immunity_ms } => format!(
+                "{} stored as half {offset} end {end}, immune for {immunity_ms} ms",
+                self.half_name(half)
+            ),
+            Kind::HalfEnded { half, commit, mended } => {
+                let mended = if mended { ", found at start" } else { "" };
+                format!("{} ends: {}{mended}", self.half_name(half), decision(Some(commit)))
+            }
+            Kind::HalfChecked { half, checks } => format!("check {checks} of {}", self.half_name(half)),
+            Kind::HalfPutBack { half, from, offset, end } => {
+                format!("{} put back from {from} to {offset} end {end}", self.half_name(half))
+            }
+            Kind::HalfGivenUp { half, checks } => {
+                format!("{} given up after {checks} checks", self.half_name(half))
+            }
+            Kind::HalfOffset { offset } => format!("halves below {offset} are done"),
             Kind::Registered { broker, peer } => format!("{} registered on #{peer}", self.node_name(broker)),
             Kind::Heard { broker, peer } => format!("{} heard on #{peer}", self.node_name(broker)),
             Kind::Removed { broker, why } => format!("{} removed: {why:?}", self.node_name(broker)),
@@ -516,6 +672,19 @@ impl History {
         }
     }
 }
+
+fn decision(commit: Option<bool>) -> &'static str {
+    match commit {
+        Some(true) => "commit",
+        Some(false) => "rollback",
+        None => "unknown",
+    }
+}
+
+/// The topic of half messages.
+pub const HALF: &str = "RMQ_SYS_TRANS_HALF_TOPIC";
+/// The topic in which delayed messages wait.
+pub const SCHEDULE: &str = "SCHEDULE_TOPIC_XXXX";
 
 /// Names with a number each.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -578,6 +747,8 @@ pub struct Read {
     pub fit: Fit,
     /// A hash of the unique key its client gave it.
     pub unique: u64,
+    /// How many tries it had had.
+    pub times: u32,
 }
 
 /// What asking for a message by its offset id gave in the end.

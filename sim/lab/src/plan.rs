@@ -27,12 +27,18 @@ pub struct Plan {
     pub network: Network,
     /// What happens when, in order of time.
     pub steps: Vec<Step>,
+    /// How long each level holds a delayed message; empty = as brokers are configured by default.
+    #[serde(default)]
+    pub delay_levels_s: Vec<u64>,
     /// How long the producers write; all steps begin within this time.
     pub load_ms: u64,
     /// Per mille with which each in-code fault site of the system fires once it is chosen; 0 = none.
     pub buggify: u32,
     /// The lab asks name servers and brokers about this often.
     pub probe_ms: u64,
+    /// And brokers for so many keys each time, and many more in the end.
+    #[serde(default)]
+    pub queries: u32,
     /// The run goes on for at least so long after the faults are over: ownership can be judged then.
     pub settle_ms: u64,
     /// Crash a broker once more after the drain and compare what it recovers.
@@ -96,6 +102,29 @@ pub struct Producer {
     pub timeout_ms: u64,
     /// Further attempts the client may make by itself.
     pub retries: u32,
+    /// Some messages are delayed.
+    #[serde(default)]
+    pub delayed: Option<Delayed>,
+}
+
+/// Which messages of a producer are delayed.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Delayed {
+    /// One in so many.
+    pub one_in: u32,
+    /// By a level from the first to this.
+    pub most_level: u32,
+}
+
+/// Which messages the listeners of a group cannot handle.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Fails {
+    /// One in so many, the same ones for every member.
+    pub one_in: u32,
+    /// So many tries fail at most; one that fails more often than the limit is never handled.
+    pub most: u32,
+    /// After so many tries a message is a dead letter.
+    pub limit: u32,
 }
 
 /// How a producer sends.
@@ -107,6 +136,13 @@ pub enum Mode {
     Queue,
     /// Several messages in one call.
     Batch(u32),
+    /// Transactions, of which so many of 100 are rolled back, and so many never known.
+    Transaction {
+        /// Of 100.
+        rollback: u32,
+        /// Of 100.
+        unknown: u32,
+    },
 }
 
 /// One consumer group.
@@ -128,6 +164,9 @@ pub struct Group {
     pub batch: u32,
     /// Listeners running at once.
     pub threads: u32,
+    /// What its listeners cannot handle.
+    #[serde(default)]
+    pub fails: Option<Fails>,
 }
 
 /// One member of a group.
@@ -147,6 +186,9 @@ pub struct Network {
     /// Reads return fewer bytes than have arrived.
     pub short_reads: bool,
 }
+
+/// The level of the first retry.
+pub const FIRST_RETRY_LEVEL: u32 = 3;
 
 /// One thing that happens.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -456,6 +498,29 @@ impl Plan {
         slowest.max().unwrap_or(0)
     }
 
+    /// How long the longest chain of retries takes, and the longest delay.
+    #[must_use]
+    pub fn chain_ms(&self) -> u64 {
+        let level = |level: u32| {
+            let place = (level as usize).min(self.delay_levels_s.len()).checked_sub(1);
+            place.map_or(0, |place| self.delay_levels_s[place] * 1000)
+        };
+        let chains = self.groups.iter().filter_map(|group| group.fails);
+        let chain =
+            chains.map(|fails| (0..fails.limit).map(|times| level(FIRST_RETRY_LEVEL + times) + 5000).sum());
+        let delays = self.producers.iter().filter_map(|producer| producer.delayed);
+        let delay = delays.map(|delayed| (1..=delayed.most_level).map(level).max().unwrap_or(0));
+        chain.max().unwrap_or(0) + delay.max().unwrap_or(0)
+    }
+
+    /// A number that all brokers are configured with, or its default.
+    #[must_use]
+    pub fn setting(&self, key: &str, default: u64) -> u64 {
+        let settings = self.brokers.iter().flat_map(|broker| &broker.config);
+        let mut set = settings.filter(|(known, _)| known == key).filter_map(|(_, value)| value.parse().ok());
+        set.next().unwrap_or(default)
+    }
+
     /// Names of the nodes clients run on, consumers in the order of groups and members.
     #[must_use]
     pub fn client_nodes(&self) -> Vec<String> {
@@ -543,6 +608,9 @@ impl fmt::Display for Plan {
             }
             writeln!(f)?;
         }
+        if !self.delay_levels_s.is_empty() {
+            writeln!(f, "  delay levels {:?} s", self.delay_levels_s)?;
+        }
         for topic in &self.topics {
             writeln!(f, "  topic {}: {} queues per broker, {} tags", topic.name, topic.queues, topic.tags)?;
         }
@@ -561,6 +629,9 @@ impl fmt::Display for Plan {
                 producer.timeout_ms,
                 producer.retries
             )?;
+            if let Some(Delayed { one_in, most_level }) = producer.delayed {
+                writeln!(f, "      one in {one_in} is delayed by a level up to {most_level}")?;
+            }
         }
         let mut node = 0;
         for group in &self.groups {
@@ -577,6 +648,9 @@ impl fmt::Display for Plan {
             )?;
             if group.slow_one_in > 0 {
                 write!(f, " (one in {} ten times that)", group.slow_one_in)?;
+            }
+            if let Some(Fails { one_in, most, limit }) = group.fails {
+                write!(f, ", one in {one_in} fails up to {most} times of {limit}")?;
             }
             write!(f, ":")?;
             for member in &group.members {

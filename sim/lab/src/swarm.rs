@@ -1,7 +1,7 @@
 //! Parts of plans that several scenarios draw: a cluster, a load, faults. Each from a stream of its own.
 
 use crate::draw::Draw;
-use crate::plan::{Broker, Group, Member, Mode, Network, Plan, Producer, Step, Topic, What};
+use crate::plan::{Broker, Delayed, Group, Member, Mode, Network, Plan, Producer, Step, Topic, What};
 
 /// How large a quick plan is.
 #[derive(Clone, Copy, Debug)]
@@ -30,9 +30,11 @@ pub fn base(scenario: &str, seed: u64, size: Size) -> Plan {
         groups: Vec::new(),
         network: Network { latency_us: (100, 1000), short_reads: false },
         steps: Vec::new(),
+        delay_levels_s: Vec::new(),
         load_ms: 0,
         buggify: 0,
         probe_ms: 3000,
+        queries: 0,
         settle_ms: 0,
         recover_twice: false,
     };
@@ -114,6 +116,7 @@ fn load(plan: &mut Plan, draw: &mut Draw, size: Size) {
             body: (16, if draw.chance(30) { 8192 } else { draw.spread(32, 2000) }),
             timeout_ms: *draw.pick(&[500, 1000, 3000]),
             retries: draw.below(3) as u32,
+            delayed: None,
         });
     }
 }
@@ -136,7 +139,23 @@ fn groups(plan: &mut Plan, draw: &mut Draw) {
             slow_one_in: if draw.chance(30) { draw.range(10, 100) as u32 } else { 0 },
             batch: if draw.chance(30) { draw.range(2, 10) as u32 } else { 1 },
             threads: draw.spread(2, 20) as u32,
+            fails: None,
         });
+    }
+}
+
+/// Lets some producers delay some of what they send.
+pub fn delayed(plan: &mut Plan, draw: &mut Draw, percent: u64) {
+    let levels = plan.delay_levels_s.len() as u64;
+    for producer in &mut plan.producers {
+        let (on, one_in, most_level) = (draw.chance(percent), draw.range(1, 6), draw.range(1, levels));
+        if on {
+            producer.delayed = Some(Delayed { one_in: one_in as u32, most_level: most_level as u32 });
+            // A batch cannot be delayed.
+            if matches!(producer.mode, Mode::Batch(_)) {
+                producer.mode = Mode::Auto;
+            }
+        }
     }
 }
 

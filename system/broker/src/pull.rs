@@ -10,7 +10,7 @@ use protocol::{
     tag::Filter,
 };
 use runtime::{
-    planted,
+    buggify, planted,
     time::{Instant, sleep},
 };
 use store::{Found, Queue, ReadStatus};
@@ -58,7 +58,10 @@ impl Broker {
             let found = queue.read(from, most, most_bytes, |code| filter.accepts_code(code)).await;
             let found = found.map_err(unreadable)?;
             let code = answer_code(found.status, from);
-            if code != code::PULL_NOT_FOUND || hold.is_zero() || waited {
+            // An answer of nothing before its time, as older brokers give it: the client must ask again, from the
+            // same place, and not in a circle without a pause (CON-3, L-11).
+            let early = code == code::PULL_NOT_FOUND && buggify!("broker.pull.early");
+            if code != code::PULL_NOT_FOUND || hold.is_zero() || waited || early {
                 match code {
                     code::SUCCESS => self.counters.pulled(found.count, found.records.len()),
                     _ => self.counters.missed(),

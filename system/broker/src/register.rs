@@ -80,7 +80,9 @@ impl Broker {
             server.tried.advance(1);
             let period =
                 Duration::from_millis(self.config().register_name_server_period.clamp(10_000, 60_000));
-            let pause = if known { period } else { RETRY };
+            // Once more, soon: a registration that meets the removal of the one before must win (NS-2).
+            let again = runtime::buggify!("broker.register.again");
+            let pause = if known && !again { period } else { RETRY };
             runtime::select! {
                 _ = self.stopping.reach(1) => return,
                 () = server.changed.notified() => {}

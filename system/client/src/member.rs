@@ -9,7 +9,7 @@ use futures::future::join_all;
 use protocol::{Text, code, tag::Filter};
 use runtime::sync::{Mutex, Notify, Semaphore};
 use runtime::time::{Instant, sleep, sleep_until, timeout};
-use runtime::{planted, select, tap};
+use runtime::{buggify, planted, select, tap};
 
 use crate::calls::Pull;
 use crate::instance::Instance;
@@ -154,7 +154,8 @@ impl Member {
                     sleep_until(self.instance.instant(rounds.earliest_ms())).await;
                 }
             }
-            let balanced = self.round().await;
+            // A round more, soon after one: shows queues that change hands between two commits (CON-4, CON-5).
+            let balanced = self.round().await && !buggify!("client.rebalance.again");
             rounds.ended(self.instance.now_ms(), balanced);
         }
     }
@@ -311,7 +312,8 @@ impl Member {
                 group: &self.group,
                 queue: &session.queue,
                 offset,
-                most: self.manners.pull_batch,
+                // One by one: a pull that does not begin where the one before ended shows (CON-3).
+                most: if buggify!("client.pull.one") { 1 } else { self.manners.pull_batch },
                 commit: session.commit_point(),
                 hold: Some(HOLD),
                 expression: None,

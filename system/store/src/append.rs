@@ -7,7 +7,7 @@ use std::sync::atomic::Ordering;
 use bytes::BytesMut;
 use protocol::record::{self, NewRecord, Place, sys_flag};
 use runtime::time::{self, Duration, Instant};
-use runtime::{clock, crash_point, planted, tap};
+use runtime::{buggify, clock, crash_point, planted, tap};
 
 use crate::config::FlushMode;
 use crate::error::{AppendError, Undurable};
@@ -232,7 +232,11 @@ impl Store {
         let segment_bytes = self.log.config.segment_bytes;
         if let Some(segment) = &end.segment {
             let room = segment.base + segment_bytes - end.at;
-            if (size + record::BLANK_SIZE) as u64 <= room {
+            // Rolling over early meets blanks of every size: a wrong one (LOG-5), or a queue with a hole where its
+            // record is the first of a segment (LOG-2), would else wait for a rare length.
+            let next_is_there = || self.log.segment(segment.base + segment_bytes).is_some();
+            let early = end.at > segment.base && buggify!("store.append.roll") && next_is_there();
+            if (size + record::BLANK_SIZE) as u64 <= room && !early {
                 return Ok(segment.base);
             }
             // The rest of a full segment is a blank, of which only the head is written.

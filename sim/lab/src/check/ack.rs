@@ -1,7 +1,7 @@
 //! ACK-1 to ACK-8: what a producer was told is true.
 
 use super::{Judged, Rule, SECOND, View, seconds, witness};
-use crate::history::{ById, How, Kind, MessageId, Outcome, QueueContent, QueueId, Read, Slot};
+use crate::history::{ById, How, Kind, Message, MessageId, Outcome, QueueContent, QueueId, Read, Slot};
 
 pub(super) fn check(view: &View<'_>, judged: &mut Judged) {
     acknowledged(view, judged);
@@ -89,8 +89,7 @@ fn delivered(view: &View<'_>, judged: &mut Judged) {
         judged.count(Rule::Ack3, 1);
         let known =
             message.filter(|id| view.sends[id.index()].invoked.is_some_and(|invoked| invoked <= event));
-        let right_topic = known
-            .is_some_and(|id| history.messages[id.index()].topic == history.queues[slot.queue.index()].topic);
+        let right_topic = known.is_some_and(|id| history.belongs(id, slot.queue));
         let wrong = match known {
             None => "it was never sent",
             Some(_) if !right_topic => "it was sent to another topic",
@@ -197,7 +196,11 @@ fn copies(view: &View<'_>, judged: &mut Judged) {
     let history = view.history;
     let mut slots: Vec<(MessageId, QueueId, u64, u64)> = Vec::new();
     for content in &view.audit.queues {
-        let known = |read: &Read| Some((read.message?, content.queue, read.offset, read.unique));
+        // Tries after the first are copies for a reason of their own.
+        let own = |id: &MessageId| {
+            history.messages[id.index()].topic == history.queues[content.queue.index()].topic
+        };
+        let known = |read: &Read| Some((read.message.filter(own)?, content.queue, read.offset, read.unique));
         slots.extend(content.read.iter().filter_map(known));
     }
     slots.sort_unstable();
@@ -226,7 +229,9 @@ fn copies(view: &View<'_>, judged: &mut Judged) {
             judged.broken(view, Rule::Ack8, event, witness(history, Some(message), queue, offset), sentence);
         }
         let attempts = history.messages[message.index()].attempts;
-        if copies.len() > attempts as usize {
+        // DLY-2 and TXN-3 tell how often such a message comes.
+        let Message { delay_ms, transactional, .. } = history.messages[message.index()];
+        if copies.len() > attempts as usize && delay_ms.is_none() && !transactional {
             let sentence = format!(
                 "Message {} was sent in at most {attempts} attempts and is stored {} times, last at {}.",
                 history.message_name(message),

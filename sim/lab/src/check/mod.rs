@@ -5,10 +5,14 @@
 
 mod ack;
 mod consume;
+mod delay;
+mod index;
 mod live;
 mod log;
 mod names;
 mod poll;
+mod retry;
+mod transact;
 mod view;
 
 #[cfg(test)]
@@ -61,6 +65,17 @@ rules! {
     Ack6 "ACK-6" "A message has at most as many copies as it had attempts that may have succeeded."
     Ack7 "ACK-7" "The members of a batch stand behind each other in one queue, or none is stored."
     Ack8 "ACK-8" "All copies of a message carry the same unique key."
+    Dly1 "DLY-1" "A delayed message never comes before its time."
+    Dly2 "DLY-2" "Each delayed message comes once, and again only when a crash lost how far its level was."
+    Dly3 "DLY-3" "A delayed message is at most 1 s late, and 5 s after a fault of its broker."
+    Dly4 "DLY-4" "A delayed message comes to the topic and queue it was sent to, with no mark of the delay left."
+    Dly5 "DLY-5" "Messages of one level come in their order."
+    Txn1 "TXN-1" "A transactional message is not readable before a commit for it was given."
+    Txn2 "TXN-2" "The first accepted decision wins: what was rolled back is never delivered, and a later decision changes nothing."
+    Txn3 "TXN-3" "A committed message has one copy, or one more for each crash in the midst of a commit."
+    Txn4 "TXN-4" "What a producer committed is delivered; what stays unknown is given up once, after the last check."
+    Txn5 "TXN-5" "Nobody is asked before the immunity is over, after the end, too often or too fast, and checks are counted one by one."
+    Txn6 "TXN-6" "An undecided half message is passed only when its copy is stored as safely."
     Con1 "CON-1" "Every message of a group's queues is consumed with success by the end of the drain."
     Con2 "CON-2" "A committed offset never covers a message that is not consumed."
     Con3 "CON-3" "The pulls of one ownership are contiguous from the offset committed when it began."
@@ -74,6 +89,7 @@ rules! {
     Log4 "LOG-4" "The ends of a queue never move back."
     Log5 "LOG-5" "Records of the log are whole, say their own position, and do not go back in time."
     Log6 "LOG-6" "Recovery is complete, and recovering again gives the same state."
+    Idx1 "IDX-1" "A question for a key finds every readable message with it, and none with another."
     Ns1 "NS-1" "A silent broker leaves the answers in 120 s + 5 s, one whose connection closed in 1 s."
     Ns2 "NS-2" "A broker that registered within the last 30 s is in the answers."
     L2 "L-2" "Every producer gets an acknowledgement within 70 s after the faults are over."
@@ -81,6 +97,11 @@ rules! {
     L4 "L-4" "Every group has consumed everything 180 s and the time for the backlog after the faults are over."
     L11 "L-11" "A member that waits for a message has it 200 ms after it can be read, when nothing is wrong."
     L12 "L-12" "A node that was started again serves, and one that is asked to stop ends."
+    Rty1 "RTY-1" "What a listener could not handle comes again after the delay of level 3 and the tries it had."
+    Rty2 "RTY-2" "A message that could not be given back does not let the offset pass."
+    Rty3 "RTY-3" "After the last try there is one dead letter, at once, and the group gets the message no more."
+    Rty4 "RTY-4" "The count of tries grows by one with each."
+    Rty5 "RTY-5" "In the end every message that could not be handled was handled after all, or is a dead letter."
     Panic "PANIC" "No part of the system panics."
 }
 
@@ -147,6 +168,10 @@ pub fn judge(history: &History, audit: &Audit) -> Judged {
     names::check(&view, &mut judged);
     live::check(&view, &mut judged);
     poll::check(&view, &mut judged);
+    delay::check(&view, &mut judged);
+    retry::check(&view, &mut judged);
+    transact::check(&view, &mut judged);
+    index::check(&view, &mut judged);
     judged.violations.sort_by_key(|violation| (violation.rule, violation.event));
     judged
 }

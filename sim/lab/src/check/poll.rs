@@ -22,10 +22,10 @@ pub(super) fn check(view: &View<'_>, judged: &mut Judged) {
             messages.extend(read.message.map(|message| (slot, message)));
         }
     }
-    let trouble = troubles(view);
+    let troubles = view.troubles();
     let quiet = |node: NodeId, from: u64, until: u64| {
-        !trouble.iter().any(|(of, start, end)| {
-            of.is_none_or(|of| of == node) && *start <= until && end.saturating_add(CALM) >= from
+        !troubles.iter().any(|trouble| {
+            trouble.touches(node) && trouble.from_ns <= until && trouble.until_ns.saturating_add(CALM) >= from
         })
     };
     let mut next: Vec<u64> = view.sessions.iter().map(|session| session.offset).collect();
@@ -84,25 +84,6 @@ pub(super) fn check(view: &View<'_>, judged: &mut Judged) {
             _ => {}
         }
     }
-}
-
-/// When something was wrong: with one node, or with all.
-fn troubles(view: &View<'_>) -> Vec<(Option<NodeId>, u64, u64)> {
-    let mut troubles = Vec::new();
-    for (step, on) in view.history.steps.iter().zip(&view.steps) {
-        if let Some((start, end)) = on {
-            troubles.extend(step.nodes.iter().map(|node| (Some(*node), *start, *end)));
-            // One that is cut off from everybody, or orders of an operator, touch others too.
-            if step.nodes.is_empty() || step.wide {
-                troubles.push((None, *start, *end));
-            }
-        }
-    }
-    for (index, outages) in view.outages.iter().enumerate() {
-        let node = NodeId(index as u32);
-        troubles.extend(outages.iter().map(|outage| (Some(node), outage.from_ns, outage.until_ns)));
-    }
-    troubles
 }
 
 /// The rule's own.

@@ -4,8 +4,9 @@ use std::collections::BTreeMap;
 
 use super::{Rule, judge};
 use crate::history::{
-    Audit, Broker, ById, Fit, Group, GroupId, History, How, Image, Kind, Member, MemberId, Message,
-    MessageId, NodeId, Outcome, QueueContent, QueueId, Read, SessionId, Slot, Step, Stored, Units, Why,
+    Audit, Broker, ById, Checks, Fit, Group, GroupId, Half, HalfId, History, How, Image, Kind, Member,
+    MemberId, Message, MessageId, NodeId, Outcome, QueueContent, QueueId, Read, SCHEDULE, SessionId, Slot,
+    Step, Stored, Units, Why,
 };
 
 /// What a rule must say of a history.
@@ -47,7 +48,10 @@ impl Script {
         let topic = history.topic("t");
         let broker = history.node("b0");
         history.brokers.push(Broker { node: broker, sync_flush: false });
-        history.groups.push(Group { name: "g".to_owned(), topic, tag: None });
+        history.topic(SCHEDULE);
+        history.delays_ms = vec![1000, 5000, 10_000, 30_000];
+        let (retry, dlq) = (history.topic("%RETRY%g"), history.topic("%DLQ%g"));
+        history.groups.push(Group { name: "g".to_owned(), topic, tag: None, retry, dlq, limit: 3 });
         for member in ["c0", "c1"] {
             let node = history.node(member);
             history.members.push(Member { group: GroupId(0), node });
@@ -57,7 +61,8 @@ impl Script {
 
     pub(super) fn second_group(&mut self) {
         let topic = self.history.topic("t");
-        self.history.groups.push(Group { name: "h".to_owned(), topic, tag: None });
+        let (retry, dlq) = (self.history.topic("%RETRY%h"), self.history.topic("%DLQ%h"));
+        self.history.groups.push(Group { name: "h".to_owned(), topic, tag: None, retry, dlq, limit: 3 });
         let node = self.history.node("d0");
         self.history.members.push(Member { group: GroupId(1), node });
     }
@@ -73,6 +78,11 @@ impl Script {
             "q" => ("t", 0),
             "r" => ("t", 1),
             "other" => ("u", 0),
+            "retry" => ("%RETRY%g", 0),
+            "dead" => ("%DLQ%g", 0),
+            "second" => (SCHEDULE, 0),
+            "ten" => (SCHEDULE, 2),
+            "thirty" => (SCHEDULE, 3),
             _ => unreachable!("a queue of the script"),
         };
         let topic = self.history.topic(topic);
@@ -89,7 +99,16 @@ impl Script {
         }
         let topic = self.history.topic("t");
         let serial = self.messages.len() as u32;
-        let message = Message { producer: 0, serial, topic, tag: 0, attempts: 1, batch: None };
+        let message = Message {
+            producer: 0,
+            serial,
+            topic,
+            tag: 0,
+            attempts: 1,
+            batch: None,
+            delay_ms: None,
+            transactional: false,
+        };
         let id = self.history.message(message);
         self.messages.insert(name.to_owned(), id);
         id
@@ -184,7 +203,7 @@ impl Script {
     fn entered(&mut self, member: &str, queue: &str, offset: u64, message: Option<MessageId>, fit: Fit) {
         let slot = self.slot(queue, offset);
         let (member, node) = self.member(member);
-        self.push(node, Kind::Enter { member, slot, message, fit });
+        self.push(node, Kind::Enter { member, slot, message, fit, times: 0 });
     }
 
     pub(super) fn exit(&mut self, member: &str, queue: &str, offset: u64) {
@@ -232,12 +251,91 @@ impl Script {
             slows: false,
             kills: false,
             clock: false,
+            jump_ms: 0,
+            drift_ppm: 0,
             fills: false,
             wide: false,
             what: "a fault".to_owned(),
         });
         self.push(NodeId(0), Kind::StepOn { step });
         step
+    }
+
+    pub(super) fn defers(&mut self, member: &str, queue: &str, offset: u64) {
+        let slot = self.slot(queue, offset);
+        let (member, node) = self.member(member);
+        self.push(node, Kind::Exit { member, slot, ok: false });
+    }
+
+    pub(super) fn sent_back(&mut self, queue: &str, offset: u64, times: u32, level: u32) {
+        let slot = self.slot(queue, offset);
+        let (group, dead) = (GroupId(0), level == 0);
+        self.on_broker(Kind::SentBack { group, slot, times, level, dead, code: 0 });
+    }
+
+    pub(super) fn waits(&mut self, queue: &str, offset: u64, target: &str) {
+        self.append(queue, offset, 0, 100);
+        let (slot, target) = (self.slot(queue, offset), self.queue(target));
+        self.on_broker(Kind::DelayStored { slot, target });
+    }
+
+    pub(super) fn delivered(&mut self, from: (&str, u64), to: (&str, u64)) {
+        let (from, to) = (self.slot(from.0, from.1), self.slot(to.0, to.1));
+        self.on_broker(Kind::DelayDelivered { from, to });
+    }
+
+    pub(super) fn delay_written(&mut self, queue: &str, offset: u64) {
+        let queue = self.queue(queue);
+        self.on_broker(Kind::DelayOffset { queue, offset, loaded: false });
+    }
+
+    pub(super) fn jumps(&mut self, node: &str, by_ms: i64) {
+        let step = self.begin(&[node]);
+        let told = &mut self.history.steps[step as usize];
+        (told.clock, told.jump_ms) = (true, by_ms);
+        self.over(step);
+    }
+
+    /// A transaction whose half message is stored at this offset.
+    pub(super) fn half(&mut self, message: &str, offset: u64) -> HalfId {
+        self.history.checks = Checks { most: 3, interval_ms: 30_000 };
+        let id = self.message(message);
+        self.history.messages[id.index()].transactional = true;
+        self.push(NodeId(0), Kind::Send { message: id });
+        let (half, broker) = (HalfId(self.history.halves.len() as u32), self.history.node("b0"));
+        self.history.halves.push(Half { broker, message: Some(id) });
+        self.on_broker(Kind::HalfStored { half, offset, end: offset * 100 + 100, immunity_ms: 6000 });
+        half
+    }
+
+    pub(super) fn decided(&mut self, message: &str, commit: Option<bool>) {
+        let message = self.message(message);
+        self.push(NodeId(0), Kind::Decided { message, commit });
+    }
+
+    pub(super) fn ended(&mut self, half: HalfId, commit: bool) {
+        self.on_broker(Kind::HalfEnded { half, commit, mended: false });
+    }
+
+    pub(super) fn checked(&mut self, half: HalfId, checks: u32) {
+        self.on_broker(Kind::HalfChecked { half, checks });
+    }
+
+    pub(super) fn put_back(&mut self, half: HalfId, from: u64, offset: u64) {
+        self.on_broker(Kind::HalfPutBack { half, from, offset, end: offset * 100 + 100 });
+    }
+
+    pub(super) fn given_up(&mut self, half: HalfId, checks: u32) {
+        self.on_broker(Kind::HalfGivenUp { half, checks });
+    }
+
+    pub(super) fn halves_done(&mut self, offset: u64) {
+        self.on_broker(Kind::HalfOffset { offset });
+    }
+
+    pub(super) fn queried(&mut self, message: &str, queue: &str, offset: u64, found: bool, others: u32) {
+        let (message, slot, asked_ns) = (self.message(message), self.slot(queue, offset), self.now_ns + 1);
+        self.on_broker(Kind::Queried { message, slot, asked_ns, found, others });
     }
 
     pub(super) fn full(&mut self, node: &str) {
@@ -389,7 +487,7 @@ impl Script {
     fn content(&mut self, queue: &str, min: u64, messages: &[(&str, Fit)]) {
         let mut read = Vec::new();
         for (offset, (name, fit)) in (min..).zip(messages) {
-            read.push(Read { offset, message: Some(self.message(name)), fit: *fit, unique: 0 });
+            read.push(Read { offset, message: Some(self.message(name)), fit: *fit, unique: 0, times: 0 });
         }
         let queue = self.queue(queue);
         self.audit.queues.push(QueueContent { queue, min, max: min + messages.len() as u64, read });

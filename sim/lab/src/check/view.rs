@@ -51,6 +51,8 @@ pub struct Delivery {
     pub entered: usize,
     /// Event of a successful end.
     pub succeeded: Option<usize>,
+    /// Event of an end in which the listener could not handle it.
+    pub deferred: Option<usize>,
     /// Who.
     pub member: MemberId,
     /// Which place.
@@ -59,6 +61,8 @@ pub struct Delivery {
     pub message: Option<MessageId>,
     /// How it fits.
     pub fit: Fit,
+    /// How many tries it had had.
+    pub times: u32,
     /// The ownership it came by, when taps tell.
     pub session: Option<SessionId>,
 }
@@ -100,6 +104,25 @@ pub struct Rewind {
     pub from: u64,
     /// It followed a power loss.
     pub power: bool,
+}
+
+/// A time in which something was wrong with a node, or with all.
+#[derive(Clone, Copy, Debug)]
+pub struct Trouble {
+    /// With whom; none = with all.
+    pub node: Option<NodeId>,
+    /// When it began.
+    pub from_ns: u64,
+    /// When it was over.
+    pub until_ns: u64,
+}
+
+impl Trouble {
+    /// True when it touches this node.
+    #[must_use]
+    pub fn touches(&self, node: NodeId) -> bool {
+        self.node.is_none_or(|of| of == node)
+    }
 }
 
 /// A time a node was down.
@@ -147,23 +170,26 @@ impl<'a> View<'a> {
                     let send = &mut self.sends[message.index()];
                     (send.returned, send.outcome, send.at) = (Some(number), Some(outcome), at);
                 }
-                Kind::Enter { member, slot, message, fit } => {
+                Kind::Enter { member, slot, message, fit, times } => {
                     let session = open.get(&(member, slot.queue)).copied();
                     running.entry((member, slot)).or_default().push(self.deliveries.len());
                     self.deliveries.push(Delivery {
                         entered: number,
                         succeeded: None,
+                        deferred: None,
                         member,
                         slot,
                         message,
                         fit,
+                        times,
                         session,
                     });
                 }
                 Kind::Exit { member, slot, ok } => {
                     let entered = running.get_mut(&(member, slot)).and_then(Vec::pop);
-                    if let (Some(index), true) = (entered, ok) {
-                        self.deliveries[index].succeeded = Some(number);
+                    if let Some(delivery) = entered.map(|index| &mut self.deliveries[index]) {
+                        let end = if ok { &mut delivery.succeeded } else { &mut delivery.deferred };
+                        *end = Some(number);
                     }
                 }
                 Kind::Down { how } => {
@@ -285,6 +311,29 @@ impl<'a> View<'a> {
         let broker = self.history.queues[queue.index()].broker;
         !self.history.sync_flush(queue)
             && self.outages_of(broker).iter().any(|outage| outage.how == How::Power && outage.event > after)
+    }
+
+    /// When something was wrong: with one node, or with all.
+    #[must_use]
+    pub fn troubles(&self) -> Vec<Trouble> {
+        let mut troubles = Vec::new();
+        for (step, on) in self.history.steps.iter().zip(&self.steps) {
+            if let Some((from_ns, until_ns)) = *on {
+                let of = |node| Trouble { node, from_ns, until_ns };
+                troubles.extend(step.nodes.iter().map(|node| of(Some(*node))));
+                // One that is cut off from everybody, or an order of an operator, touches others too.
+                troubles.extend(step.wide.then(|| of(None)));
+            }
+        }
+        for (index, outages) in self.outages.iter().enumerate() {
+            let node = Some(NodeId(index as u32));
+            troubles.extend(outages.iter().map(|outage| Trouble {
+                node,
+                from_ns: outage.from_ns,
+                until_ns: outage.until_ns,
+            }));
+        }
+        troubles
     }
 
     /// True when that power loss lies anywhere in the run.

@@ -9,8 +9,8 @@ use protocol::compression::Compression;
 use protocol::id::OffsetId;
 use protocol::record::{self, Scan};
 use protocol::rpc::{
-    GetBrokerClusterInfo, GetMaxOffset, GetMinOffset, GetRouteInfoByTopic, UpdateAndCreateTopic,
-    ViewMessageById,
+    GetBrokerClusterInfo, GetMaxOffset, GetMinOffset, GetRouteInfoByTopic, QueryMessage,
+    UpdateAndCreateTopic, ViewMessageById,
 };
 use protocol::{Command, Text, body, json};
 use runtime::task::TaskSet;
@@ -18,7 +18,7 @@ use runtime::time::{Instant, sleep};
 use world::{Node, World};
 
 use super::load::Shared;
-use super::recorder::compare;
+use super::recorder::{compare, key_name};
 use crate::draw::Draw;
 use crate::history::{ById, Fit, Kind, MessageId, QueueId};
 
@@ -110,6 +110,23 @@ impl Asker {
         self.on_node(question).await.unwrap_or(false)
     }
 
+    /// Asks for many keys, when nothing goes on any more.
+    pub(super) async fn by_key(&self) {
+        if self.shared.plan.queries == 0 {
+            return;
+        }
+        let (shared, brokers) = (self.shared.clone(), self.brokers.clone());
+        let question = async move {
+            let (tasks, client) = connect();
+            let mut draw = Draw::new(shared.plan.seed, "keys");
+            for _ in 0..MOST_KEYS {
+                ask_key(&client, &shared, &brokers, &mut draw).await;
+            }
+            tasks.close().await;
+        };
+        self.on_node(question).await.unwrap_or_default();
+    }
+
     /// Asks for messages by the offset ids that producers were given.
     pub(super) async fn by_offset_id(&self) -> Vec<ById> {
         let shared = self.shared.clone();
@@ -150,6 +167,9 @@ impl Asker {
                 sleep(Duration::from_millis(draw.range(every_ms / 2, every_ms * 3 / 2))).await;
                 for server in &servers {
                     ask_server(&client, &shared, *server, draw.chance(60)).await;
+                }
+                for _ in 0..shared.plan.queries {
+                    ask_key(&client, &shared, &brokers, &mut draw).await;
                 }
                 let queues = shared.recorder.live().history.queues.len() as u64;
                 if queues > 0 {
@@ -246,6 +266,45 @@ async fn ask_queue(client: &Client, shared: &Shared, brokers: &[Node], queue: Qu
     shared.recorder.push(id, Kind::Range { queue, asked_ns, min, max });
 }
 
+/// Asks for the key of some acknowledged message.
+async fn ask_key(client: &Client, shared: &Shared, brokers: &[Node], draw: &mut Draw) {
+    let asked_ns = World::current().elapsed().as_nanos() as u64;
+    let (message, slot, topic, key, broker) = {
+        let live = shared.recorder.live();
+        if live.placed.is_empty() {
+            return;
+        }
+        let (message, slot) = *draw.pick(&live.placed);
+        let facts = live.history.queues[slot.queue.index()];
+        let place = live.history.brokers.iter().position(|broker| broker.node == facts.broker);
+        let made = live.history.messages[message.index()];
+        let topic = Text::from(live.history.topic_name(facts.topic));
+        (message, slot, topic, key_name(made.producer, made.serial), place.map(|place| brokers[place]))
+    };
+    let Some(broker) = broker else { return };
+    let request = QueryMessage {
+        topic,
+        key: key.as_str().into(),
+        max_num: 32,
+        begin_timestamp: 0,
+        end_timestamp: i64::MAX,
+        unique_key_query: None,
+    };
+    let body = match client.call(&address(broker, BROKER_PORT), &request, Bytes::new(), TIMEOUT).await {
+        Ok((_, body)) => body,
+        Err(CallError::Refused { code: 22, .. }) => Bytes::new(), // nothing has this key
+        Err(_) => return,
+    };
+    let (mut found, mut others) = (false, 0);
+    for bytes in record::each(body) {
+        let (read, _) = read_record(shared, &bytes);
+        found |= read == Some(message);
+        others += u32::from(read != Some(message));
+    }
+    let id = shared.recorder.id(broker);
+    shared.recorder.push(id, Kind::Queried { message, slot, asked_ns, found, others });
+}
+
 fn address(node: Node, port: u16) -> Text {
     format!("{}:{port}", node.ip()).into()
 }
@@ -254,6 +313,8 @@ fn address(node: Node, port: u16) -> Text {
 pub(super) const NAME_SERVER_PORT: u16 = 9876;
 /// Where brokers listen.
 pub(super) const BROKER_PORT: u16 = 10911;
+/// Keys asked for in the end.
+const MOST_KEYS: usize = 100;
 /// Messages asked for by offset id in one run.
 const MOST_IDS: usize = 100;
 /// Longest body.

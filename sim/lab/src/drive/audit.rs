@@ -8,7 +8,7 @@ use world::{Node, World};
 
 use super::cluster::STORE;
 use super::load::Shared;
-use super::recorder::compare;
+use super::recorder::{compare, unmarked};
 use crate::history::{Image, QueueContent, QueueId, Read};
 use crate::image;
 
@@ -19,7 +19,7 @@ pub(super) async fn read_all(shared: Shared) -> Result<Vec<QueueContent>, String
     let reader = reader.map_err(|error| error.to_string())?;
     let deadline = Instant::now() + READ_WITHIN;
     let mut contents = Vec::new();
-    let queues: Vec<QueueId> = shared.recorder.live().queues().collect();
+    let queues: Vec<QueueId> = shared.recorder.live().queues();
     for queue in queues {
         let name = {
             let live = shared.recorder.live();
@@ -57,9 +57,10 @@ async fn read_queue(
             let (key, who) = (message.keys().next(), message.property("who"));
             let (id, mut fit) =
                 compare(&shared.recorder, shared.plan.seed, &message.body, message.tag(), key, who);
-            fit.properties &= message.topic == name.topic;
+            fit.properties &= unmarked(&shared.recorder, id, message);
             let unique = xxhash_rust::xxh3::xxh3_64(message.message_id.as_bytes());
-            content.read.push(Read { offset: message.offset, message: id, fit, unique });
+            let times = u32::try_from(message.reconsume_times).unwrap_or(0);
+            content.read.push(Read { offset: message.offset, message: id, fit, unique, times });
         }
         if pulled.next <= offset {
             break;

@@ -12,8 +12,9 @@ use runtime::time::sleep;
 use world::{Node, World};
 
 use super::load::{self, Shared};
+use super::transact;
 use crate::history::{How, Kind, MemberId};
-use crate::plan::Plan;
+use crate::plan::{Mode, Plan};
 
 /// All nodes of a run.
 pub(super) struct Cluster {
@@ -86,8 +87,15 @@ impl Cluster {
     pub(super) fn start_producers(&self) {
         for (index, &node) in self.producers.iter().enumerate() {
             let (shared, starts) = (self.shared.clone(), Arc::new(AtomicU32::new(0)));
+            let transactions = matches!(shared.plan.producers[index].mode, Mode::Transaction { .. });
             node.start(move || {
-                load::produce(shared.clone(), index as u32, starts.fetch_add(1, Ordering::Relaxed))
+                let (shared, start) = (shared.clone(), starts.fetch_add(1, Ordering::Relaxed));
+                async move {
+                    match transactions {
+                        true => transact::produce(shared, index as u32, start).await,
+                        false => load::produce(shared, index as u32, start).await,
+                    }
+                }
             });
         }
     }
@@ -188,8 +196,10 @@ fn broker_config(plan: &Plan, name_servers: &str, index: usize, node: Node) -> b
         ("maxMessageSize", MOST_BYTES.to_string()),
     ];
     let mut config = broker::Config::default();
+    let levels: Vec<_> = plan.delay_levels_s.iter().map(|seconds| format!("{seconds}s")).collect();
+    let levels = (!levels.is_empty()).then(|| ("messageDelayLevel", levels.join(" ")));
     let drawn = settings.config.iter().map(|(key, value)| (key.as_str(), value.clone()));
-    for (key, value) in own.into_iter().chain(drawn) {
+    for (key, value) in own.into_iter().chain(levels).chain(drawn) {
         config.set(key, &value).expect("plans draw keys and values that brokers know");
     }
     config

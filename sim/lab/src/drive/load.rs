@@ -11,10 +11,10 @@ use client::{
 use runtime::task::TaskSet;
 use runtime::time::sleep;
 
-use super::recorder::{Recorder, compare, key_name, make_body};
+use super::recorder::{Made, Recorder, compare, key_name, make_body, unmarked};
 use crate::draw::Draw;
-use crate::history::{Kind, MemberId, MessageId, Outcome, Slot};
-use crate::plan::{Mode, Plan, tag_name};
+use crate::history::{GroupId, Kind, MemberId, MessageId, Outcome, Slot};
+use crate::plan::{Delayed, Fails, Mode, Plan, tag_name};
 
 /// What the programs of all clients share.
 #[derive(Clone)]
@@ -39,6 +39,20 @@ impl Shared {
         self.phase.load(Ordering::Relaxed)
     }
 
+    /// The load has not begun.
+    pub(super) fn is_waiting(&self) -> bool {
+        self.phase() == WAIT
+    }
+
+    /// Whether a producer goes on sending.
+    pub(super) fn sends(&self, producer: u32) -> bool {
+        match self.phase() {
+            LOAD => true,
+            SETTLE => !self.recorder.live().acknowledged[producer as usize],
+            _ => false,
+        }
+    }
+
     pub(super) fn enter(&self, phase: u8) {
         self.phase.store(phase, Ordering::Relaxed);
     }
@@ -56,7 +70,7 @@ pub(super) async fn produce(shared: Shared, index: u32, incarnation: u32) {
         Ok(producer) => producer,
         Err(error) => return shared.recorder.failed_start(&format!("p{index}"), &error.to_string()),
     };
-    while shared.phase() == WAIT {
+    while shared.is_waiting() {
         sleep(Duration::from_millis(100)).await;
     }
     let tasks = TaskSet::new();
@@ -76,18 +90,20 @@ async fn work(shared: Shared, producer: Producer, index: u32, mut draw: Draw) {
     let burst = settings.burst.div_ceil(settings.in_flight);
     loop {
         for _ in 0..burst {
-            match shared.phase() {
-                LOAD => {}
-                SETTLE if !shared.recorder.live().acknowledged[index as usize] => {}
-                _ => return,
+            if !shared.sends(index) {
+                return;
             }
             call(&shared, &producer, index, &mut draw).await;
         }
-        let gap = draw.range(settings.gap_ms.0, settings.gap_ms.1.max(settings.gap_ms.0));
-        // In the end phase nobody waits for long.
-        let gap = if shared.phase() == LOAD { gap } else { gap.min(1000) };
-        sleep(Duration::from_millis(gap)).await;
+        sleep(Duration::from_millis(gap(&shared, settings, &mut draw))).await;
     }
+}
+
+/// The pause after a burst, ms.
+pub(super) fn gap(shared: &Shared, settings: &crate::plan::Producer, draw: &mut Draw) -> u64 {
+    let gap = draw.range(settings.gap_ms.0, settings.gap_ms.1.max(settings.gap_ms.0));
+    // In the end phase nobody waits for long.
+    if shared.phase() == LOAD { gap } else { gap.min(1000) }
 }
 
 async fn call(shared: &Shared, producer: &Producer, index: u32, draw: &mut Draw) {
@@ -98,12 +114,23 @@ async fn call(shared: &Shared, producer: &Producer, index: u32, draw: &mut Draw)
     let make = |draw: &mut Draw, batch: Option<u32>| {
         let bytes = draw.range(settings.body.0, settings.body.1) as u32;
         let tag = draw.below(u64::from(topic.tags)) as u32;
-        let (id, serial) = shared.recorder.message(index, settings.topic, tag, attempts, bytes, batch);
+        // A batch cannot be delayed.
+        let delayed = settings.delayed.filter(|_| batch.is_none());
+        let level = delayed.map_or(0, |Delayed { one_in, most_level }| {
+            let (chosen, level) = (draw.below(u64::from(one_in)) == 0, draw.range(1, u64::from(most_level)));
+            if chosen { level as u32 } else { 0 }
+        });
+        let delay_ms = (level > 0).then(|| plan.delay_levels_s[level as usize - 1] * 1000);
+        let topic_id = settings.topic;
+        let transactional = false;
+        let made =
+            Made { producer: index, topic: topic_id, tag, attempts, bytes, batch, delay_ms, transactional };
+        let (id, serial) = shared.recorder.message(made);
         let message = Message::new(&*topic.name, make_body(plan.seed, index, serial, bytes))
             .tag(tag_name(tag))
             .key(&key_name(index, serial))
             .property("who", format!("p{index}#{serial}"));
-        (id, message)
+        (id, if level > 0 { message.delay_level(level) } else { message })
     };
     match settings.mode {
         Mode::Auto => {
@@ -125,6 +152,7 @@ async fn call(shared: &Shared, producer: &Producer, index: u32, draw: &mut Draw)
             let result = producer.send_batch(messages).await;
             returned(shared, &ids, result, attempts);
         }
+        Mode::Transaction { .. } => unreachable!("they have a program of their own"),
     }
 }
 
@@ -141,7 +169,9 @@ fn returned(shared: &Shared, ids: &[MessageId], result: Result<Vec<SendReceipt>,
                 let outcome = if receipt.status == SendStatus::Ok { Outcome::Ok } else { Outcome::Degraded };
                 let queue = &receipt.queue;
                 let at = (&*queue.topic, &*queue.broker, queue.id as u32, receipt.offset);
-                shared.recorder.sent(*id, outcome, receipt.attempts, Some(at));
+                // What is delayed gets its place later.
+                let delayed = shared.recorder.live().history.messages[id.index()].delay_ms.is_some();
+                shared.recorder.sent(*id, outcome, receipt.attempts, (!delayed).then_some(at));
                 if outcome == Outcome::Ok {
                     shared.recorder.named(*id, &receipt.offset_id);
                 }
@@ -181,7 +211,7 @@ pub(super) async fn consume(shared: Shared, member: MemberId, node: String, inca
     let expression = settings.tag.map_or("*".to_owned(), tag_name);
     let listener = shared.clone();
     let calls = Arc::new(std::sync::atomic::AtomicU32::new(0));
-    let started = PushConsumer::builder(&*settings.name)
+    let builder = PushConsumer::builder(&*settings.name)
         .name_servers(&shared.name_servers)
         .subscribe(&*plan.topics[settings.topic as usize].name, &expression)
         // Either way a young queue is read from its first message.
@@ -192,10 +222,12 @@ pub(super) async fn consume(shared: Shared, member: MemberId, node: String, inca
             let call = calls.fetch_add(1, Ordering::Relaxed);
             let draw = Draw::new(listener.plan.seed, &format!("{node} start {incarnation} call {call}"));
             listen(listener.clone(), member, batch, draw)
-        })
-        .start()
-        .await;
-    let consumer = match started {
+        });
+    let builder = match settings.fails {
+        Some(fails) => builder.max_reconsume_times(fails.limit as u16),
+        None => builder,
+    };
+    let consumer = match builder.start().await {
         Ok(consumer) => consumer,
         Err(error) => {
             let name = shared.recorder.live().history.member_name(member).to_owned();
@@ -217,6 +249,8 @@ async fn listen(shared: Shared, member: MemberId, batch: Batch, mut draw: Draw) 
         let offsets = batch.messages.iter().map(|message| message.offset);
         (home, offsets.filter_map(|offset| Some(Slot { queue: queue?, offset })).collect::<Vec<_>>())
     };
+    let group = shared.recorder.live().history.members[member.index()].group;
+    let (mut done, mut failing) = (0, None);
     for (message, slot) in batch.messages.iter().zip(&slots) {
         let key = message.keys().next();
         let (id, mut fit) = compare(
@@ -227,10 +261,14 @@ async fn listen(shared: Shared, member: MemberId, batch: Batch, mut draw: Draw) 
             key,
             message.property("who"),
         );
-        fit.properties &= message.topic == batch.queue.topic;
-        shared.recorder.push(home, Kind::Enter { member, slot: *slot, message: id, fit });
+        fit.properties &= unmarked(&shared.recorder, id, message);
+        let times = u32::try_from(message.reconsume_times).unwrap_or(0);
+        shared.recorder.push(home, Kind::Enter { member, slot: *slot, message: id, fit, times });
+        if failing.is_none() && id.is_some_and(|id| fails(&shared, group, id, times)) {
+            failing = Some(done);
+        }
+        done += 1;
     }
-    let group = shared.recorder.live().history.members[member.index()].group;
     let settings = &shared.plan.groups[group.index()];
     let mut work_ms = draw.range(settings.work_ms.0, settings.work_ms.1);
     if settings.slow_one_in > 0 && draw.below(u64::from(settings.slow_one_in)) == 0 {
@@ -239,8 +277,21 @@ async fn listen(shared: Shared, member: MemberId, batch: Batch, mut draw: Draw) 
     if work_ms > 0 {
         sleep(Duration::from_millis(work_ms)).await;
     }
-    for slot in slots {
-        shared.recorder.push(home, Kind::Exit { member, slot, ok: true });
+    for (index, slot) in slots.into_iter().enumerate() {
+        let ok = failing.is_none_or(|failing| index < failing);
+        shared.recorder.push(home, Kind::Exit { member, slot, ok });
     }
-    Consumed::Ok
+    match failing {
+        None => Consumed::Ok,
+        Some(0) => Consumed::Later,
+        Some(first) => Consumed::First(first),
+    }
+}
+
+/// Whether this try of a message fails: the plan chose the message, and how often it fails.
+fn fails(shared: &Shared, group: GroupId, message: MessageId, times: u32) -> bool {
+    let Some(Fails { one_in, most, .. }) = shared.plan.groups[group.index()].fails else { return false };
+    let name = format!("group {} fails {}", group.0, shared.recorder.live().history.message_name(message));
+    let mut draw = Draw::new(shared.plan.seed, &name);
+    draw.below(u64::from(one_in)) == 0 && u64::from(times) < draw.range(1, u64::from(most))
 }

@@ -6,6 +6,7 @@ mod cluster;
 mod faults;
 mod load;
 mod recorder;
+mod transact;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -36,6 +37,8 @@ pub struct Options {
     pub lines: bool,
     /// Print the system's log lines of this level and above.
     pub trace: Option<Level>,
+    /// Let the system write log lines of this level and above, for nobody.
+    pub logs: Option<Level>,
 }
 
 /// What running a plan gives.
@@ -55,7 +58,7 @@ pub fn run(plan: &Plan, options: &Options) -> Done {
     let recorder = Recorder::new(plan);
     let setup = Setup {
         lines: options.lines,
-        logs: options.trace.map_or(Logs::Off, Logs::Print),
+        logs: options.trace.map(Logs::Print).or(options.logs.map(Logs::Keep)).unwrap_or(Logs::Off),
         ..Setup::seed(plan.seed)
     };
     let cpu = Arc::new(AtomicU64::new(0));
@@ -248,6 +251,7 @@ async fn story(world: World, plan: Arc<Plan>, recorder: Recorder) -> Result<Audi
     drain(&plan, &cluster, &asker).await;
     audit.queues = read_everything(&cluster).await;
     audit.by_id = asker.by_offset_id().await;
+    asker.by_key().await;
     audit.images = std::mem::take(&mut *images.lock().unwrap_or_else(std::sync::PoisonError::into_inner));
     audit_files(&plan, &cluster, &mut audit).await;
     for node in cluster.all() {
@@ -301,7 +305,7 @@ fn watch_recoveries(cluster: &Arc<Cluster>, tasks: &TaskSet) -> Images {
 async fn drain(plan: &Plan, cluster: &Cluster, asker: &Asker) {
     let recorder = &cluster.shared.recorder;
     let healed = Instant::now();
-    let deadline = healed + DRAIN + Duration::from_millis(plan.backlog_ms());
+    let deadline = healed + DRAIN + Duration::from_millis(plan.backlog_ms() + plan.chain_ms());
     let least = healed + Duration::from_millis(plan.settle_ms);
     let producers_until = healed + PRODUCERS;
     loop {

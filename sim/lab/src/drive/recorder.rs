@@ -4,11 +4,12 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::hash::{Hash, Hasher};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
+use client::Received;
 use world::{Node, Tap, Value, World};
 
 use crate::history::{
-    Broker, Fit, Group, GroupId, History, Kind, Member, MemberId, Message, MessageId, NodeId, Outcome,
-    QueueId, SessionId, Slot, Step, Why,
+    Broker, Checks, Fit, Group, GroupId, HALF, Half, HalfId, History, Kind, Member, MemberId, Message,
+    MessageId, NodeId, Outcome, QueueId, SCHEDULE, SessionId, Slot, Step, Why,
 };
 use crate::plan::{Plan, What, tag_name};
 
@@ -31,10 +32,19 @@ pub(crate) struct Live {
     /// Bytes of each message's body.
     lengths: Vec<u32>,
     batches: u32,
+    /// Undecided half messages by broker and offset.
+    open_halves: BTreeMap<(NodeId, u64), HalfId>,
+    /// Half messages by unique key and broker, and messages by unique key.
+    halves: BTreeMap<(String, NodeId), HalfId>,
+    keys: BTreeMap<String, MessageId>,
+    /// Acknowledged messages and their places.
+    pub(crate) placed: Vec<(MessageId, Slot)>,
     /// Offset ids that producers were given.
     pub(crate) offset_ids: Vec<(MessageId, String)>,
     committed: BTreeMap<(GroupId, QueueId), u64>,
     ends: BTreeMap<QueueId, u64>,
+    /// How far queues of the schedule topic are delivered.
+    delivered: BTreeMap<QueueId, u64>,
     /// Queues that a broker in the midst of recovery has told of.
     found: BTreeMap<NodeId, BTreeSet<QueueId>>,
     /// Read queues of each topic on each broker.
@@ -51,6 +61,18 @@ pub(crate) struct Live {
     silent: bool,
 }
 
+/// A message as a producer makes it.
+pub(crate) struct Made {
+    pub(crate) producer: u32,
+    pub(crate) topic: u32,
+    pub(crate) tag: u32,
+    pub(crate) attempts: u32,
+    pub(crate) bytes: u32,
+    pub(crate) batch: Option<u32>,
+    pub(crate) delay_ms: Option<u64>,
+    pub(crate) transactional: bool,
+}
+
 impl Recorder {
     /// An empty history that knows who takes part.
     pub(crate) fn new(plan: &Plan) -> Self {
@@ -63,10 +85,21 @@ impl Recorder {
             let node = history.node(&format!("b{index}"));
             history.brokers.push(Broker { node, sync_flush: broker.sync_flush });
         }
+        history.topic(SCHEDULE);
+        history.topic(HALF);
+        history.checks = Checks {
+            most: plan.setting("transactionCheckMax", 15) as u32,
+            interval_ms: plan.setting("transactionCheckInterval", 30_000),
+        };
+        history.delays_ms = plan.delay_levels_s.iter().map(|seconds| seconds * 1000).collect();
         let mut number = 0;
         for (index, group) in plan.groups.iter().enumerate() {
             let topic = history.topic(&plan.topics[group.topic as usize].name);
-            history.groups.push(Group { name: group.name.clone(), topic, tag: group.tag });
+            let retry = history.topic(&protocol::name::retry_topic(&group.name));
+            let dlq = history.topic(&protocol::name::dlq_topic(&group.name));
+            let limit = group.fails.map_or(u32::MAX, |fails| fails.limit);
+            let (name, tag) = (group.name.clone(), group.tag);
+            history.groups.push(Group { name, topic, tag, retry, dlq, limit });
             for _ in &group.members {
                 let node = history.node(&format!("c{number}"));
                 history.members.push(Member { group: GroupId(index as u32), node });
@@ -81,10 +114,26 @@ impl Recorder {
                 What::Crash { .. } | What::CrashAt { .. } | What::Stop { .. } | What::TornWrite { .. }
             );
             let clock = matches!(step.what, What::ClockJump { .. } | What::Drift { .. });
+            let (mut jump_ms, mut drift_ppm) = (0, 0);
+            match step.what {
+                What::ClockJump { by_ms, .. } => jump_ms = by_ms,
+                What::Drift { ppm, .. } => drift_ppm = ppm,
+                _ => {}
+            }
             let fills = matches!(step.what, What::DiskFull { .. });
             let wide =
                 matches!(step.what, What::Isolate { .. } | What::Backlog { .. } | What::SetQueues { .. });
-            history.steps.push(Step { nodes, slows, kills, clock, wide, fills, what: step.what.to_string() });
+            history.steps.push(Step {
+                nodes,
+                slows,
+                kills,
+                clock,
+                jump_ms,
+                drift_ppm,
+                wide,
+                fills,
+                what: step.what.to_string(),
+            });
         }
         let producers = (0..plan.producers.len()).map(|index| history.node(&format!("p{index}"))).collect();
         let live = Live {
@@ -96,9 +145,14 @@ impl Recorder {
             serials: vec![Vec::new(); plan.producers.len()],
             lengths: Vec::new(),
             batches: 0,
+            open_halves: BTreeMap::new(),
+            halves: BTreeMap::new(),
+            keys: BTreeMap::new(),
+            placed: Vec::new(),
             offset_ids: Vec::new(),
             committed: BTreeMap::new(),
             ends: BTreeMap::new(),
+            delivered: BTreeMap::new(),
             found: BTreeMap::new(),
             readable: BTreeMap::new(),
             recoveries: BTreeMap::new(),
@@ -145,19 +199,21 @@ impl Recorder {
     }
 
     /// A new message of a producer, which calls send with it now. Gives its serial too.
-    pub(crate) fn message(
-        &self,
-        producer: u32,
-        topic: u32,
-        tag: u32,
-        attempts: u32,
-        bytes: u32,
-        batch: Option<u32>,
-    ) -> (MessageId, u32) {
+    pub(crate) fn message(&self, made: Made) -> (MessageId, u32) {
+        let Made { producer, topic, tag, attempts, bytes, batch, delay_ms, transactional } = made;
         let mut live = self.live();
         let serial = live.serials[producer as usize].len() as u32;
         let topic = crate::history::TopicId(topic); // topics are numbered in the order of the plan
-        let id = live.history.message(Message { producer, serial, topic, tag, attempts, batch });
+        let id = live.history.message(Message {
+            producer,
+            serial,
+            topic,
+            tag,
+            attempts,
+            batch,
+            delay_ms,
+            transactional,
+        });
         live.serials[producer as usize].push(id);
         live.lengths.push(bytes);
         let node = live.producers[producer as usize];
@@ -177,6 +233,25 @@ impl Recorder {
         self.live().offset_ids.push((id, offset_id.to_owned()));
     }
 
+    /// Which message has this unique key.
+    pub(crate) fn keyed(&self, key: &str, message: MessageId) {
+        let live = &mut *self.live();
+        live.keys.insert(key.to_owned(), message);
+        for ((of, _), half) in &live.halves {
+            if of == key {
+                live.history.halves[half.index()].message = Some(message);
+            }
+        }
+    }
+
+    /// A producer was asked about the half message with this key by the broker at this address.
+    pub(crate) fn asked(&self, producer: NodeId, key: &str, broker: std::net::IpAddr, commit: Option<bool>) {
+        let mut live = self.live();
+        let Some(broker) = live.addresses.get(&broker.to_string()).copied() else { return };
+        let half = live.half(key, broker);
+        live.push(producer, Kind::Asked { half, commit });
+    }
+
     /// A send returned.
     pub(crate) fn sent(
         &self,
@@ -189,6 +264,9 @@ impl Recorder {
         let at = at.and_then(|(topic, broker, number, offset)| {
             Some(Slot { queue: live.queue(topic, broker, number)?, offset })
         });
+        if outcome == Outcome::Ok {
+            live.placed.extend(at.map(|slot| (id, slot)));
+        }
         let message = &mut live.history.messages[id.index()];
         message.attempts = attempts.min(message.attempts).max(1);
         let producer = message.producer as usize;
@@ -255,17 +333,20 @@ impl Live {
     /// Messages not yet covered by a commit, over all groups and readable queues.
     pub(crate) fn rest(&self) -> u64 {
         let mut rest = 0;
-        for (index, group) in self.history.groups.iter().enumerate() {
+        for index in 0..self.history.groups.len() {
             for (queue, end) in &self.ends {
                 let facts = self.history.queues[queue.index()];
                 let read = self.readable.get(&(facts.topic.0, facts.broker)).copied().unwrap_or(u32::MAX);
-                if facts.topic == group.topic && facts.number < read {
+                if self.history.reads(GroupId(index as u32), *queue) && facts.number < read {
                     let done = self.committed.get(&(GroupId(index as u32), *queue)).copied().unwrap_or(0);
                     rest += end.saturating_sub(done);
                 }
             }
         }
-        rest
+        let waiting = self.ends.iter().filter(|(queue, _)| self.history.is_schedule(**queue));
+        let waiting =
+            waiting.map(|(queue, end)| end.saturating_sub(self.delivered.get(queue).copied().unwrap_or(0)));
+        rest + waiting.sum::<u64>() + self.open_halves.len() as u64
     }
 
     /// Messages beyond this queue number on a broker that some group has not covered by a commit.
@@ -283,9 +364,10 @@ impl Live {
         rest
     }
 
-    /// All queues of the lab's topics.
-    pub(crate) fn queues(&self) -> impl Iterator<Item = QueueId> + use<> {
-        (0..self.history.queues.len() as u32).map(QueueId)
+    /// All queues that clients may read.
+    pub(crate) fn queues(&self) -> Vec<QueueId> {
+        let all = (0..self.history.queues.len() as u32).map(QueueId);
+        all.filter(|queue| !self.history.is_inner(*queue)).collect()
     }
 
     fn tap(&mut self, tap: &Tap<'_>) {
@@ -315,6 +397,9 @@ impl Live {
                 let (min, max) = (fields.number("min"), fields.number("max"));
                 self.ends.insert(queue, max);
                 self.found.entry(node).or_default().insert(queue);
+                if self.history.is_inner(queue) && !self.history.is_schedule(queue) {
+                    self.open_halves.retain(|(of, offset), _| *of != node || *offset < max);
+                }
                 self.push(node, Kind::QueueRecovered { queue, min, max });
             }
             "dispatch" => {
@@ -340,6 +425,75 @@ impl Live {
                 };
                 self.push(node, kind);
             }
+            "delay_stored" => {
+                let Some(target) = self.tapped_queue(&fields, node) else { return };
+                let Some(queue) = self.schedule_queue(&fields, node) else { return };
+                let slot = Slot { queue, offset: fields.number("offset") };
+                self.push(node, Kind::DelayStored { slot, target });
+            }
+            "delay_delivered" => {
+                let Some(target) = self.tapped_queue(&fields, node) else { return };
+                let Some(queue) = self.schedule_queue(&fields, node) else { return };
+                let (from, to) = (fields.number("from"), fields.number("offset"));
+                self.delivered.insert(queue, from + 1);
+                let (from, to) = (Slot { queue, offset: from }, Slot { queue: target, offset: to });
+                self.push(node, Kind::DelayDelivered { from, to });
+            }
+            "delay_skipped" => {
+                let Some(queue) = self.schedule_queue(&fields, node) else { return };
+                let offset = fields.number("offset");
+                self.delivered.insert(queue, offset + 1);
+                self.push(node, Kind::DelaySkipped { from: Slot { queue, offset } });
+            }
+            "delay_offset" => {
+                let Some(queue) = self.schedule_queue(&fields, node) else { return };
+                let (offset, loaded) = (fields.number("offset"), fields.text("why") == "loaded");
+                if loaded {
+                    self.delivered.insert(queue, offset);
+                }
+                self.push(node, Kind::DelayOffset { queue, offset, loaded });
+            }
+            "sent_back" => {
+                let group = self.history.group(fields.text("group"));
+                let (Some(group), Some(queue)) = (group, self.tapped_queue(&fields, node)) else { return };
+                let slot = Slot { queue, offset: fields.number("offset") };
+                let dlq = self.history.groups[group.index()].dlq;
+                let dead = self.history.known_topic(fields.text("to")) == Some(dlq);
+                let (times, level) = (fields.number("times") as u32, fields.number("level") as u32);
+                let code = fields.signed("code") as i32;
+                self.push(node, Kind::SentBack { group, slot, times, level, dead, code });
+            }
+            "half_stored" => {
+                let half = self.half(fields.text("key"), node);
+                let (offset, end) = (fields.number("offset"), fields.number("end"));
+                let immunity_ms = fields.number("immunity_ms");
+                self.open_halves.insert((node, offset), half);
+                self.push(node, Kind::HalfStored { half, offset, end, immunity_ms });
+            }
+            "half_ended" => {
+                let half = self.half(fields.text("key"), node);
+                let (commit, mended) = (fields.text("decision") == "commit", fields.number("mended") == 1);
+                self.open_halves.retain(|_, open| *open != half);
+                self.push(node, Kind::HalfEnded { half, commit, mended });
+            }
+            "half_checked" => {
+                let half = self.half(fields.text("key"), node);
+                self.push(node, Kind::HalfChecked { half, checks: fields.number("checks") as u32 });
+            }
+            "half_put_back" => {
+                let half = self.half(fields.text("key"), node);
+                let (from, offset, end) =
+                    (fields.number("from"), fields.number("offset"), fields.number("end"));
+                self.open_halves.retain(|_, open| *open != half);
+                self.open_halves.insert((node, offset), half);
+                self.push(node, Kind::HalfPutBack { half, from, offset, end });
+            }
+            "half_given_up" => {
+                let half = self.half(fields.text("key"), node);
+                self.open_halves.retain(|_, open| *open != half);
+                self.push(node, Kind::HalfGivenUp { half, checks: fields.number("checks") as u32 });
+            }
+            "half_offset" => self.push(node, Kind::HalfOffset { offset: fields.number("offset") }),
             "offsets_taken" => self.push(node, Kind::OffsetsTaken),
             "offsets_persisted" => self.push(node, Kind::OffsetsPersisted),
             "topic_set" => {
@@ -427,6 +581,24 @@ impl Live {
         Some(((member, queue), self.open.get(&(member, queue)).copied()))
     }
 
+    /// The half message with this unique key on a broker.
+    fn half(&mut self, key: &str, broker: NodeId) -> HalfId {
+        let next = HalfId(self.history.halves.len() as u32);
+        let half = *self.halves.entry((key.to_owned(), broker)).or_insert(next);
+        if half == next {
+            let message = self.keys.get(key).copied();
+            self.history.halves.push(Half { broker, message });
+        }
+        half
+    }
+
+    /// The queue of the schedule topic for a level.
+    fn schedule_queue(&mut self, fields: &Fields<'_>, node: NodeId) -> Option<QueueId> {
+        let topic = self.history.known_topic(SCHEDULE)?;
+        let number = u32::try_from(fields.signed("level") - 1).ok()?;
+        Some(self.history.queue(topic, node, number))
+    }
+
     fn tapped_queue(&mut self, fields: &Fields<'_>, node: NodeId) -> Option<QueueId> {
         let topic = self.history.known_topic(fields.text("topic"))?;
         let number = u32::try_from(fields.signed("queue")).ok()?;
@@ -474,6 +646,16 @@ pub(crate) fn compare(
     (Some(id), fit)
 }
 
+/// A message comes with its own topic, wherever it waited or was tried before, and with no mark of a delay left.
+pub(crate) fn unmarked(recorder: &Recorder, id: Option<MessageId>, message: &Received) -> bool {
+    let live = recorder.live();
+    let topic = id.map(|id| live.history.topic_name(live.history.messages[id.index()].topic));
+    // Dead letters carry a level that delays nothing.
+    let delayed =
+        message.property("DELAY").and_then(|level| level.parse::<i32>().ok()).is_some_and(|it| it > 0);
+    topic.is_none_or(|topic| topic == &*message.topic) && !delayed
+}
+
 /// The body of a message: who it is, and bytes that nothing else has.
 pub(crate) fn make_body(seed: u64, producer: u32, serial: u32, length: u32) -> Vec<u8> {
     let mut body = Vec::with_capacity(length as usize + 8);
@@ -496,7 +678,7 @@ pub(crate) fn key_name(producer: u32, serial: u32) -> String {
     format!("k{producer}-{serial}")
 }
 
-fn parse_name(name: &str) -> Option<(u32, u32)> {
+pub(crate) fn parse_name(name: &str) -> Option<(u32, u32)> {
     let (producer, serial) = name.strip_prefix('p')?.split_once('#')?;
     Some((producer.parse().ok()?, serial.parse().ok()?))
 }

@@ -113,6 +113,9 @@ fn at_least_once(view: &View<'_>, commits: &Commits, judged: &mut Judged) {
             done.push((history.members[delivery.member.index()].group, delivery.slot, message));
         }
     }
+    // What a broker took back is the concern of the place it has now.
+    let mut back: Vec<(GroupId, Slot)> = sent_back(view).map(|(_, group, slot)| (group, slot)).collect();
+    back.sort_unstable();
     done.sort_unstable();
     let read_queues = read_queues(view, view.history.events.len());
     for content in &view.audit.queues {
@@ -124,12 +127,13 @@ fn at_least_once(view: &View<'_>, commits: &Commits, judged: &mut Judged) {
         for group in (0..history.groups.len() as u32).map(GroupId) {
             let committed = commits.last(group, content.queue);
             let left_behind = view.drained.is_some_and(|(_, _, rest)| rest > 0);
-            for read in &content.read {
+            for read in content.read.iter().filter(|_| history.reads(group, content.queue)) {
                 let Some(message) = read.message.filter(|id| history.matches(group, *id)) else { continue };
                 judged.count(Rule::Con1, 1);
                 let slot = Slot { queue: content.queue, offset: read.offset };
                 let waiting = left_behind && committed <= read.offset; // L-4 judges what was not reached in time
                 if done.binary_search(&(group, slot, message)).is_ok()
+                    || back.binary_search(&(group, slot)).is_ok()
                     || waiting
                     || passed_before_rewind(view, commits, group, slot)
                 {
@@ -154,14 +158,22 @@ fn at_least_once(view: &View<'_>, commits: &Commits, judged: &mut Judged) {
     }
 }
 
+/// Messages that a broker took back from a group, with the event.
+fn sent_back(view: &View<'_>) -> impl Iterator<Item = (usize, GroupId, Slot)> {
+    view.history.events.iter().enumerate().filter_map(|(number, event)| match event.kind {
+        Kind::SentBack { group, slot, code: 0, .. } => Some((number, group, slot)),
+        _ => None,
+    })
+}
+
 /// CON-2: at each stored commit, everything below it that the group takes had been consumed before.
 fn commit_safety(view: &View<'_>, commits: &Commits, judged: &mut Judged) {
     let history = view.history;
     // Places known to hold something the group takes, with the event of the first success there.
     let mut due: BTreeMap<(GroupId, QueueId), BTreeMap<u64, usize>> = BTreeMap::new();
     let mut note = |slot: Slot, message: MessageId| {
-        for group in (0..history.groups.len() as u32).map(GroupId).filter(|id| history.matches(*id, message))
-        {
+        let groups = (0..history.groups.len() as u32).map(GroupId);
+        for group in groups.filter(|id| history.matches(*id, message) && history.reads(*id, slot.queue)) {
             due.entry((group, slot.queue)).or_default().entry(slot.offset).or_insert(usize::MAX);
         }
     };
@@ -173,12 +185,17 @@ fn commit_safety(view: &View<'_>, commits: &Commits, judged: &mut Judged) {
         }
     }
     for (index, send) in view.sends.iter().enumerate() {
-        if let Some(slot) = send.at {
+        // What a rewind has taken is due no more: its place may hold a message that the filter refuses.
+        if let (Some(slot), Some(returned)) = (send.at, send.returned)
+            && !view.rewound(slot, returned)
+        {
             note(slot, MessageId(index as u32));
         }
     }
     for delivery in &view.deliveries {
-        if let Some(message) = delivery.message {
+        if let Some(message) = delivery.message
+            && !view.rewound(delivery.slot, delivery.entered)
+        {
             note(delivery.slot, message);
         }
     }
@@ -188,6 +205,17 @@ fn commit_safety(view: &View<'_>, commits: &Commits, judged: &mut Judged) {
             due.entry(delivery.slot.offset).and_modify(|first| *first = done.min(*first));
         }
     }
+    for (event, group, slot) in sent_back(view) {
+        if let Some(due) = due.get_mut(&(group, slot.queue)) {
+            due.entry(slot.offset).and_modify(|first| *first = event.min(*first));
+        }
+    }
+    let deferred: std::collections::BTreeSet<Slot> = view
+        .deliveries
+        .iter()
+        .filter(|delivery| delivery.deferred.is_some())
+        .map(|delivery| delivery.slot)
+        .collect();
     for (&(group, queue), values) in &commits.values {
         let Some(due) = due.get(&(group, queue)) else { continue };
         let rewound = &view.lines[queue.index()].rewinds;
@@ -223,7 +251,9 @@ fn commit_safety(view: &View<'_>, commits: &Commits, judged: &mut Judged) {
                 history.group_name(group),
                 history.queue_name(queue)
             );
-            judged.broken(view, Rule::Con2, event, history.slot_name(slot), sentence);
+            // Given back without success, and passed all the same: that is the other rule.
+            let rule = if deferred.contains(&slot) { Rule::Rty2 } else { Rule::Con2 };
+            judged.broken(view, rule, event, history.slot_name(slot), sentence);
             break;
         }
     }
@@ -453,10 +483,29 @@ mod tests {
             s.enter("c0", "q", 1, "b");
             s.stored("q", 1);
         });
+        run("CON-2", Expect::Kept, "given back, and the broker has it", |s| {
+            s.ok("a", "q", 0);
+            s.enter("c0", "q", 0, "a");
+            s.defers("c0", "q", 0);
+            s.sent_back("q", 0, 1, 3);
+            s.stored("q", 1);
+        });
         run("CON-2", Expect::Kept, "done by another member", |s| {
             s.ok("a", "q", 0);
             s.deliver("c1", "q", 0, "a");
             s.stored("q", 1);
+        });
+        run("CON-2", Expect::Kept, "it was lost, and the filter refuses what took its place", |s| {
+            s.filter(0);
+            s.tag("b", 1);
+            s.append("q", 0, 0, 100);
+            s.ok("a", "q", 0);
+            s.crash("b0", How::Power);
+            s.recovered("b0", &[("q", 0)]);
+            s.append("q", 0, 0, 100);
+            s.ok("b", "q", 0);
+            s.stored("q", 1);
+            s.holds("q", &["b"]);
         });
         run("CON-2", Expect::Kept, "what the filter refuses is not due", |s| {
             s.filter(0);

@@ -1,0 +1,276 @@
+//! Transactional producers. They speak the protocol themselves, without the client: so they can decide late, twice,
+//! one way and then the other, or not at all until they are asked.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use net::{CallError, Client, Options, Peer, Reply, Service};
+use protocol::body::{HeartbeatData, ProducerData};
+use protocol::id::OffsetId;
+use protocol::properties::{self, names};
+use protocol::record::{self, Scan};
+use protocol::rpc::{CheckTransactionState, EndTransaction, Heartbeat, SendMessageReply, SendMessageV2};
+use protocol::{Command, Request as _, Text, json};
+use runtime::clock;
+use runtime::task::TaskSet;
+use runtime::time::sleep;
+
+use super::asks::BROKER_PORT;
+use super::load::{self, Shared};
+use super::recorder::{Made, key_name, make_body, parse_name};
+use crate::draw::Draw;
+use crate::history::{Kind, NodeId, Outcome};
+use crate::plan::{Mode, Plan, tag_name};
+
+/// What becomes of a transaction: known to all producers from its name.
+struct Fate {
+    /// Commit, rollback, or never known.
+    truth: Option<bool>,
+    /// The producer says so itself, so long after the half message; else it waits to be asked.
+    says_after_ms: Option<u64>,
+    /// And says the same again, or the contrary, when the broker has answered.
+    again: Option<bool>,
+    /// So many checks are answered with "unknown" first.
+    unsure: u32,
+}
+
+impl Fate {
+    fn of(plan: &Plan, producer: u32, serial: u32) -> Self {
+        let mut draw = Draw::new(plan.seed, &format!("transaction p{producer}#{serial}"));
+        let Mode::Transaction { rollback, unknown } = plan.producers[producer as usize].mode else {
+            return Self { truth: None, says_after_ms: None, again: None, unsure: 0 };
+        };
+        let truth = match draw.below(100) as u32 {
+            lot if lot < unknown => None,
+            lot if lot < unknown + rollback => Some(false),
+            _ => Some(true),
+        };
+        let immunity_ms = plan.setting("transactionTimeOut", 6000);
+        let after_ms = match draw.below(4) {
+            0 => draw.spread(1, 3000),
+            // As the first check is on its way.
+            1 => (immunity_ms + draw.below(60)).saturating_sub(30),
+            _ => 0,
+        };
+        let says_after_ms = (truth.is_some() && draw.chance(60)).then_some(after_ms);
+        let again = match draw.below(100) {
+            0..15 => truth,
+            15..30 => truth.map(|commit| !commit),
+            _ => None,
+        };
+        Self { truth, says_after_ms, again, unsure: draw.below(3) as u32 }
+    }
+
+    /// The answer to a check.
+    fn answer(&self, checks: u32) -> Option<bool> {
+        self.truth.filter(|_| checks > self.unsure)
+    }
+}
+
+/// The program of transactional producer `index` in its `incarnation`.
+pub(super) async fn produce(shared: Shared, index: u32, incarnation: u32) {
+    let plan = shared.plan.clone();
+    let settings = &plan.producers[index as usize];
+    let home = shared.recorder.live().history.known_node(&format!("p{index}")).expect("producers are known");
+    let tasks = TaskSet::new();
+    let answers = Arc::new(Answers { shared: shared.clone(), home });
+    let client = Arc::new(Client::new(&tasks, answers, Options::default()));
+    tasks.spawn("beat", beat(plan.clone(), client.clone(), index));
+    while shared.is_waiting() {
+        sleep(Duration::from_millis(100)).await;
+    }
+    for worker in 0..settings.in_flight {
+        let draw = Draw::new(plan.seed, &format!("p{index} worker {worker} start {incarnation}"));
+        tasks.spawn("worker", work(shared.clone(), client.clone(), (index, home), draw));
+    }
+    runtime::signal::shutdown().await;
+    tasks.close().await;
+}
+
+/// Tells all brokers that this producer is there.
+async fn beat(plan: Arc<Plan>, client: Arc<Client>, index: u32) {
+    let data = HeartbeatData {
+        client_id: format!("transactor{index}").into(),
+        producer_data_set: vec![ProducerData { group_name: GROUP.into() }],
+        ..HeartbeatData::default()
+    };
+    let body = Bytes::from(json::to_vec(&data));
+    loop {
+        for broker in 0..plan.brokers.len() {
+            drop(client.call(&address(broker), &Heartbeat {}, body.clone(), TIMEOUT).await);
+        }
+        sleep(BEAT).await;
+    }
+}
+
+async fn work(shared: Shared, client: Arc<Client>, (index, home): (u32, NodeId), mut draw: Draw) {
+    let plan = shared.plan.clone();
+    let settings = &plan.producers[index as usize];
+    loop {
+        for _ in 0..settings.burst.div_ceil(settings.in_flight) {
+            if !shared.sends(index) {
+                return;
+            }
+            transaction(&shared, &client, (index, home), &mut draw).await;
+        }
+        sleep(Duration::from_millis(load::gap(&shared, settings, &mut draw))).await;
+    }
+}
+
+/// One half message, and what its producer says of it.
+async fn transaction(shared: &Shared, client: &Client, (index, home): (u32, NodeId), draw: &mut Draw) {
+    let plan = &shared.plan;
+    let settings = &plan.producers[index as usize];
+    let topic = &plan.topics[settings.topic as usize];
+    let (tag, bytes) =
+        (draw.below(u64::from(topic.tags)) as u32, draw.range(settings.body.0, settings.body.1) as u32);
+    let (broker, queue) =
+        (draw.below(plan.brokers.len() as u64) as usize, draw.below(u64::from(topic.queues)));
+    let (id, serial) = shared.recorder.message(Made {
+        producer: index,
+        topic: settings.topic,
+        tag,
+        attempts: 1,
+        bytes,
+        batch: None,
+        delay_ms: None,
+        transactional: true,
+    });
+    let key = format!("T{index}-{serial}");
+    shared.recorder.keyed(&key, id);
+    let mut text = Vec::new();
+    for (name, value) in [
+        (names::TAGS, &*tag_name(tag)),
+        (names::KEYS, &key_name(index, serial)),
+        ("who", &format!("p{index}#{serial}")),
+        (names::UNIQ_KEY, &key),
+        ("TRAN_MSG", "true"),
+        ("PGROUP", GROUP),
+    ] {
+        properties::push(&mut text, name, value);
+    }
+    let request = SendMessageV2 {
+        producer_group: GROUP.into(),
+        topic: topic.name.as_str().into(),
+        default_topic: "TBW102".into(),
+        default_topic_queue_nums: 4,
+        queue_id: queue as i32,
+        sys_flag: PREPARED,
+        born_timestamp: clock::now_ms(),
+        flag: 0,
+        properties: Some(String::from_utf8(text).expect("names and values are text").into()),
+        reconsume_times: Some(0),
+        unit_mode: Some(false),
+        max_reconsume_times: None,
+        batch: Some(false),
+        broker_name: None,
+    };
+    let body = make_body(plan.seed, index, serial, bytes).into();
+    let limit = Duration::from_millis(settings.timeout_ms);
+    let (outcome, reply) = match client.call(&address(broker), &request, body, limit).await {
+        Ok((reply, _)) => (Outcome::Ok, Some(reply)),
+        Err(CallError::Refused { code, .. }) => (Outcome::of_code(code), None),
+        Err(_) => (Outcome::Unknown, None),
+    };
+    shared.recorder.sent(id, outcome, 1, None);
+    let (Some(reply), fate) = (reply, Fate::of(plan, index, serial)) else { return };
+    let (Some(after_ms), Some(commit)) = (fate.says_after_ms, fate.truth) else { return };
+    sleep(Duration::from_millis(after_ms)).await;
+    shared.recorder.push(home, Kind::Decided { message: id, commit: Some(commit) });
+    let Some(end) = end_of(&reply, &key) else { return };
+    let say = async |commit| {
+        client.call(&address(broker), &decided(&end, Some(commit)), Bytes::new(), limit).await.is_ok()
+    };
+    // Only who has the broker's word may say something else afterwards: the first accepted decision is known then.
+    if say(commit).await
+        && let Some(again) = fate.again
+    {
+        say(again).await;
+    }
+}
+
+/// The request that ends a transaction, without the decision.
+fn end_of(reply: &SendMessageReply, key: &str) -> Option<EndTransaction> {
+    let OffsetId { position, .. } = reply.msg_id.parse().ok()?;
+    Some(EndTransaction {
+        producer_group: GROUP.into(),
+        tran_state_table_offset: reply.queue_offset,
+        commit_log_offset: position as i64,
+        commit_or_rollback: 0,
+        from_transaction_check: false,
+        msg_id: key.into(),
+        transaction_id: Some(reply.transaction_id.clone().unwrap_or_else(|| key.into())),
+        topic: None,
+    })
+}
+
+fn decided(end: &EndTransaction, commit: Option<bool>) -> EndTransaction {
+    let commit_or_rollback = match commit {
+        Some(true) => COMMIT,
+        Some(false) => ROLLBACK,
+        None => 0,
+    };
+    EndTransaction { commit_or_rollback, ..end.clone() }
+}
+
+/// Answers brokers that ask for the outcome of a transaction, of whichever producer.
+struct Answers {
+    shared: Shared,
+    home: NodeId,
+}
+
+impl Service for Answers {
+    async fn handle(&self, peer: &Arc<Peer>, command: Command) -> Reply {
+        if command.code != CheckTransactionState::CODE {
+            return Reply::unsupported(command.code);
+        }
+        let Ok(asked) = command.header::<CheckTransactionState>() else {
+            return Reply::unsupported(command.code);
+        };
+        if let Some((end, commit)) = self.answer(&asked, &command.body, peer) {
+            peer.oneway(&decided(&end, commit), Bytes::new());
+        }
+        Reply::ok()
+    }
+}
+
+impl Answers {
+    fn answer(
+        &self,
+        asked: &CheckTransactionState,
+        half: &[u8],
+        peer: &Peer,
+    ) -> Option<(EndTransaction, Option<bool>)> {
+        let Scan::Record(record) = record::scan(half, true) else { return None };
+        let (producer, serial) = parse_name(record.property("who")?)?;
+        let checks =
+            record.property("TRANSACTION_CHECK_TIMES").and_then(|times| times.parse().ok()).unwrap_or(0);
+        let commit = Fate::of(&self.shared.plan, producer, serial).answer(checks);
+        let key = format!("T{producer}-{serial}");
+        self.shared.recorder.asked(self.home, &key, peer.remote.ip(), commit);
+        let end = EndTransaction {
+            producer_group: GROUP.into(),
+            tran_state_table_offset: asked.tran_state_table_offset,
+            commit_log_offset: asked.commit_log_offset,
+            commit_or_rollback: 0,
+            from_transaction_check: true,
+            msg_id: asked.msg_id.clone().unwrap_or_else(|| key.as_str().into()),
+            transaction_id: asked.transaction_id.clone(),
+            topic: None,
+        };
+        Some((end, commit))
+    }
+}
+
+fn address(broker: usize) -> Text {
+    format!("10.0.1.{}:{BROKER_PORT}", broker + 1).into()
+}
+
+const GROUP: &str = "transactors";
+/// Bits of a message's flags.
+const PREPARED: i32 = 4;
+const COMMIT: i32 = 8;
+const ROLLBACK: i32 = 12;
+const BEAT: Duration = Duration::from_secs(10);
+const TIMEOUT: Duration = Duration::from_secs(3);
