@@ -3,7 +3,7 @@
 mod owners;
 mod repeats;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use super::{Judged, Rule, SECOND, View, seconds, witness};
 use crate::history::{GroupId, Kind, MessageId, NodeId, QueueId, SessionId, Slot, TopicId};
@@ -210,7 +210,7 @@ fn commit_safety(view: &View<'_>, commits: &Commits, judged: &mut Judged) {
             due.entry(slot.offset).and_modify(|first| *first = event.min(*first));
         }
     }
-    let deferred: std::collections::BTreeSet<Slot> = view
+    let deferred: BTreeSet<Slot> = view
         .deliveries
         .iter()
         .filter(|delivery| delivery.deferred.is_some())
@@ -320,7 +320,33 @@ fn never_back(view: &View<'_>, judged: &mut Judged) {
     let mut dirty: BTreeMap<NodeId, BTreeMap<(GroupId, QueueId), u64>> = BTreeMap::new();
     let mut taken: BTreeMap<NodeId, BTreeMap<(GroupId, QueueId), u64>> = BTreeMap::new();
     let mut durable: BTreeMap<(GroupId, QueueId), u64> = BTreeMap::new();
+    // What a broker that came back has read of its table; it serves when it has read all.
+    let mut reading: BTreeMap<NodeId, BTreeSet<(GroupId, QueueId)>> = BTreeMap::new();
     for (number, event) in history.events.iter().enumerate() {
+        match event.kind {
+            Kind::Down { .. } => drop(reading.insert(event.node, BTreeSet::new())),
+            Kind::Loaded { group, queue, .. } => {
+                reading.entry(event.node).or_default().insert((group, queue));
+            }
+            Kind::Stored { .. } | Kind::OffsetsTaken | Kind::Acked { .. } | Kind::Range { .. } => {
+                if let Some(read) = reading.remove(&event.node) {
+                    let all = durable
+                        .keys()
+                        .filter(|(_, queue)| history.queues[queue.index()].broker == event.node);
+                    if let Some((group, queue)) = all.into_iter().find(|key| !read.contains(*key)) {
+                        let sentence = format!(
+                            "When {} came back it had no committed offset of group {} in {}; {} was persisted before.",
+                            history.node_name(event.node),
+                            history.group_name(*group),
+                            history.queue_name(*queue),
+                            durable[&(*group, *queue)]
+                        );
+                        judged.broken(view, Rule::Con6, number, history.queue_name(*queue), sentence);
+                    }
+                }
+            }
+            _ => {}
+        }
         let (group, queue, offset, loaded) = match event.kind {
             Kind::Stored { group, queue, offset } => (group, queue, offset, false),
             Kind::Loaded { group, queue, offset } => (group, queue, offset, true),
@@ -597,7 +623,14 @@ mod tests {
             s.persisted("b0");
             s.crash("b0", How::Power);
             s.recovered("b0", &[("q", 1)]);
+            s.loaded("q", 2);
             s.stored("q", 1);
+        });
+        run("CON-6", Expect::Broken, "nothing of the table was read", |s| {
+            s.stored("q", 5);
+            s.persisted("b0");
+            s.crash("b0", How::Process);
+            s.stored("q", 7);
         });
         run("CON-6", Expect::Kept, "never persisted, so nothing is promised", |s| {
             s.stored("q", 5);
