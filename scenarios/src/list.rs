@@ -3,7 +3,8 @@
 use lab::scenario::Scenario;
 
 use crate::{
-    broker_heartbeat_expiry, crash_before_offset_commit, first_message, rebalance_during_queue_expansion,
+    broker_heartbeat_expiry, crash_before_offset_commit, first_message, query_after_crash,
+    rebalance_during_queue_expansion,
 };
 
 /// Every scenario, in the order they run.
@@ -13,5 +14,6 @@ pub(crate) fn all() -> Vec<Scenario> {
         broker_heartbeat_expiry::scenario(),
         rebalance_during_queue_expansion::scenario(),
         crash_before_offset_commit::scenario(),
+        query_after_crash::scenario(),
     ]
 }

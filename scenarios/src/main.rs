@@ -5,6 +5,7 @@ mod broker_heartbeat_expiry;
 mod crash_before_offset_commit;
 mod first_message;
 mod list;
+mod query_after_crash;
 mod rebalance_during_queue_expansion;
 
 #[cfg(madsim)]

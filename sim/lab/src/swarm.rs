@@ -455,6 +455,14 @@ pub const POINTS: &[&str] = &[
     "store.checkpoint.before",
     "store.flush.after_sync",
     "store.flush.before_sync",
+    "store.index.created",
+    "store.index.entries",
+    "store.index.marked",
+    "store.index.next",
+    "store.index.settle",
+    "store.index.slots",
+    "store.index.synced",
+    "store.index.written",
     "store.queue.created",
     "store.queue.written",
     "store.recover.begun",
@@ -495,6 +503,8 @@ mod tests {
         "store.delete.marked",
         "store.expire.planned",
         "store.expire.removed",
+        "store.index.distrusted",
+        "store.index.expired",
     ];
 
     #[test]
