@@ -95,6 +95,15 @@ mod tests {
             s.wait(2.0);
             s.queried("a", "q", 0, false, 0);
         });
+        run("IDX-1", Expect::Kept, "deleted for want of space by the time it was asked for", |s| {
+            s.full("b0");
+            s.ok("a", "q", 0);
+            s.dispatched("q", 0);
+            s.holds("q", &["a"]);
+            s.wait(2.0);
+            s.queried("a", "q", 0, false, 0);
+            s.range("q", 1, 1);
+        });
         run("IDX-1", Expect::Kept, "found", |s| {
             s.ok("a", "q", 0);
             s.dispatched("q", 0);

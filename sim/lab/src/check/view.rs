@@ -91,6 +91,8 @@ pub struct Line {
     pub rewinds: Vec<Rewind>,
     /// One past the highest offset ever appended.
     pub appended: u64,
+    /// The highest beginning that a broker ever told: what lies before it was deleted in the end.
+    pub begins: u64,
 }
 
 /// A recovery that lost a tail of a queue.
@@ -155,6 +157,10 @@ impl<'a> View<'a> {
             drained: None,
         };
         view.collect();
+        for content in &audit.queues {
+            let line = &mut view.lines[content.queue.index()];
+            line.begins = line.begins.max(content.min);
+        }
         view
     }
 
@@ -217,6 +223,10 @@ impl<'a> View<'a> {
                     if let Some((_, end)) = &mut self.steps[step as usize] {
                         *end = at_ns;
                     }
+                }
+                Kind::Range { queue, min, .. } => {
+                    let line = &mut self.lines[queue.index()];
+                    line.begins = line.begins.max(min);
                 }
                 Kind::Heal => self.heal = Some((number, at_ns)),
                 Kind::Drained { rest } => self.drained = Some((number, at_ns, rest)),
@@ -342,17 +352,13 @@ impl<'a> View<'a> {
         self.excused(queue, 0)
     }
 
-    /// True when this place was given up for want of space: the disk of its broker was full, and it holds only what
-    /// came later.
+    /// True when this place was given up for want of space: the disk of its broker was full, and in the end its queue
+    /// begins behind it.
     #[must_use]
     pub fn made_room(&self, slot: Slot) -> bool {
         let broker = self.history.queues[slot.queue.index()].broker;
         self.history.steps.iter().any(|step| step.fills && step.nodes.contains(&broker))
-            && self
-                .audit
-                .queues
-                .iter()
-                .any(|content| content.queue == slot.queue && slot.offset < content.min)
+            && slot.offset < self.lines[slot.queue.index()].begins
     }
 
     /// The end of a session in time; the end of the run when it still lives.

@@ -122,6 +122,11 @@ impl Asker {
             for _ in 0..MOST_KEYS {
                 ask_key(&client, &shared, &brokers, &mut draw).await;
             }
+            // What is deleted meanwhile, after a disk was full, is not missed.
+            let queues = shared.recorder.live().queues();
+            for queue in queues {
+                ask_queue(&client, &shared, &brokers, queue).await;
+            }
             tasks.close().await;
         };
         self.on_node(question).await.unwrap_or_default();
@@ -171,9 +176,9 @@ impl Asker {
                 for _ in 0..shared.plan.queries {
                     ask_key(&client, &shared, &brokers, &mut draw).await;
                 }
-                let queues = shared.recorder.live().history.queues.len() as u64;
-                if queues > 0 {
-                    ask_queue(&client, &shared, &brokers, QueueId(draw.below(queues) as u32)).await;
+                let queues = shared.recorder.live().queues();
+                if !queues.is_empty() {
+                    ask_queue(&client, &shared, &brokers, *draw.pick(&queues)).await;
                 }
             }
         };

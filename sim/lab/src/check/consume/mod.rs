@@ -328,7 +328,8 @@ fn never_back(view: &View<'_>, judged: &mut Judged) {
             Kind::Loaded { group, queue, .. } => {
                 reading.entry(event.node).or_default().insert((group, queue));
             }
-            Kind::Stored { .. } | Kind::OffsetsTaken | Kind::Acked { .. } | Kind::Range { .. } => {
+            // What the node says of itself; an answer may come when it is down already.
+            Kind::Stored { .. } | Kind::OffsetsTaken | Kind::Acked { .. } => {
                 if let Some(read) = reading.remove(&event.node) {
                     let all = durable
                         .keys()
@@ -625,6 +626,14 @@ mod tests {
             s.recovered("b0", &[("q", 1)]);
             s.loaded("q", 2);
             s.stored("q", 1);
+        });
+        run("CON-6", Expect::Kept, "an answer comes when its broker is down already", |s| {
+            s.stored("q", 5);
+            s.persisted("b0");
+            s.down("b0", How::Power);
+            s.range("q", 0, 5);
+            s.up("b0");
+            s.loaded("q", 5);
         });
         run("CON-6", Expect::Broken, "nothing of the table was read", |s| {
             s.stored("q", 5);
