@@ -100,6 +100,38 @@ impl Store {
         Ok(AppendedBatch { first, positions: positions.collect() })
     }
 
+    /// Puts two records of different queues at the end of the log as one append, the second right behind the first:
+    /// the death of the process leaves both or none, loss of power both, none, or the first as the log's last record.
+    ///
+    /// # Errors
+    /// Each means that nothing was stored.
+    pub async fn append_pair(&self, pair: &[NewRecord<'_>; 2]) -> Result<[Appended; 2], AppendError> {
+        let [first, second] = pair;
+        if first.topic == second.topic && first.queue_id == second.queue_id {
+            return Err(AppendError::BadBatch); // one queue is for `append_batch`
+        }
+        self.check(std::slice::from_ref(first))?;
+        self.check(std::slice::from_ref(second))?;
+        self.check_size(pair)?;
+        self.slow_down().await;
+        loop {
+            match self.try_append(std::slice::from_ref(first), Some(second)) {
+                Ok((all, queue_offset)) => {
+                    self.log.written.advance(all.end);
+                    let position = all.end - second.size() as u64;
+                    let appended =
+                        [Appended { end: position, ..all }, Appended { position, queue_offset, ..all }];
+                    tell(first, &appended[0], 1);
+                    tell(second, &appended[1], 1);
+                    crash_point!("store.append.written").await;
+                    return Ok(appended);
+                }
+                Err(Stop::NeedSegment(end)) => self.segment_ready(end).await?,
+                Err(Stop::Refused(error)) => return Err(error),
+            }
+        }
+    }
+
     /// Waits until everything below `end` is as durable as the flush mode promises.
     ///
     /// # Errors
@@ -139,29 +171,28 @@ impl Store {
         if body > config.max_message_bytes {
             return Err(AppendError::BodyTooLong { size: body, max: config.max_message_bytes });
         }
+        self.check_size(messages)
+    }
+
+    /// Records of one append stand in one segment.
+    fn check_size(&self, messages: &[NewRecord<'_>]) -> Result<(), AppendError> {
         let size: usize = messages.iter().map(NewRecord::size).sum();
-        let max = usize::try_from(config.segment_bytes).unwrap_or(usize::MAX) - record::BLANK_SIZE;
-        if size > max {
-            return Err(AppendError::BodyTooLong { size, max });
-        }
-        Ok(())
+        let max = self.largest_append();
+        if size > max { Err(AppendError::BodyTooLong { size, max }) } else { Ok(()) }
+    }
+
+    /// Most bytes of records that one append can take.
+    pub fn largest_append(&self) -> usize {
+        usize::try_from(self.log.config.segment_bytes).unwrap_or(usize::MAX) - record::BLANK_SIZE
     }
 
     async fn append_all(&self, messages: &[NewRecord<'_>]) -> Result<Appended, AppendError> {
         self.slow_down().await;
         loop {
-            match self.try_append(messages) {
-                Ok(appended) => {
+            match self.try_append(messages, None) {
+                Ok((appended, _)) => {
                     self.log.written.advance(appended.end);
-                    tap!(
-                        "append",
-                        topic = messages[0].topic,
-                        queue = messages[0].queue_id,
-                        offset = appended.queue_offset,
-                        position = appended.position,
-                        end = appended.end,
-                        count = messages.len()
-                    );
+                    tell(&messages[0], &appended, messages.len());
                     crash_point!("store.append.written").await;
                     return Ok(appended);
                 }
@@ -172,8 +203,14 @@ impl Store {
         }
     }
 
-    fn try_append(&self, messages: &[NewRecord<'_>]) -> Result<Appended, Stop> {
-        let size: usize = messages.iter().map(NewRecord::size).sum();
+    /// Appends messages of one queue, and behind them perhaps one of another. Answers where the first stands, the end
+    /// of all, and the offset of that other one.
+    fn try_append(
+        &self,
+        messages: &[NewRecord<'_>],
+        other: Option<&NewRecord<'_>>,
+    ) -> Result<(Appended, u64), Stop> {
+        let size = messages.iter().chain(other).map(NewRecord::size).sum::<usize>();
         let mut end = self.end.lock();
         if let Some(reason) = self.log.poisoned() {
             return Err(Stop::Refused(AppendError::Poisoned(reason.to_owned())));
@@ -187,12 +224,20 @@ impl Store {
         let base = self.make_room(&mut end, size)?;
         let End { segment, at, store_time, recent, scratch, .. } = &mut *end;
         // Under the lock of the end no topic is deleted.
+        let stale = |topic: &str| Stop::Refused(AppendError::TopicDeleted(topic.to_owned()));
+        let other = match other {
+            None => None,
+            Some(m) => {
+                let queue = self.topics.find_or_make(m.topic, m.queue_id).ok_or_else(|| stale(m.topic))?;
+                Some((m, queue))
+            }
+        };
         let (topic, id) = (messages[0].topic, messages[0].queue_id);
         let queue = match recent.find(topic, id) {
             Some(queue) => queue,
             None => match self.topics.find_or_make(topic, id) {
                 Some(queue) => recent.put(queue),
-                None => return Err(Stop::Refused(AppendError::TopicDeleted(topic.to_owned()))),
+                None => return Err(stale(topic)),
             },
         };
         let file = &segment.as_ref().expect("make_room found a segment").file;
@@ -200,18 +245,23 @@ impl Store {
         scratch.clear();
         let first_offset = queue.next.load(Ordering::Relaxed);
         let mut next = first_offset;
-        for message in messages {
+        let mut put = |message: &NewRecord<'_>, next: u64| {
             let start = scratch.len();
             message.encode(scratch);
             let counted = is_counted(message.sys_flag);
-            let place = Place {
-                queue_offset: if counted { next } else { 0 },
-                position: *at + start as u64,
-                store_timestamp: *store_time,
-            };
-            record::place(&mut scratch[start..], place);
-            next += u64::from(counted);
+            let queue_offset = if counted { next } else { 0 };
+            let position = *at + start as u64;
+            record::place(
+                &mut scratch[start..],
+                Place { queue_offset, position, store_timestamp: *store_time },
+            );
+            next + u64::from(counted)
+        };
+        for message in messages {
+            next = put(message, next);
         }
+        let other_offset = other.as_ref().map_or(0, |(_, queue)| queue.next.load(Ordering::Relaxed));
+        let other = other.map(|(message, queue)| (put(message, other_offset), queue));
         assert_eq!(scratch.len(), size, "a record is as long as it says");
         // Size and magic last: a process that dies in between leaves nothing that looks like a record.
         let written = file
@@ -221,10 +271,13 @@ impl Store {
             return Err(Stop::Refused(self.write_failed(&error)));
         }
         queue.next.store(next, Ordering::Relaxed);
+        if let Some((next, queue)) = other {
+            queue.next.store(next, Ordering::Relaxed);
+        }
         let position = *at;
         *at += size as u64;
         let queue_offset = if is_counted(messages[0].sys_flag) { first_offset } else { 0 };
-        Ok(Appended { position, end: *at, queue_offset, store_timestamp: *store_time })
+        Ok((Appended { position, end: *at, queue_offset, store_timestamp: *store_time }, other_offset))
     }
 
     /// Makes `end.segment` the one that takes the next `size` bytes, and returns its base.
@@ -305,6 +358,19 @@ impl Store {
             Box::pin(time::sleep(Duration::from_millis(5 * much.min(10)))).await;
         }
     }
+}
+
+fn tell(first: &NewRecord<'_>, appended: &Appended, count: usize) {
+    tap!(
+        "append",
+        topic = first.topic,
+        queue = first.queue_id,
+        offset = appended.queue_offset,
+        position = appended.position,
+        end = appended.end,
+        count = count
+    );
+    let _ = (first, appended, count);
 }
 
 /// Half and rolled-back messages have no place in a queue.

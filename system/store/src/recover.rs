@@ -388,6 +388,7 @@ impl Recovery<'_> {
             state.store_time = record.place.store_timestamp;
         }
         self.store_time = self.store_time.max(record.place.store_timestamp);
+        self.report.last_record = Some(position);
         Ok(())
     }
 

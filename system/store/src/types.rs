@@ -95,6 +95,8 @@ pub struct RecoveryReport {
     pub durable: u64,
     /// Bytes read and verified.
     pub scanned: u64,
+    /// Position of the last record that recovery read; None when it had to read none.
+    pub last_record: Option<u64>,
     /// Records put into their queues again.
     pub dispatched: u64,
     /// Why the log ends where it does, when not at untouched space.

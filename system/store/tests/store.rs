@@ -638,3 +638,30 @@ fn many_tasks_append_and_follow_at_once() {
         clean_audit(&disk, &sync()).await;
     });
 }
+
+#[test]
+fn a_pair_stands_together_and_each_in_its_queue() {
+    on_disk(|disk| async move {
+        let (store, _, tasks) = open(&disk, small()).await;
+        let big = [7; 20_000];
+        store.append(&message("a", 0, b"x", b"")).await.unwrap();
+        for i in 1..8 {
+            let pair = [message("a", 0, &big, b""), message("b", 3, b"end", b"")];
+            let [first, second] = store.append_pair(&pair).await.unwrap();
+            assert_eq!((first.queue_offset, second.queue_offset), (i, i - 1));
+            assert_eq!(first.end, second.position, "right behind, also where the file changes");
+            assert_eq!(store.max_position(), second.end);
+        }
+        let same = [message("a", 0, b"1", b""), message("a", 0, b"2", b"")];
+        assert_eq!(store.append_pair(&same).await, Err(AppendError::BadBatch));
+        let too_long = [1; 64 << 10];
+        let pair = [message("a", 0, &too_long, b""), message("b", 3, b"end", b"")];
+        assert!(matches!(store.append_pair(&pair).await, Err(AppendError::BodyTooLong { .. })));
+        assert_eq!(store.open_queue("b", 3).unwrap().arrived.reach(7).await, Ok(()));
+        die(store, tasks).await;
+        let (store, report, tasks) = open(&disk, small()).await;
+        let last = store.record_at(report.last_record.unwrap()).await.unwrap().unwrap();
+        assert!(matches!(record::scan(&last, true), Scan::Record(r) if r.body == b"end"));
+        die(store, tasks).await;
+    });
+}
