@@ -39,6 +39,18 @@ impl Connected {
         found.members.keys().filter_map(|id| self.peers.get(id)).cloned().collect()
     }
 
+    /// Connections of a group's producers.
+    pub(crate) fn producers(&self, group: &str) -> Vec<Arc<Peer>> {
+        let Some(found) = self.clients.producers(group) else { return Vec::new() };
+        found.keys().filter_map(|id| self.peers.get(id)).filter(|peer| !peer.is_closed()).cloned().collect()
+    }
+
+    /// Whether a producer of the group is here.
+    pub(crate) fn has_producer(&self, group: &str) -> bool {
+        let open = |id| self.peers.get(id).is_some_and(|peer| !peer.is_closed());
+        self.clients.producers(group).is_some_and(|found| found.keys().any(open))
+    }
+
     pub(crate) fn peer(&self, id: PeerId) -> Option<&Arc<Peer>> {
         self.peers.get(&id)
     }

@@ -44,6 +44,11 @@ config! {
         "litePullMessageEnable"          lite_pull_message_enable:       bool = true, "Whether lite consumers may pull.", Live;
         "flushConsumerOffsetInterval"    flush_consumer_offset_interval: u64 = 5000, "Pause between two writes of the consumer offsets.", Live;
 
+        "transactionTimeOut"             transaction_time_out:           u64 = 6000, "How long a half message is left alone before its producers are asked.", Live;
+        "transactionCheckInterval"       transaction_check_interval:     u64 = 30_000, "Pause between two checks of a half message, 1 s at least.", Live;
+        "transactionCheckMax"            transaction_check_max:          u32 = 15, "Checks after which a half message is given up.", Live;
+        "rejectTransactionMessage"       reject_transaction_message:     bool = false, "Whether half messages are refused.", Live;
+
         "storePathRootDir"               store_path_root_dir:            String = String::new(), "Where everything is kept; empty: `store` in the home directory.", Important;
         "storePathCommitLog"             store_path_commit_log:          String = String::new(), "Where the commit log is kept; only `commitlog` below storePathRootDir works yet.";
         "flushDiskType"                  flush_disk_type:                FlushDiskType = FlushDiskType::AsyncFlush, "When a message is acknowledged: in the page cache, or on the disk.", Important;
@@ -236,7 +241,7 @@ pub const WITHOUT_EFFECT: &[&str] = &[
     "putMessageTimeout", "putThreadPoolQueueCapacity", "queryMessageThreadPoolNums",
     "queryThreadPoolQueueCapacity", "readOnlyCommitLogStorePaths", "readUnCommitted",
     "realTimeNotifyConsumerChange", "recallMessageEnable", "recoverConcurrently", "recoverThreadPoolNums",
-    "redeleteHangedFileInterval", "rejectPullConsumerEnable", "rejectTransactionMessage",
+    "redeleteHangedFileInterval", "rejectPullConsumerEnable",
     "replyThreadPoolQueueCapacity", "retrieveMessageFromPopRetryTopicV1", "reviveAckWaitMs",
     "reviveInterval", "reviveMaxSlow", "reviveQueueNum", "reviveScanTime", "rocketmqHome",
     "scheduleAsyncDeliverMaxPendingLimit", "scheduleAsyncDeliverMaxResendNum2Blocked",
@@ -251,8 +256,7 @@ pub const WITHOUT_EFFECT: &[&str] = &[
     "timerFlushIntervalMs", "timerGetMessageThreadNum", "timerInterceptDelayLevel", "timerMaxDelaySec",
     "timerPrecisionMs", "timerPutMessageThreadNum", "timerRollWindowSlot", "timerSkipUnknownError",
     "timerStopDequeue", "timerStopEnqueue", "timerWheelEnable", "topicQueueLockNum", "totalReplicas",
-    "transactionCheckInterval", "transactionCheckMax", "transactionOpBatchInterval",
-    "transactionOpMsgMaxSize", "transactionTimeOut", "transferMsgByHeap", "transientStorePoolEnable",
+    "transactionOpBatchInterval", "transactionOpMsgMaxSize", "transferMsgByHeap", "transientStorePoolEnable",
     "transientStorePoolSize", "travelCqFileNumWhenGetMessage", "updateNameServerAddrPeriod", "useABSLock",
     "useEpollNativeSelector", "useReentrantLockWhenPutMessage", "useServerSideResetOffset",
     "waitTimeMillsInAckQueue", "waitTimeMillsInAdminBrokerQueue", "waitTimeMillsInHeartbeatQueue",

@@ -41,6 +41,7 @@ mod settings;
 mod state;
 mod stats;
 mod topics;
+mod transactions;
 
 pub use config::{Config, DamagedCommitLog, WITHOUT_EFFECT};
 pub use refusal::Refusal;
@@ -50,6 +51,7 @@ use register::Registration;
 use saved::Saved;
 use state::{groups::Groups, locks::Locks, offsets::Offsets, topics::Topics};
 use stats::Counters;
+use transactions::Transactions;
 
 /// Why a broker does not start.
 #[derive(Debug, thiserror::Error)]
@@ -75,6 +77,9 @@ pub enum StartError {
         /// Why.
         error: io::Error,
     },
+    /// What is known of half messages cannot be read, or not be brought in order.
+    #[error("the half messages of transactions: {0}")]
+    Transactions(String),
     /// The configuration cannot work.
     #[error("{0}")]
     Config(String),
@@ -101,6 +106,7 @@ pub struct Broker {
     writing: Semaphore,
     connected: Mutex<Connected>,
     locks: Mutex<Locks>,
+    transactions: Transactions,
 
     registration: Registration,
     outside: Client,
@@ -157,6 +163,7 @@ impl Broker {
             writing: Semaphore::new(1),
             connected: Mutex::default(),
             locks: Mutex::default(),
+            transactions: Transactions::new(),
             registration: Registration::new(&config.namesrv_addr),
             outside: Client::new(tasks, Arc::new(Deaf), Options::default()),
             servers: Mutex::default(),
@@ -172,6 +179,7 @@ impl Broker {
         });
         broker.rewind();
         broker.add_built_in_topics();
+        broker.load_transactions(report.last_record).await?;
         // What this incarnation starts from is on the disk before anybody is served.
         broker.write_offsets().await;
         broker.write_topics().await;
@@ -203,6 +211,7 @@ impl Broker {
         }
         self.write_topics().await;
         self.write_groups().await;
+        self.advance_transactions();
         self.write_offsets().await;
         close(&self.store).await;
         self.outside.shutdown(DRAIN).await;
@@ -215,6 +224,7 @@ impl Broker {
         tasks.spawn("persist", self.clone().persist());
         tasks.spawn("expire", self.clone().expire());
         tasks.spawn("sample", self.clone().sample());
+        tasks.spawn("check_transactions", self.clone().check_transactions());
         let mut servers = self.servers.lock();
         for server in [Some(server), fast].into_iter().flatten() {
             servers.push(server.start(self.clone(), tasks, Limits::server()));

@@ -40,6 +40,9 @@ impl Broker {
         let (topic, queue_id) = self.target(settings, h, client_version)?;
         let given = h.properties;
         let seen = Seen::of(given);
+        if seen.prepared && !is_retried(h) {
+            return Box::pin(self.send_half(peer, h, body, &topic, queue_id, seen.delayed)).await;
+        }
         self.refuse_unfinished(h, &seen)?;
         let mut extended = Vec::new();
         let mut made_key = None;
@@ -112,7 +115,11 @@ impl Broker {
         let (topic, queue_id) = self.target(settings, h, client_version)?;
         for item in &items {
             check_body(&item.body)?;
-            self.refuse_unfinished(h, &Seen::of(&item.properties))?;
+            let seen = Seen::of(&item.properties);
+            if seen.prepared {
+                return Err(Refusal::Message("a half message cannot be part of a batch".into()));
+            }
+            self.refuse_unfinished(h, &seen)?;
         }
         self.topics_saved.reach(topic.change).await?;
         let records: Vec<_> = items
@@ -276,21 +283,23 @@ impl Broker {
         Ok(None)
     }
 
-    /// Delays and transactions come with later versions: storing such a message as a plain one would deliver it at
-    /// the wrong time.
+    /// Delays come with a later version: storing such a message as a plain one would deliver it at the wrong time.
     fn refuse_unfinished(&self, h: &SendView<'_>, seen: &Seen<'_>) -> Result<(), Refusal> {
-        let retry = retry_group(h.topic).is_some();
-        if seen.delayed && !retry {
+        if seen.delayed && retry_group(h.topic).is_none() {
             return Err(Refusal::Message("delayed messages are not supported by this broker yet".into()));
         }
-        if seen.prepared || h.sys_flag & sys_flag::TRANSACTION_MASK == sys_flag::PREPARED {
-            return Err(Refusal::Forbidden(format!(
-                "the broker[{}] sending transaction message is forbidden: not supported yet",
-                self.address
-            )));
+        if h.sys_flag & sys_flag::TRANSACTION_MASK == sys_flag::PREPARED && !is_retried(h) {
+            // As a plain message it would be delivered uncommitted.
+            let why = "a half message must have the property TRAN_MSG with the value true";
+            return Err(Refusal::Message(why.into()));
         }
         Ok(())
     }
+}
+
+/// A consumer's message for another try keeps the marks of its transaction, which is over.
+fn is_retried(h: &SendView<'_>) -> bool {
+    h.reconsume_times.unwrap_or(0) > 0 || retry_group(h.topic).is_some()
 }
 
 /// What a send needs of the configuration.
@@ -346,7 +355,7 @@ impl<'a> Seen<'a> {
 /// All names of arbitrary delays begin so: TIMER_DELAY_SEC, TIMER_DELAY_MS, TIMER_DELIVER_MS.
 const TIMER_PREFIX: &[u8] = b"TIMER_DEL";
 
-fn answer(sent: &Sent<'_>, (code, why): (i32, Option<Undurable>)) -> Reply {
+pub(crate) fn answer(sent: &Sent<'_>, (code, why): (i32, Option<Undurable>)) -> Reply {
     let reply = Reply::with_fields(sent.fields());
     match why {
         Some(why) => reply.code(code, why.to_string()),
@@ -354,13 +363,14 @@ fn answer(sent: &Sent<'_>, (code, why): (i32, Option<Undurable>)) -> Reply {
     }
 }
 
-fn message_flags(topic: &Topic, flags: i32) -> i32 {
+pub(crate) fn message_flags(topic: &Topic, flags: i32) -> i32 {
     const MULTI_TAGS: i32 = 0x2;
-    let own = flags & !sys_flag::BROKER_OWNED;
+    // What a transaction has come to only the broker says: a record with such marks might never be delivered.
+    let own = flags & !sys_flag::BROKER_OWNED & !sys_flag::TRANSACTION_MASK;
     if topic.config.topic_filter_type == TopicFilterType::MultiTag { own | MULTI_TAGS } else { own }
 }
 
-fn check_body(body: &[u8]) -> Result<(), Refusal> {
+pub(crate) fn check_body(body: &[u8]) -> Result<(), Refusal> {
     if body.is_empty() {
         return Err(Refusal::Message("the message has no body".into()));
     }
@@ -368,7 +378,7 @@ fn check_body(body: &[u8]) -> Result<(), Refusal> {
 }
 
 /// An IPv4 address that came through an IPv6 socket is stored as IPv4.
-fn plain(address: SocketAddr) -> SocketAddr {
+pub(crate) fn plain(address: SocketAddr) -> SocketAddr {
     SocketAddr::new(address.ip().to_canonical(), address.port())
 }
 

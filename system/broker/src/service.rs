@@ -69,6 +69,9 @@ impl Broker {
             }
             ConsumerSendMsgBack::CODE => Box::pin(self.send_back(c.version, read(c)?)).await,
 
+            EndTransaction::CODE => Box::pin(self.end_transaction(c, read(c)?)).await,
+            ResumeCheckHalfMessage::CODE => Box::pin(self.resume_checks(read(c)?)).await,
+
             Heartbeat::CODE => Box::pin(self.heartbeat(peer, c)).await,
             UnregisterClient::CODE => self.unregister_client(peer, &read(c)?),
             GetConsumerListByGroup::CODE => self.consumer_list(peer, &read(c)?),

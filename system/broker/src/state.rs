@@ -6,3 +6,4 @@ pub(crate) mod locks;
 pub(crate) mod offsets;
 pub(crate) mod rates;
 pub(crate) mod topics;
+pub(crate) mod transactions;

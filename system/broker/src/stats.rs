@@ -161,6 +161,7 @@ impl Broker {
         for key in ZEROS {
             table.insert(key, "0".into());
         }
+        table.extend(self.transaction_facts());
         table.extend([
             ("bootTimestamp", self.boot_ms.to_string()),
             ("brokerActive", "true".into()),

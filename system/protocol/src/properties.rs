@@ -136,6 +136,12 @@ pub mod names {
     pub const DLQ_ORIGIN_MESSAGE_ID: &str = "DLQ_ORIGIN_MESSAGE_ID";
     /// "true" on half messages.
     pub const TRANSACTION_PREPARED: &str = "TRAN_MSG";
+    /// Offset that a half message was first stored at, on its copies.
+    pub const TRANSACTION_PREPARED_OFFSET: &str = "TRAN_PREPARED_QUEUE_OFFSET";
+    /// How often the producers of a half message were asked.
+    pub const TRANSACTION_CHECK_TIMES: &str = "TRANSACTION_CHECK_TIMES";
+    /// Seconds before a half message is checked.
+    pub const CHECK_IMMUNITY_TIME: &str = "CHECK_IMMUNITY_TIME_IN_SECONDS";
     /// Transaction id.
     pub const TRANSACTION_ID: &str = "__transactionId__";
     /// Smallest offset of the queue, added by consumers.
