@@ -18,6 +18,7 @@ use crate::member::Member;
 use crate::settings::Settings;
 use crate::state::beats::Beats;
 use crate::state::route::{Route, Routes};
+use crate::transaction::Checks;
 use crate::wire::{self, Role};
 use crate::{CallError, Fault, MessageQueue, StartError, Text};
 
@@ -321,10 +322,17 @@ impl Instance {
 pub(crate) struct Requests {
     instance: OnceLock<Weak<Instance>>,
     pub(crate) member: OnceLock<Weak<Member>>,
+    pub(crate) checks: OnceLock<Weak<Checks>>,
 }
 
 impl net::Service for Requests {
-    async fn handle(&self, _peer: &Arc<Peer>, command: Command) -> Reply {
+    async fn handle(&self, peer: &Arc<Peer>, command: Command) -> Reply {
+        let checks = self.checks.get().filter(|_| command.code == rpc::CheckTransactionState::CODE);
+        if let Some(checks) = checks.and_then(Weak::upgrade) {
+            // Asked one way; the verdict is a request of its own.
+            checks.answer(peer, command).await;
+            return Reply::ok();
+        }
         let Some(member) = self.member.get().and_then(Weak::upgrade) else {
             return Reply::unsupported(command.code);
         };

@@ -4,7 +4,8 @@
 //! stored, or perhaps stored ([`SendError::may_have_happened`]). A [`PushConsumer`] is one member of a group: the
 //! members share the queues of a topic and each message is given to a listener until the listener accepts
 //! it. A [`PullConsumer`] reads queues at offsets of the caller's choice and finds
-//! single messages by key or id.
+//! single messages by key or id. A [`TransactionProducer`] sends messages that are delivered when, and only when,
+//! something local was done.
 //!
 //! Everything runs on the tasks of the node that starts it; on tokio it is enough to be inside a runtime.
 //!
@@ -49,6 +50,7 @@ mod query;
 mod session;
 mod settings;
 mod state;
+mod transaction;
 mod wire;
 mod work;
 
@@ -62,3 +64,4 @@ pub use pull::{PullConsumer, PullConsumerBuilder, PullStatus, Pulled};
 pub use push::{Batch, Consumed, PushConsumer, PushConsumerBuilder};
 pub use state::allocate::Allocation;
 pub use state::offsets::StartFrom;
+pub use transaction::{Outcome, TransactionProducer, TransactionProducerBuilder, TransactionReceipt};

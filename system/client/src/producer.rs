@@ -10,13 +10,13 @@ use protocol::compression::Compression;
 use protocol::id::UniqueIds;
 use protocol::name;
 use protocol::properties::{self, names};
-use protocol::record::MAX_PROPERTIES;
+use protocol::record::{MAX_PROPERTIES, sys_flag};
 use protocol::{Command, batch, code, rpc, tag};
 use runtime::sync::{Mutex, Semaphore};
 use runtime::time::{Instant, timeout, timeout_at};
 use runtime::{clock, host, planted, random, task};
 
-use crate::instance::{Instance, header, refused};
+use crate::instance::{Instance, Requests, header, refused};
 use crate::settings::Settings;
 use crate::state::choose::{Latency, Turn, choose};
 use crate::state::retry::{Attempt, Next, Rules};
@@ -158,13 +158,18 @@ impl ProducerBuilder {
 
     /// Checks the settings and starts the producer. The cluster may come later: brokers are found when needed.
     pub async fn start(self) -> Result<Producer, StartError> {
+        self.start_with().map(|(producer, _)| producer)
+    }
+
+    /// Starts it, and tells where requests of brokers come in.
+    pub(crate) fn start_with(self) -> Result<(Producer, Arc<Requests>), StartError> {
         let role = Role::Producer { group: self.common.group.clone() };
         if &*self.common.group == "DEFAULT_PRODUCER" {
             return Err(StartError::Invalid(
                 "DEFAULT_PRODUCER is reserved: choose a group of your own".into(),
             ));
         }
-        let (instance, _) = Instance::start(&self.common, role)?;
+        let (instance, requests) = Instance::start(&self.common, role)?;
         let mut draws = random::stream("client.producer");
         let ids = UniqueIds::new(
             self.common.address(),
@@ -182,7 +187,7 @@ impl ProducerBuilder {
             settings: self,
             instance,
         };
-        Ok(Producer { open: Arc::new(open) })
+        Ok((Producer { open: Arc::new(open) }, requests))
     }
 }
 
@@ -304,6 +309,18 @@ impl Producer {
         let request = self.open.request(&parcel, &queue, &parcel.unique_key);
         let sent = self.open.instance.oneway(&address, &request, parcel.body.clone()).await;
         sent.map_err(|fault| SendError::Refused { topic: parcel.topic.clone(), faults: vec![fault] })
+    }
+
+    /// Sends a message that its end makes visible.
+    pub(crate) async fn send_half(&self, message: Message) -> Result<SendReceipt, SendError> {
+        let _running = self.open.begin().await?;
+        let mut parcel = self.open.pack(message).await?;
+        parcel.sys_flag |= sys_flag::PREPARED;
+        self.open.send(&parcel, self.open.settings.send_timeout, Target::Any).await
+    }
+
+    pub(crate) fn instance(&self) -> &Arc<Instance> {
+        &self.open.instance
     }
 
     /// The queues of a topic that can be written to.

@@ -35,6 +35,7 @@ struct State {
     members: BTreeMap<(Text, Text), BTreeMap<Text, Arc<Peer>>>,
     script: VecDeque<(i32, Act)>,
     returned: Vec<u64>,
+    ends: Vec<rpc::EndTransaction>,
     /// Young queues have offset 0 also without a commit.
     young_is_zero: bool,
     log: Vec<(Text, i32)>,
@@ -111,6 +112,11 @@ impl Cluster {
         self.state.lock().returned.clone()
     }
 
+    /// What was said of transactions.
+    pub(crate) fn ends(&self) -> Vec<rpc::EndTransaction> {
+        self.state.lock().ends.clone()
+    }
+
     /// The broker of each request of this code, in order.
     pub(crate) fn asked(&self, code: i32) -> Vec<Text> {
         self.state.lock().log.iter().filter(|(_, c)| *c == code).map(|(b, _)| b.clone()).collect()
@@ -153,6 +159,26 @@ impl Service for Broker {
 }
 
 impl Broker {
+    /// Asks back at once about a half message whose outcome is unknown.
+    fn check(&self, peer: &Arc<Peer>, end: rpc::EndTransaction) {
+        let key = end.msg_id.as_bytes();
+        let record = {
+            let state = self.state.lock();
+            let mut records = state.queues.iter().filter(|((_, broker, _), _)| *broker == self.name);
+            let holds = |bytes: &&Bytes| bytes.windows(key.len()).any(|part| part == key);
+            records.find_map(|(_, records)| records.iter().find(holds).cloned()).unwrap()
+        };
+        let asked = rpc::CheckTransactionState {
+            tran_state_table_offset: end.tran_state_table_offset,
+            commit_log_offset: end.commit_log_offset,
+            msg_id: Some(end.msg_id),
+            transaction_id: end.transaction_id,
+            broker_name: Some(self.name.clone()),
+            ..rpc::CheckTransactionState::default()
+        };
+        assert!(peer.oneway(&asked, record));
+    }
+
     async fn serve(&self, peer: &Arc<Peer>, command: Command) -> Reply {
         match command.code {
             rpc::GetRouteInfoByTopic::CODE => self.route(&command.header().unwrap()),
@@ -181,6 +207,14 @@ impl Broker {
                 let header: rpc::UpdateConsumerOffset = command.header().unwrap();
                 let key = (header.consumer_group, header.topic, self.name.clone(), header.queue_id);
                 self.state.lock().offsets.insert(key, u64::try_from(header.commit_offset).unwrap());
+                Reply::ok()
+            }
+            rpc::EndTransaction::CODE => {
+                let end: rpc::EndTransaction = command.header().unwrap();
+                self.state.lock().ends.push(end.clone());
+                if end.commit_or_rollback == 0 {
+                    self.check(peer, end);
+                }
                 Reply::ok()
             }
             rpc::GetMaxOffset::CODE => {

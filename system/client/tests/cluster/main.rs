@@ -7,8 +7,9 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use client::{
-    Batch, Compression, Consumed, Fault, Message, MessageQueue, Producer, PullConsumer, PullStatus,
+    Batch, Compression, Consumed, Fault, Message, MessageQueue, Outcome, Producer, PullConsumer, PullStatus,
     PushConsumer, PushConsumerBuilder, SendError, SendStatus, StartError, StartFrom, Text,
+    TransactionProducer,
 };
 use fake::{Act, Cluster};
 use protocol::{Request, code, rpc};
@@ -482,5 +483,56 @@ fn a_broker_that_forgot_its_members_hears_of_them_again() {
         let more = cluster.asked(rpc::UpdateConsumerOffset::CODE).len() - commits;
         assert!((3..=5).contains(&more), "a commit every 5 s, also without news: {more}");
         consumer.shutdown().await;
+    });
+}
+
+#[test]
+fn the_outcome_of_a_transaction_is_told_and_asked_for() {
+    run(|| async {
+        let cluster = Cluster::start(&["a"]).await;
+        cluster.topic("orders", 1, 1);
+        let builder = TransactionProducer::builder("senders").name_servers(&cluster.name_servers);
+        assert!(
+            matches!(builder.start().await, Err(StartError::Invalid(_))),
+            "without a check nobody can answer"
+        );
+        let producer = TransactionProducer::builder("senders")
+            .name_servers(&cluster.name_servers)
+            .topic("orders")
+            .check(|message| async move {
+                if message.body.ends_with(b"done") { Outcome::Commit } else { Outcome::Rollback }
+            })
+            .start()
+            .await
+            .unwrap();
+        let mut told = Vec::new();
+        for (body, outcome) in [
+            ("paid", Outcome::Commit),
+            ("dropped", Outcome::Rollback),
+            ("open, done", Outcome::Unknown),
+            ("open", Outcome::Unknown),
+        ] {
+            let message = Message::new("orders", body);
+            let sent = producer.send_in_transaction(message, |_| async move { outcome }).await.unwrap();
+            assert_eq!(sent.outcome, outcome);
+            told.push((sent.half.message_id, sent.half.offset));
+        }
+        until("all ends", || cluster.ends().len() == 6).await;
+        let ends = cluster.ends();
+        let of = |at: usize| {
+            let (key, offset) = &told[at];
+            let ends = ends.iter().filter(|end| end.msg_id == *key);
+            ends.map(|end| {
+                assert_eq!((end.tran_state_table_offset, &*end.producer_group), (*offset as i64, "senders"));
+                (end.commit_or_rollback, end.from_transaction_check)
+            })
+            .collect::<Vec<_>>()
+        };
+        assert_eq!((of(0), of(1)), (vec![(8, false)], vec![(12, false)]));
+        assert_eq!((of(2), of(3)), (vec![(0, false), (8, true)], vec![(0, false), (12, true)]));
+        let delayed = Message::new("orders", "late").delay_level(3);
+        let refused = producer.send_in_transaction(delayed, |_| async { Outcome::Commit }).await;
+        assert!(matches!(refused, Err(SendError::Invalid(_))));
+        producer.shutdown().await;
     });
 }
