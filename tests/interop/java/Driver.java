@@ -63,7 +63,7 @@ public class Driver {
         DefaultMQProducer producer = new DefaultMQProducer("PG-" + name);
         producer.setNamesrvAddr(a[1]);
         producer.setInstanceName(name);
-        producer.setSendMsgTimeout(10000);
+        producer.setSendMsgTimeout(60000);
         producer.start();
         if (a[6].equals("async")) {
             CountDownLatch done = new CountDownLatch(count);

@@ -11,7 +11,7 @@ use std::time::{Duration, Instant};
 use anyhow::{Result, bail, ensure};
 use clap::Parser;
 use member::{Member, Sent, produce_java, produce_rust};
-use process::Cluster;
+use process::{Cluster, LONG};
 
 /// Java and Rust clients send to and consume from our programs.
 #[derive(Parser)]
@@ -123,7 +123,7 @@ impl One {
     }
 
     async fn mixed_group(&self, topic: &str, members: Vec<Member>, mut settled: Instant) -> Result<()> {
-        let deadline = Instant::now() + self.stable + Duration::from_secs(60);
+        let deadline = Instant::now() + self.stable + LONG;
         let mut last = Vec::new();
         loop {
             let now: Vec<_> = members.iter().map(Member::owns).collect();
@@ -174,10 +174,7 @@ impl One {
         while members[1].owns().is_empty() || next < 2 * third {
             sent.extend(produce_rust(&self.name_server, &topic, "b", next..next + 100).await?);
             next += 100;
-            ensure!(
-                begun.elapsed() < Duration::from_secs(60),
-                "{topic}: the newcomer owns nothing after 60 s"
-            );
+            ensure!(begun.elapsed() < LONG, "{topic}: the newcomer owns nothing after {LONG:?}");
         }
         sent.extend(produce_rust(&self.name_server, &topic, "c", next..next + third).await?);
         self.wait_for(&topic, &sent, &members).await?;
@@ -235,8 +232,8 @@ impl One {
             if got >= sent.len() {
                 break;
             }
-            if begun.elapsed() > Duration::from_secs(90) {
-                println!("{what}: {got} of {} were delivered within 90 s", sent.len());
+            if begun.elapsed() > LONG {
+                println!("{what}: {got} of {} were delivered within {LONG:?}", sent.len());
                 break; // the audit says which are missing
             }
             tokio::time::sleep(Duration::from_millis(200)).await;

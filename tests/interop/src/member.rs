@@ -10,7 +10,7 @@ use std::{
 use anyhow::{Context, Result, bail};
 use client::{Consumed, PushConsumer, Received, StartFrom};
 use golden::Java;
-use process::Program;
+use process::{LONG, Program};
 
 use crate::content;
 
@@ -45,7 +45,7 @@ impl Member {
         let mut command = java.command("Driver");
         command.args(["consume", name_server, topic, group, name, "*"]);
         let mut program = Program::start(&format!("java {} consumer {name}", java.version()), &mut command)?;
-        program.wait_for("ready", Duration::from_secs(60))?;
+        program.wait_for("ready", LONG)?;
         Ok(Self { name: name.to_owned(), kind: Kind::Java { program, begun: Instant::now() } })
     }
 
@@ -117,9 +117,7 @@ impl Member {
             }
             Kind::Java { mut program, begun } => {
                 let name = self.name;
-                program
-                    .finish(Duration::from_secs(60))
-                    .with_context(|| format!("{name} ran for {:?}", begun.elapsed()))?;
+                program.finish(LONG).with_context(|| format!("{name} ran for {:?}", begun.elapsed()))?;
                 program.lines().iter().filter(|l| l.starts_with("got\t")).map(|l| of_java(l)).collect()
             }
         }
@@ -221,6 +219,7 @@ pub(crate) async fn produce_rust(
     let client = client::Producer::builder(format!("PG-{producer}"))
         .name_servers(name_server)
         .instance_name(producer)
+        .send_timeout(LONG)
         .start()
         .await?;
     let mut sent = Vec::new();

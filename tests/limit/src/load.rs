@@ -19,7 +19,7 @@ pub(crate) struct Round {
 pub(crate) fn send(address: &str, topic: &str, body: usize, window: u64, time: Duration) -> Result<Round> {
     let mut connection = TcpStream::connect(address).with_context(|| format!("connect to {address}"))?;
     connection.set_nodelay(true)?;
-    connection.set_read_timeout(Some(Duration::from_secs(10)))?;
+    connection.set_read_timeout(Some(Duration::from_secs(60)))?;
     let frame = request(topic, body);
     let mut output = Vec::new();
     let mut input = vec![0; 1 << 20];

@@ -1,10 +1,10 @@
 //! Bad input of every kind to the real programs: each gets a clear answer and harms nothing else.
 
-use std::{fs, path::Path, process::Command, time::Duration};
+use std::{fs, path::Path, process::Command};
 
 use anyhow::{Context, Result, bail, ensure};
 use bytes::Bytes;
-use process::{Asker, Cluster, Program, free_port};
+use process::{Asker, Cluster, LONG, Program, free_port};
 use protocol::{
     Command as Frame, code,
     rpc::{GetMaxOffset, GetRouteInfoByTopic, SendMessageV2},
@@ -200,7 +200,7 @@ fn unknown_route(cluster: &Cluster) -> Result<String> {
 /// Runs a program that must end by itself with an error, and returns what it said.
 fn fails(arguments: &[&str], must_say: &[&str]) -> Result<String> {
     let mut program = Program::start("reprise", Command::new(process::binary()?).args(arguments))?;
-    let status = program.wait(Duration::from_secs(20))?;
+    let status = program.wait(LONG)?;
     let text = program.lines().join("\n");
     ensure!(status != 0, "it ended with 0 and said {text:?}");
     for word in must_say {

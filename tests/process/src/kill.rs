@@ -8,7 +8,7 @@ use std::{
 
 use anyhow::{Context, Result, bail, ensure};
 use client::{PullConsumer, PullStatus};
-use process::{Cluster, Program, create_topic};
+use process::{Cluster, LONG, Program, create_topic};
 
 const THREADS: usize = 4;
 const QUEUES: i32 = 4;
@@ -28,16 +28,13 @@ pub(crate) async fn under_load(flush: &str, kills: u32, version: &str) -> Result
     let mut command = java.command("Driver");
     command.args(["stress", &cluster.name_server(), topic, "p", &THREADS.to_string()]);
     let mut load = Program::start("java load", &mut command)?;
-    load.wait_for("ready", Duration::from_secs(60))?;
+    load.wait_for("ready", LONG)?;
     let mut slowest = Duration::ZERO;
     for round in 0..kills {
         let before = acknowledged(&load);
         let begun = Instant::now();
         while acknowledged(&load) < before + 200 {
-            ensure!(
-                begun.elapsed() < Duration::from_secs(40),
-                "{flush}: no sends are acknowledged after kill {round}"
-            );
+            ensure!(begun.elapsed() < LONG, "{flush}: no sends are acknowledged after kill {round}");
             tokio::time::sleep(Duration::from_millis(10)).await;
         }
         tokio::time::sleep(Duration::from_millis(u64::from(round) * 37 % 300)).await;
@@ -49,18 +46,15 @@ pub(crate) async fn under_load(flush: &str, kills: u32, version: &str) -> Result
     let after_last = acknowledged(&load);
     let begun = Instant::now();
     while acknowledged(&load) < after_last + 200 {
-        ensure!(
-            begun.elapsed() < Duration::from_secs(40),
-            "{flush}: no sends are acknowledged after the last kill"
-        );
+        ensure!(begun.elapsed() < LONG, "{flush}: no sends are acknowledged after the last kill");
         tokio::time::sleep(Duration::from_millis(10)).await;
     }
-    load.finish(Duration::from_secs(60))?;
+    load.finish(LONG)?;
     let sent = sends(&load)?;
     let stored = read_all(&cluster.name_server(), topic).await?;
     audit(flush, &sent, &stored)?;
     cluster.broker.signal("TERM")?;
-    let code = cluster.broker.wait(Duration::from_secs(30))?;
+    let code = cluster.broker.wait(LONG)?;
     ensure!(code == 0, "{flush}: SIGTERM ended the broker with code {code}");
     Ok(format!(
         "{flush}: {kills} kills, {} acknowledged sends of a Java {version} client all there in order, {} records in all, \

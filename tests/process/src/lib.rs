@@ -6,6 +6,7 @@ pub use ask::{Asker, create_topic};
 
 use std::{
     fs,
+    hash::{BuildHasher, Hasher, RandomState},
     io::{BufRead, BufReader},
     net::TcpListener,
     path::{Path, PathBuf},
@@ -143,17 +144,23 @@ pub fn cpu(pid: u32) -> Result<Duration> {
     Ok(Duration::from_millis(ticks * 10)) // Linux counts in hundredths of a second for user space
 }
 
-/// A port that is free now, with the port two below it free too (the broker's fast port).
+/// A port that is free now, with the port two below it free too (the broker's fast port). It is none of those that the
+/// system gives to outgoing connections: one of them could take it before the program binds it, or binds it again.
 pub fn free_port() -> Result<u16> {
+    let range = fs::read_to_string("/proc/sys/net/ipv4/ip_local_port_range").unwrap_or_default();
+    let first_outgoing = range.split_whitespace().next().and_then(|n| n.parse().ok()).unwrap_or(32_768);
+    let end = if first_outgoing > 16_384 { first_outgoing } else { 60_000 };
     for _ in 0..100 {
-        let listener = TcpListener::bind("127.0.0.1:0")?;
-        let port = listener.local_addr()?.port();
-        if port > 10_000 && TcpListener::bind(("127.0.0.1", port - 2)).is_ok() {
+        let draw = RandomState::new().build_hasher().finish() % u64::from(end - LOWEST_PORT);
+        let port = LOWEST_PORT + u16::try_from(draw)?;
+        if TcpListener::bind(("0.0.0.0", port)).is_ok() && TcpListener::bind(("0.0.0.0", port - 2)).is_ok() {
             return Ok(port);
         }
     }
     bail!("no free port was found")
 }
+
+const LOWEST_PORT: u16 = 12_000;
 
 /// One name server and one broker in a folder of their own.
 #[derive(Debug)]
@@ -169,7 +176,8 @@ pub struct Cluster {
     pub broker: Program,
 }
 
-const READY: Duration = Duration::from_secs(20);
+/// Longer than any pause of a slow machine.
+pub const LONG: Duration = Duration::from_secs(180);
 
 impl Cluster {
     /// Starts both; `config` are keys of the broker beside addresses and paths.
@@ -184,7 +192,7 @@ impl Cluster {
         )?;
         let mut namesrv =
             Program::start("namesrv", Command::new(&binary).arg("namesrv").arg("-c").arg(&namesrv_file))?;
-        namesrv.wait_for("boot success", READY)?;
+        namesrv.wait_for("boot success", LONG)?;
         let config: Vec<_> = config.iter().map(|(k, v)| ((*k).to_owned(), (*v).to_owned())).collect();
         let broker = broker(&binary, dir.path(), namesrv_port, broker_port, &config)?;
         Ok(Self { binary, dir, namesrv_port, broker_port, config, namesrv, broker })
@@ -231,6 +239,6 @@ fn broker(
     }
     fs::write(&file, text)?;
     let mut program = Program::start("broker", Command::new(binary).arg("broker").arg("-c").arg(&file))?;
-    program.wait_for("boot success", READY)?;
+    program.wait_for("boot success", LONG)?;
     Ok(program)
 }

@@ -34,7 +34,7 @@ struct Options {
 /// One check: what it is called, what it may take cold on two cores, and the command.
 struct Step {
     name: &'static str,
-    /// Twice this is a failure.
+    /// Twice this is a failure, but never less than three minutes.
     minutes: f64,
     run: &'static [&'static str],
 }
@@ -160,9 +160,10 @@ fn run(step: &Step, root: &Path, log: &Path) -> Result<()> {
 }
 
 fn within(step: &Step, took: Duration) -> Result<()> {
-    let limit = Duration::from_secs_f64(step.minutes * 120.0);
+    // A short step is not measured to the second: a machine may pause.
+    let limit = Duration::from_secs_f64((step.minutes * 120.0).max(180.0));
     if took > limit {
-        bail!("took longer than {:.0} s, twice its share", limit.as_secs_f64());
+        bail!("took longer than {:.0} s, far more than its share", limit.as_secs_f64());
     }
     Ok(())
 }
