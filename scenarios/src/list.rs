@@ -4,7 +4,7 @@ use lab::scenario::Scenario;
 
 use crate::{
     broker_heartbeat_expiry, crash_before_offset_commit, first_message, query_after_crash,
-    rebalance_during_queue_expansion,
+    rebalance_during_queue_expansion, transaction_checkback,
 };
 
 /// Every scenario, in the order they run.
@@ -15,5 +15,6 @@ pub(crate) fn all() -> Vec<Scenario> {
         rebalance_during_queue_expansion::scenario(),
         crash_before_offset_commit::scenario(),
         query_after_crash::scenario(),
+        transaction_checkback::scenario(),
     ]
 }

@@ -7,6 +7,7 @@ mod first_message;
 mod list;
 mod query_after_crash;
 mod rebalance_during_queue_expansion;
+mod transaction_checkback;
 
 #[cfg(madsim)]
 mod program;

@@ -1,0 +1,71 @@
+//! Transactions end late, twice or never, and brokers ask back while producers and brokers die.
+
+use lab::check::Rule;
+use lab::draw::Draw;
+use lab::plan::{Mode, Plan};
+use lab::scenario::Scenario;
+use lab::swarm::{self, Class, Size};
+
+/// Commits, rollbacks and unknown outcomes under crashes of everybody, with checks that meet late ends.
+pub(crate) fn scenario() -> Scenario {
+    Scenario {
+        name: "transaction_checkback",
+        proves: "A transactional message is seen once and only after its commit, never after a rollback; who says nothing is \
+                 asked in time and not too often, and what stays unknown is given up after the last check.",
+        hunts: "half messages in the real topic, commits applied twice after a crash, later decisions that win, checks within \
+                the immunity, checks that starve, half messages that are passed over",
+        upstream: &["5574", "2694", "8311", "9500"],
+        rules: &[Rule::Txn1, Rule::Txn2, Rule::Txn3, Rule::Txn4, Rule::Txn5, Rule::Txn6, Rule::Con1],
+        kills: &[
+            ("M31", &[Rule::Txn1, Rule::Txn3]),
+            ("M32", &[Rule::Txn3]),
+            ("M33", &[Rule::Txn3, Rule::Txn2]),
+            ("M34", &[Rule::Txn6, Rule::Txn4]),
+            ("M35", &[Rule::Txn5]),
+            ("M36", &[Rule::Txn4, Rule::L4]),
+        ],
+        plan,
+    }
+}
+
+fn plan(seed: u64) -> Plan {
+    let size = Size { messages: 800, load_ms: (90_000, 160_000) };
+    let mut plan = swarm::base("transaction_checkback", seed, size);
+    let mut draw = Draw::new(seed, "transactions");
+    let most = draw.range(2, 6);
+    let (interval_ms, immunity_ms) = (draw.range(1, 8) * 1000, draw.range(1, 8) * 1000);
+    for broker in &mut plan.brokers {
+        for (key, value) in [
+            ("transactionCheckMax", most),
+            ("transactionCheckInterval", interval_ms),
+            ("transactionTimeOut", immunity_ms),
+        ] {
+            broker.config.push((key.to_owned(), value.to_string()));
+        }
+    }
+    for (index, producer) in plan.producers.iter_mut().enumerate() {
+        if index == 0 || draw.chance(60) {
+            let (rollback, unknown) = (draw.range(5, 40) as u32, draw.range(0, 20) as u32);
+            producer.mode = Mode::Transaction { rollback, unknown };
+            producer.timeout_ms = 3000;
+        }
+    }
+    swarm::faults(&mut plan, CLASSES, (3, 9));
+    plan
+}
+
+const CLASSES: &[Class] = &[
+    Class::ClientCrash,
+    Class::ClientCrash,
+    Class::BrokerCrash,
+    Class::BrokerPower,
+    Class::BrokerPoint,
+    Class::BrokerPoint,
+    Class::BrokerStop,
+    Class::Cut,
+    Class::Reset,
+    Class::CloseBehind,
+    Class::Pause,
+    Class::SyncFails,
+    Class::Clock,
+];
