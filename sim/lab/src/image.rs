@@ -3,7 +3,7 @@
 
 use std::collections::BTreeMap;
 
-use crate::history::{History, Image, NodeId, QueueId, Stored, Units};
+use crate::history::{History, Image, NodeId, QueueId, RECOVERED, Stored, Units};
 
 /// Reads the files of the broker on `node`: path under the store's directory and content.
 #[must_use]
@@ -17,9 +17,11 @@ pub fn read(
     let mut image = Image { node: node.0, at_ns, when, ..Image::default() };
     let mut log: Vec<(u64, &[u8])> = Vec::new();
     let mut queues: BTreeMap<QueueId, Vec<(u64, &[u8])>> = BTreeMap::new();
+    let mut settled = BTreeMap::new();
     for (path, bytes) in files {
         let parts: Vec<&str> = path.split('/').collect();
         match parts[..] {
+            ["config", "queues.json"] => settled = table(history, node, bytes),
             ["commitlog", name] => log.extend(name.parse().ok().map(|start| (start, bytes.as_slice()))),
             ["consumequeue", topic, number, name] => {
                 let (Some(topic), Ok(number), Ok(start)) =
@@ -36,9 +38,33 @@ pub fn read(
     }
     read_log(history, node, log, &mut image);
     for (queue, files) in queues {
-        image.queues.push(read_queue(queue, files));
+        let mut units = read_queue(queue, files);
+        if when == RECOVERED {
+            // Behind what the table counts lies what a crash left of a write; the store makes it anew from the log.
+            let max = settled.get(&queue).copied().unwrap_or(0);
+            units.units.truncate(max.saturating_sub(units.first) as usize);
+        }
+        image.queues.push(units);
     }
     image
+}
+
+/// How far each queue is written, by the store's table.
+fn table(history: &History, node: NodeId, text: &[u8]) -> BTreeMap<QueueId, u64> {
+    let mut settled = BTreeMap::new();
+    let json = text.split(|byte| *byte == b'\n').next().unwrap_or_default();
+    let Ok(table) = serde_json::from_slice::<serde_json::Value>(json) else { return settled };
+    if table["rebuild"].as_bool() == Some(true) {
+        return settled;
+    }
+    for (topic, queues) in table["topics"].as_object().into_iter().flatten() {
+        let Some(topic) = history.known_topic(topic) else { continue };
+        for (number, offsets) in queues.as_object().into_iter().flatten() {
+            let queue = number.parse().ok().and_then(|number| history.known_queue(topic, node, number));
+            settled.extend(queue.zip(offsets["max"].as_u64()));
+        }
+    }
+    settled
 }
 
 fn read_log(history: &History, node: NodeId, mut files: Vec<(u64, &[u8])>, image: &mut Image) {

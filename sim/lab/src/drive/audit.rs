@@ -76,7 +76,8 @@ pub(super) fn take_image(shared: &Shared, node: Node, when: &'static str) -> Ima
     let under = format!("{STORE}/");
     let wanted = |path: &String| {
         let inside = path.strip_prefix(&under)?;
-        (inside.starts_with("commitlog/") || inside.starts_with("consumequeue/")).then(|| inside.to_owned())
+        let kept = ["commitlog/", "consumequeue/", "config/queues.json"];
+        kept.iter().any(|start| inside.starts_with(start)).then(|| inside.to_owned())
     };
     let mut files = Vec::new();
     for path in disk.paths() {

@@ -4,7 +4,7 @@ use bytes::BytesMut;
 use protocol::record::{NewRecord, Place, place};
 
 use super::*;
-use crate::history::RECOVERED;
+use crate::history::{END, RECOVERED};
 
 fn record(queue_offset: u64, position: u64, body: &str) -> Vec<u8> {
     let host = "10.0.0.1:10911".parse().unwrap();
@@ -39,12 +39,16 @@ fn padded(parts: &[Vec<u8>], len: usize) -> Vec<u8> {
 }
 
 fn look(files: &[(&str, Vec<u8>)]) -> Image {
+    look_at(files, END)
+}
+
+fn look_at(files: &[(&str, Vec<u8>)], when: &'static str) -> Image {
     let mut history = History::default();
     let node = history.node("b0");
     let topic = history.topic("t");
     history.queue(topic, node, 0);
     let files: Vec<_> = files.iter().map(|(path, bytes)| ((*path).to_owned(), bytes.clone())).collect();
-    read(&history, node, 0, RECOVERED, &files)
+    read(&history, node, 0, when, &files)
 }
 
 const FIRST: &str = "commitlog/00000000000000000000";
@@ -114,4 +118,15 @@ fn any_bytes_are_read_without_a_panic() {
         }
         look(&files);
     }
+}
+
+#[test]
+fn after_a_recovery_only_what_the_table_counts_is_looked_at() {
+    let mut files = two_files();
+    let counted = |files: &[(&str, Vec<u8>)], when| look_at(files, when).queues[0].units.len();
+    assert_eq!((counted(&files, END), counted(&files, RECOVERED)), (2, 0));
+    let table =
+        br#"{"position":512,"logMin":0,"rebuild":false,"topics":{"t":{"0":{"min":0,"max":1}}},"deleted":{}}"#;
+    files.push(("config/queues.json", [&table[..], b"\n00000000\n"].concat()));
+    assert_eq!((counted(&files, END), counted(&files, RECOVERED)), (2, 1));
 }
