@@ -32,6 +32,8 @@ pub(crate) struct Live {
     /// Bytes of each message's body.
     lengths: Vec<u32>,
     batches: u32,
+    /// Messages whose producer has told commit or rollback.
+    decided: BTreeSet<MessageId>,
     /// Undecided half messages by broker and offset.
     open_halves: BTreeMap<(NodeId, u64), HalfId>,
     /// Half messages by unique key and broker, and messages by unique key.
@@ -145,6 +147,7 @@ impl Recorder {
             serials: vec![Vec::new(); plan.producers.len()],
             lengths: Vec::new(),
             batches: 0,
+            decided: BTreeSet::new(),
             open_halves: BTreeMap::new(),
             halves: BTreeMap::new(),
             keys: BTreeMap::new(),
@@ -314,6 +317,15 @@ impl Live {
         (node, kind).hash(&mut fold);
         world.record("history", &[self.history.events.len() as u64, fold.finish()], b"");
         self.healed |= kind == Kind::Heal;
+        match kind {
+            Kind::Decided { message, commit: Some(_) } => {
+                self.decided.insert(message);
+            }
+            Kind::Asked { half, commit: Some(_) } => {
+                self.decided.extend(self.history.halves[half.index()].message)
+            }
+            _ => {}
+        }
         self.history.push(at_ns, node, kind);
     }
 
@@ -607,6 +619,10 @@ impl Live {
 
     /// Forgets what a dead node's memory held.
     pub(crate) fn forget(&mut self, node: NodeId) {
+        // A decision may be stored although its broker died before it could tell: nobody waits for another.
+        let (halves, decided) = (&self.history.halves, &self.decided);
+        let is_decided = |half: &HalfId| halves[half.index()].message.is_some_and(|id| decided.contains(&id));
+        self.open_halves.retain(|(of, _), half| *of != node || !is_decided(half));
         self.found.remove(&node);
         let members = &self.history.members;
         self.open.retain(|(member, _), _| members[member.index()].node != node);
