@@ -254,11 +254,9 @@ fn asked(view: &View<'_>, judged: &mut Judged) {
                 known.entry(half).and_modify(|checked| checked.ended = true);
                 continue;
             }
-            // What async flush loses with the power, the end of a half message and the count of its checks, is done again.
+            // What the power takes, an end that is not flushed yet and the count of checks, is done again.
             Kind::Down { how: How::Power } => {
-                known.retain(|half, _| {
-                    history.halves[half.index()].broker != event.node || !lost(view, *half)
-                });
+                known.retain(|half, _| history.halves[half.index()].broker != event.node);
                 continue;
             }
             Kind::HalfChecked { half, checks } => (half, checks),
@@ -303,7 +301,6 @@ fn passed(view: &View<'_>, judged: &mut Judged) {
     // Undecided half messages by broker and the offset they have now.
     let mut open: BTreeMap<(NodeId, u64), HalfId> = BTreeMap::new();
     let mut unsafe_until: BTreeMap<(NodeId, u64), (HalfId, u64)> = BTreeMap::new();
-    let mut decided: BTreeSet<HalfId> = BTreeSet::new();
     for (number, event) in history.events.iter().enumerate() {
         let node = event.node;
         let sync = history.brokers.iter().any(|broker| broker.node == node && broker.sync_flush);
@@ -329,15 +326,8 @@ fn passed(view: &View<'_>, judged: &mut Judged) {
             {
                 open.retain(|(of, at), _| *of != node || *at < max);
             }
-            Kind::Asked { half, commit: Some(_) } => {
-                decided.insert(half);
-            }
-            Kind::Decided { message, commit: Some(_) } => {
-                let of = |half: &HalfId| history.halves[half.index()].message == Some(message);
-                decided.extend((0..history.halves.len() as u32).map(HalfId).filter(of));
-            }
-            // The decision may be stored, and its broker died before it could tell.
-            Kind::Down { .. } => open.retain(|(of, _), half| *of != node || !decided.contains(half)),
+            // A decision or a copy may be stored although its broker died before it could tell.
+            Kind::Down { .. } => open.retain(|(of, _), _| *of != node),
             Kind::HalfOffset { offset } => {
                 judged.count(Rule::Txn6, 1);
                 let below = (node, 0)..(node, offset);
