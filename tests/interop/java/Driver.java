@@ -15,8 +15,12 @@ import org.apache.rocketmq.client.consumer.DefaultMQPushConsumer;
 import org.apache.rocketmq.client.consumer.listener.ConsumeConcurrentlyStatus;
 import org.apache.rocketmq.client.consumer.listener.MessageListenerConcurrently;
 import org.apache.rocketmq.client.producer.DefaultMQProducer;
+import org.apache.rocketmq.client.producer.LocalTransactionState;
 import org.apache.rocketmq.client.producer.SendCallback;
 import org.apache.rocketmq.client.producer.SendResult;
+import org.apache.rocketmq.client.producer.TransactionListener;
+import org.apache.rocketmq.client.producer.TransactionMQProducer;
+import org.apache.rocketmq.client.producer.TransactionSendResult;
 import org.apache.rocketmq.common.consumer.ConsumeFromWhere;
 import org.apache.rocketmq.common.message.Message;
 import org.apache.rocketmq.common.message.MessageExt;
@@ -214,11 +218,56 @@ public class Driver {
         say("closed");
     }
 
+    /** transact NAMESRV TOPIC PRODUCER FIRST COUNT: of four messages one is committed, one rolled back, two are left open; */
+    /** of those the checks commit one, of every other four only the second check, and roll back the other. */
+    static void transact(String[] a) throws Exception {
+        String name = a[3];
+        int first = Integer.parseInt(a[4]);
+        int count = Integer.parseInt(a[5]);
+        TransactionMQProducer producer = new TransactionMQProducer("PG-" + name);
+        producer.setNamesrvAddr(a[1]);
+        producer.setInstanceName(name);
+        producer.setSendMsgTimeout(10000);
+        ConcurrentHashMap<Integer, Integer> asked = new ConcurrentHashMap<>();
+        producer.setTransactionListener(new TransactionListener() {
+            public LocalTransactionState executeLocalTransaction(Message message, Object n) {
+                int kind = (Integer) n % 4;
+                return kind == 0 ? LocalTransactionState.COMMIT_MESSAGE
+                    : kind == 1 ? LocalTransactionState.ROLLBACK_MESSAGE : LocalTransactionState.UNKNOW;
+            }
+
+            public LocalTransactionState checkLocalTransaction(MessageExt message) {
+                int n = Integer.parseInt(message.getProperty("serial"));
+                int times = asked.merge(n, 1, Integer::sum);
+                CRC32 crc = new CRC32();
+                crc.update(message.getBody());
+                say("checked", n, times, message.getTopic(), message.getTags(), message.getKeys(), message.getProperty("größe"),
+                    Long.toString(crc.getValue()), message.getTransactionId(), message.getProperty("TRANSACTION_CHECK_TIMES"));
+                if (n % 8 == 6 && times == 1) {
+                    return LocalTransactionState.UNKNOW;
+                }
+                return n % 4 == 2 ? LocalTransactionState.COMMIT_MESSAGE : LocalTransactionState.ROLLBACK_MESSAGE;
+            }
+        });
+        producer.start();
+        for (int n = first; n < first + count; n++) {
+            TransactionSendResult result = producer.sendMessageInTransaction(message(a[2], name, n), n);
+            say("half", n, result.getSendStatus(), result.getLocalTransactionState(), result.getMsgId(), result.getTransactionId());
+        }
+        while (System.in.read() >= 0) {
+            continue;
+        }
+        producer.shutdown();
+        say("closed");
+    }
+
     public static void main(String[] arguments) throws Exception {
         if (arguments[0].equals("produce")) {
             produce(arguments);
         } else if (arguments[0].equals("stress")) {
             stress(arguments);
+        } else if (arguments[0].equals("transact")) {
+            transact(arguments);
         } else {
             consume(arguments);
         }

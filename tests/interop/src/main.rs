@@ -5,6 +5,7 @@ mod audit;
 mod content;
 mod member;
 mod queries;
+mod transactions;
 
 use std::time::{Duration, Instant};
 
@@ -30,7 +31,7 @@ struct Options {
 #[tokio::main]
 async fn main() -> Result<()> {
     let options = Options::parse();
-    let cluster = Cluster::start(&[])?;
+    let cluster = Cluster::start(&[("transactionTimeOut", "1500"), ("transactionCheckInterval", "2000")])?;
     let began = Instant::now();
     let mut all = tokio::task::JoinSet::new();
     for version in &options.versions {
@@ -87,7 +88,8 @@ impl One {
         self.member_joins_midway().await?;
         let topic = self.topic("found", 4)?;
         queries::all_kinds(self.java.version(), &self.name_server, &topic).await?;
-        Ok(6)
+        transactions::run(self).await?;
+        Ok(8)
     }
 
     /// A topic of this version with so many queues, made by an admin request.
