@@ -26,11 +26,12 @@ mod state;
 /// Where a plan can put an I/O error.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Access {
-    /// Reads from memory, `read_into`. On a real disk this would be a signal.
+    /// Reads from memory, `read_into`. For a file that is mapped it is a signal: the process dies there.
     Read,
     /// Reads from the medium: `fetch` and `read_small`.
     Fetch,
-    /// Writes and zeroing; also those of `replace_small`.
+    /// Writes and zeroing; also those of `replace_small`. A write to a file that is mapped is a signal: the process
+    /// dies in its midst.
     Write,
     /// Write-backs: the sync reports it and what it should have written is not durable, though it counts as clean.
     Sync,
@@ -137,9 +138,19 @@ impl Disk {
         self.folders("list", dir, |state, dir| state.list(self.root, dir)).await
     }
 
-    /// Makes a folder and its parents; one that exists is fine.
+    /// Makes a folder and its parents, durably; one that exists is fine.
     pub async fn make_dir(&self, dir: &str) -> io::Result<()> {
-        self.folders("make the folder", dir, |state, dir| state.make_dir(self.root, dir)).await
+        let what = "make the folder";
+        let there = self.folders(what, dir, |state, dir| state.folders_there(self.root, steps(dir))).await?;
+        // Each is durable before the next is made in it. The last of those that were there may be from a process that
+        // died before its sync.
+        for (number, (above, folder)) in steps(dir).enumerate().skip(there.saturating_sub(1)) {
+            if number >= there {
+                self.folders(what, folder, |state, folder| state.make_dir(self.root, folder)).await?;
+            }
+            self.sync_dir(above).await?;
+        }
+        Ok(())
     }
 
     /// Renames; a file that has the new name is replaced. Durable after [`Disk::sync_dir`].
@@ -200,7 +211,8 @@ impl Disk {
                 Err(error) if error.kind() != ErrorKind::NotFound => return Err(error),
                 _ => {}
             }
-            let file = self.create(&temporary, bytes.len() as u64).await?;
+            // Written by system calls, not by way of a mapping.
+            let file = self.create_sparse(&temporary, bytes.len() as u64).await?;
             file.write_at(0, bytes)?;
             file.sync().await?;
             self.rename(&temporary, path).await
@@ -440,17 +452,20 @@ impl Medium {
     /// The disk is lost, and a new, empty one put in. For a node whose process is down.
     pub fn replace(&self) {
         held(&self.shared.state).replace();
+        self.record("disk.replace", &[], b"");
         self.tell();
     }
 
     /// From now on this access to files that match fails: so many times, or until [`Medium::heal`]. In a pattern
     /// each `*` stands for any characters; paths begin at the top of the disk.
     pub fn fail(&self, access: Access, pattern: &str, times: Option<u64>) {
+        self.record("disk.fail", &[access as u64, times.unwrap_or(u64::MAX)], pattern.as_bytes());
         held(&self.shared.state).add_rule(access, pattern, times);
     }
 
     /// No access fails any more, and syncs and reads take their usual time.
     pub fn heal(&self) {
+        self.record("disk.heal", &[], b"");
         held(&self.shared.state).clear_rules();
         let mut latency = held(&self.shared.latency);
         (latency.sync, latency.fetch, latency.slow) = (SYNC, FETCH, false);
@@ -458,6 +473,7 @@ impl Medium {
 
     /// How long a sync takes from now on.
     pub fn set_sync_latency(&self, latency: Range<Duration>) {
+        self.record("disk.sync_latency", &nanos(&latency), b"");
         let mut held = held(&self.shared.latency);
         held.slow = latency.end > SYNC.end;
         held.sync = latency;
@@ -465,11 +481,13 @@ impl Medium {
 
     /// How long a read from the medium takes from now on.
     pub fn set_fetch_latency(&self, latency: Range<Duration>) {
+        self.record("disk.fetch_latency", &nanos(&latency), b"");
         held(&self.shared.latency).fetch = latency;
     }
 
     /// The size of the disk. Below what is in use, nothing more can be created.
     pub fn set_capacity(&self, bytes: u64) {
+        self.record("disk.capacity", &[bytes], b"");
         held(&self.shared.state).set_capacity(bytes);
     }
 
@@ -482,6 +500,7 @@ impl Medium {
     /// The `writes`-th write from now on to a file that matches is cut: a first part of it is done, then the process
     /// is dead and the world is told to end it.
     pub fn cut_write(&self, pattern: &str, writes: u64, crash: Crash) {
+        self.record("disk.cut_write", &[writes, u64::from(crash == Crash::Power)], pattern.as_bytes());
         held(&self.shared.state).arm_cut(pattern, writes, crash);
     }
 
@@ -489,6 +508,9 @@ impl Medium {
     /// durable byte was found there.
     pub fn rot(&self, pattern: &str, range: Range<u64>) -> Option<(String, u64)> {
         let found = held(&self.shared.state).rot(pattern, range.start, range.end);
+        if let Some((path, at)) = &found {
+            self.record("disk.rot", &[*at], path.as_bytes());
+        }
         self.tell();
         found
     }
@@ -510,6 +532,7 @@ impl Medium {
 
     /// Puts a file there, as if it had always been: with its folders, durable.
     pub fn put(&self, path: &str, bytes: &[u8]) -> io::Result<()> {
+        self.record("disk.put", &[bytes.len() as u64, xxh3_64(bytes)], path.as_bytes());
         held(&self.shared.state).put(path, bytes).map_err(|e| explain("put", path, &e))
     }
 
@@ -591,6 +614,19 @@ impl fmt::Debug for Lock {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Lock").field("file", &self.id).finish_non_exhaustive()
     }
+}
+
+/// A path part by part from the top: each folder on the way with the one it is in.
+fn steps(path: &str) -> impl Iterator<Item = (&str, &str)> {
+    let ends = path.match_indices('/').map(|(at, _)| at).chain((!path.is_empty()).then_some(path.len()));
+    ends.map(|end| {
+        let step = &path[..end];
+        (step.rsplit_once('/').map_or("", |(above, _)| above), step)
+    })
+}
+
+fn nanos(range: &Range<Duration>) -> [u64; 2] {
+    [range.start.as_nanos() as u64, range.end.as_nanos() as u64]
 }
 
 fn plain(path: &str) -> bool {

@@ -24,6 +24,11 @@ pub mod host {
         fact(|facts| facts.pid)
     }
 
+    /// Simulated processes have as many files and connections as they want.
+    pub fn raise_file_limit() -> Option<u64> {
+        None
+    }
+
     /// The machine's name.
     pub fn name() -> String {
         crate::here().node.name()

@@ -127,10 +127,12 @@ pub fn sleep(duration: Duration) -> Sleep {
     sleep_until(Instant::now().checked_add(duration).unwrap_or(FAR))
 }
 
-/// Waits until `deadline`, at least a millisecond.
+/// Waits until `deadline`, at least a millisecond; one that has passed is ready at once.
 pub fn sleep_until(deadline: Instant) -> Sleep {
-    let least = with(|state| state.now()) + TICK;
-    Sleep { at: deadline.since_start().max(least), key: None }
+    let (now, at) = (with(|state| state.now()), deadline.since_start());
+    // What is due at this moment waits for the next tick, as with tokio: rounding up is the rule of its clock.
+    let at = if at < now { at } else { at.max(now + TICK) };
+    Sleep { at, key: None }
 }
 
 /// Waits for exactly `duration`: what the network and the disk take.

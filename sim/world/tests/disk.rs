@@ -171,6 +171,53 @@ fn a_small_file_is_old_or_new_whatever_happens_while_it_is_replaced() {
 }
 
 #[test]
+fn a_folder_that_was_made_is_there_after_a_power_loss_with_all_above_it() {
+    for seed in 0..40 {
+        run(seed, move |node| async move {
+            // The first attempt dies somewhere; the second finds some of the folders and makes them durable too.
+            let cut_off = node.spawn(async { Disk::open("s").unwrap().make_dir("a/b/c").await });
+            sleep(Duration::from_micros(seed * 300)).await;
+            reboot(node, Crash::Process);
+            drop(cut_off);
+            on(node, async {
+                let disk = Disk::open("s").unwrap();
+                disk.make_dir("a/b/c").await.unwrap();
+                disk.make_dir("a/b").await.unwrap();
+            })
+            .await;
+            reboot(node, Crash::Power);
+            on(node, async { assert!(Disk::open("s").unwrap().list("a/b/c").await.unwrap().is_empty()) })
+                .await;
+        });
+    }
+}
+
+#[test]
+fn what_a_plan_does_to_a_disk_is_in_the_trace() {
+    let trace = |act: fn(Node)| {
+        let outcome = world::run(Setup::seed(1), move |world: World| {
+            let node = world.node("store", Ipv4Addr::new(10, 0, 0, 1).into());
+            async move { act(node) }
+        });
+        outcome.result.unwrap();
+        outcome.trace
+    };
+    let acts: [fn(Node); 9] = [
+        |_| {},
+        |node| node.disk().fail(Access::Sync, "*", Some(1)),
+        |node| node.disk().heal(),
+        |node| node.disk().set_sync_latency(Duration::from_secs(1)..Duration::from_secs(2)),
+        |node| node.disk().set_fetch_latency(Duration::from_secs(1)..Duration::from_secs(2)),
+        |node| node.disk().set_capacity(1 << 20),
+        |node| node.disk().cut_write("*", 1, Crash::Power),
+        |node| node.disk().replace(),
+        |node| node.disk().put("f", b"x").unwrap(),
+    ];
+    let all = acts.map(trace);
+    assert_eq!(all.iter().collect::<BTreeSet<_>>().len(), all.len(), "each leaves its mark");
+}
+
+#[test]
 fn a_full_disk_keeps_the_old_small_file_and_recovers() {
     let ((), effects) = run(5, |node| async move {
         on(node, async move {

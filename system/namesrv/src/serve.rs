@@ -9,7 +9,7 @@ use protocol::body::{GetBrokerMemberGroupBody, KvTable, RegisterBrokerBody, Topi
 use protocol::json::{self, Dialect};
 use protocol::rpc::*;
 use protocol::{Command, HeaderError, Request, Text, body, code, config, version};
-use runtime::{planted, tap};
+use runtime::{crash_point, planted, tap};
 use serde::Serialize;
 use thiserror::Error;
 
@@ -364,10 +364,11 @@ impl Shared {
         let written = async {
             if let Some((folder, _)) = path.rsplit_once('/') {
                 self.disk.make_dir(folder).await?;
-                let parent = folder.rsplit_once('/').map_or("", |(parent, _)| parent);
-                self.disk.sync_dir(parent).await?;
             }
-            self.disk.replace_small(&path, bytes).await
+            crash_point!("namesrv.file.write").await;
+            self.disk.replace_small(&path, bytes).await?;
+            crash_point!("namesrv.file.written").await;
+            Ok(())
         };
         written.await.map_err(|error| {
             tracing::warn!(%path, %error, "cannot write");

@@ -172,6 +172,11 @@ fn time_passes_and_limits_hold() {
             timeout_at(start, std::future::pending::<()>()).await.is_err(),
             "a deadline in the past is over"
         );
+        let poll_once = |mut nap: std::pin::Pin<Box<runtime::time::Sleep>>| {
+            std::future::poll_fn(move |cx| std::task::Poll::Ready(nap.as_mut().poll(cx).is_ready()))
+        };
+        assert!(poll_once(Box::pin(sleep_until(start))).await, "it is over at once, without a tick");
+        assert!(!poll_once(Box::pin(sleep(LONG))).await);
         assert_eq!(timeout(Duration::ZERO, async { 7 }).await, Ok(7), "what is ready wins over its limit");
         let wall = runtime::clock::now_ms();
         sleep(Duration::from_millis(50)).await;

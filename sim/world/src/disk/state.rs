@@ -170,6 +170,26 @@ impl State {
         Ok(self.names.list(root, path)?)
     }
 
+    /// How many of the folders on a way are there.
+    pub(super) fn folders_there<'p>(
+        &self,
+        root: u64,
+        way: impl Iterator<Item = (&'p str, &'p str)>,
+    ) -> io::Result<usize> {
+        let mut way = way.map(|(_, folder)| folder).peekable();
+        let mut there = 0;
+        while let Some(folder) = way.next() {
+            match self.names.find(root, folder) {
+                Ok(found) if self.names.is_folder(found) => there += 1,
+                Ok(_) if way.peek().is_none() => return Err(ErrorKind::AlreadyExists.into()),
+                Ok(_) => return Err(ErrorKind::NotADirectory.into()),
+                Err(ErrorKind::NotFound) => break,
+                Err(other) => return Err(other.into()),
+            }
+        }
+        Ok(there)
+    }
+
     pub(super) fn make_dir(&mut self, root: u64, path: &str) -> io::Result<()> {
         self.names.make(root, path, &mut self.next)?;
         Ok(())
@@ -204,13 +224,16 @@ impl State {
             return Err(ErrorKind::InvalidInput.into());
         }
         if self.cut.is_some() && self.cut_here(path) {
-            let part = self.faults.below(bytes.len() as u64 + 1) as usize;
-            self.file_mut(id).content.write(at, &bytes[..part]);
-            self.dead = true;
             self.effects.push(("disk.cut_write", 1));
-            return Err(io::Error::other("the process has died in this write"));
+            return Err(self.die_writing(id, at, bytes));
         }
-        self.obstruct(Access::Write, path)?;
+        if let Err(error) = self.obstruct(Access::Write, path) {
+            if self.file(id).sparse {
+                return Err(error);
+            }
+            self.cut_reached = Some(Crash::Process);
+            return Err(self.die_writing(id, at, bytes));
+        }
         let file = self.file(id);
         if file.sparse {
             let missing = file.content.missing_pages(at, bytes.len() as u64);
@@ -233,9 +256,24 @@ impl State {
         if !within(self.file(id), at, len as u64) {
             return Err(ErrorKind::UnexpectedEof.into());
         }
-        self.obstruct(access, path)?;
+        if let Err(error) = self.obstruct(access, path) {
+            if access == Access::Read && !self.file(id).sparse {
+                self.cut_reached = Some(Crash::Process);
+                self.dead = true;
+                return Err(io::Error::other("the process has died in this read"));
+            }
+            return Err(error);
+        }
         self.file(id).content.read(at, len, out);
         Ok(())
+    }
+
+    /// A first part of the bytes is written; then the process is dead.
+    fn die_writing(&mut self, id: u64, at: u64, bytes: &[u8]) -> io::Error {
+        let part = self.faults.below(bytes.len() as u64 + 1) as usize;
+        self.file_mut(id).content.write(at, &bytes[..part]);
+        self.dead = true;
+        io::Error::other("the process has died in this write")
     }
 
     pub(super) fn zero(&mut self, id: u64, path: &str, at: u64, len: u64) -> io::Result<()> {
@@ -263,7 +301,7 @@ impl State {
     /// earlier failure. The pages count as clean either way.
     pub(super) fn end_sync(&mut self, id: u64, path: &str, told: Told, covered: u64) -> io::Result<()> {
         let failed = self.obstruct(Access::Sync, path).is_err();
-        let file = self.file_mut(id);
+        let file = self.files[index(id)].as_mut().expect("a living handle keeps its file");
         let mut lost = 0;
         if failed {
             lost = file.content.fail_write_back(covered);

@@ -17,7 +17,7 @@ use std::os::fd::{AsRawFd, OwnedFd};
 use std::os::unix::fs::{FileExt, MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 
 use bytes::{Bytes, BytesMut};
 use rustix::fs::FallocateFlags;
@@ -36,8 +36,9 @@ pub struct Disk {
 #[derive(Debug)]
 struct Root {
     path: PathBuf,
-    /// Two replacements of one file at once would write the same temporary file.
-    replacing: Mutex<()>,
+    /// Two replacements of one file at once would write the same temporary file. Taken before the work goes to the
+    /// pool, so that replacements happen in the order in which they were asked for.
+    replacing: Arc<tokio::sync::Mutex<()>>,
     warned: AtomicBool,
 }
 
@@ -54,9 +55,17 @@ struct Shared {
     len: u64,
     /// None: a file with holes, which is written and read by system calls.
     mapping: Option<Mapping>,
-    /// Handles opened for syncs. Linux reports a failed write-back once to each open file, so two syncs in flight
-    /// on one handle would hide it from one of them.
-    idle: Mutex<Vec<fs::File>>,
+    syncs: Mutex<Syncs>,
+    /// A sync has ended.
+    returned: Condvar,
+}
+
+/// Handles opened for syncs. Linux reports a failed write-back once to each open file, so two syncs in flight on one
+/// handle would hide it from one of them.
+#[derive(Debug, Default)]
+struct Syncs {
+    idle: Vec<fs::File>,
+    running: usize,
 }
 
 /// A lock on a file, held until dropped or until the process dies.
@@ -78,9 +87,9 @@ impl Disk {
     /// Opens a folder, making it and its parents durably when they are missing. Blocks: for the start of a program.
     pub fn open(root: &str) -> io::Result<Self> {
         let path = PathBuf::from(root);
-        make_root(&path).map_err(|e| explain("open the folder", root, &e))?;
+        make_folders(&path, Path::new("")).map_err(|e| explain("open the folder", root, &e))?;
         Ok(Self {
-            shared: Arc::new(Root { path, replacing: Mutex::new(()), warned: AtomicBool::new(false) }),
+            shared: Arc::new(Root { path, replacing: Arc::default(), warned: AtomicBool::new(false) }),
         })
     }
 
@@ -149,9 +158,9 @@ impl Disk {
         .await
     }
 
-    /// Makes a folder and its parents; one that exists is fine.
+    /// Makes a folder and its parents, durably; one that exists is fine.
     pub async fn make_dir(&self, dir: &str) -> io::Result<()> {
-        self.blocking_dir("make the folder", dir, |_, full, _| fs::create_dir_all(full)).await
+        self.blocking_dir("make the folder", dir, |root, full, _| make_folders(full, &root.path)).await
     }
 
     /// Renames; a file that has the new name is replaced. Durable after [`Disk::sync_dir`].
@@ -181,8 +190,9 @@ impl Disk {
     /// Replaces a whole file, durably: after a crash there is the old content or the new one, never a part.
     pub async fn replace_small(&self, path: &str, bytes: &[u8]) -> io::Result<()> {
         let bytes = bytes.to_vec();
-        self.blocking("replace", path, move |root, full, _| {
-            let _alone = root.replacing.lock().unwrap_or_else(PoisonError::into_inner);
+        let alone = self.shared.replacing.clone().lock_owned().await;
+        self.blocking("replace", path, move |_, full, _| {
+            let _alone = alone; // also when nobody waits for the result any more
             let mut temporary = full.as_os_str().to_owned();
             temporary.push(TEMPORARY);
             let written = fs::File::create(&temporary).and_then(|file| {
@@ -212,15 +222,7 @@ impl Disk {
     /// What is free on the file system this folder is on, and how much that and what is used are together, as `df`
     /// reckons: blocks that nobody may use count as neither.
     pub async fn space(&self) -> io::Result<Space> {
-        self.blocking_dir("measure", "", |_, full, _| {
-            let found = rustix::fs::statvfs(full)?;
-            let used = found.f_blocks.saturating_sub(found.f_bfree);
-            Ok(Space {
-                total: (used + found.f_bavail) * found.f_frsize,
-                free: found.f_bavail * found.f_frsize,
-            })
-        })
-        .await
+        self.blocking_dir("measure", "", |_, full, _| Ok(reckon(&rustix::fs::statvfs(full)?))).await
     }
 
     async fn blocking<R: Send + 'static>(
@@ -270,8 +272,7 @@ impl Root {
         }
         // An attempt that is sure to fail would still take all that is free, from everybody, before it fails.
         let missing = len.saturating_sub(file.metadata()?.blocks() * BLOCK);
-        let room = rustix::fs::fstatvfs(file)?;
-        if missing > room.f_bavail.saturating_mul(room.f_frsize) {
+        if missing > reckon(&rustix::fs::fstatvfs(file)?).free {
             return Err(io::ErrorKind::StorageFull.into());
         }
         match rustix::io::retry_on_intr(|| rustix::fs::fallocate(file, FallocateFlags::empty(), 0, len)) {
@@ -307,7 +308,11 @@ impl Root {
 impl File {
     fn map(path: &str, file: fs::File) -> io::Result<Self> {
         let mapping = Mapping::new(&file)?;
-        Ok(Self::new(path, file, mapping.len() as u64, Some(mapping)))
+        let opened = Self::new(path, file, mapping.len() as u64, Some(mapping));
+        // Opened while a failure is a shortage that is tried again: a sync that fails is the end of a log.
+        let handle = opened.shared.open_again()?;
+        opened.shared.give_back(handle);
+        Ok(opened)
     }
 
     fn plain(path: &str, file: fs::File) -> io::Result<Self> {
@@ -316,7 +321,16 @@ impl File {
     }
 
     fn new(path: &str, file: fs::File, len: u64, mapping: Option<Mapping>) -> Self {
-        Self { shared: Arc::new(Shared { path: path.into(), file, len, mapping, idle: Mutex::default() }) }
+        Self {
+            shared: Arc::new(Shared {
+                path: path.into(),
+                file,
+                len,
+                mapping,
+                syncs: Mutex::default(),
+                returned: Condvar::new(),
+            }),
+        }
     }
 
     /// The length, fixed when the file was created.
@@ -433,19 +447,10 @@ impl File {
     /// byte written since the last success, and a later success does not cover those bytes.
     pub async fn sync(&self) -> io::Result<()> {
         self.blocking("sync", |shared| {
-            let idle = || shared.idle.lock().unwrap_or_else(PoisonError::into_inner);
-            let taken = idle().pop();
-            let handle = match taken {
-                Some(handle) => handle,
-                // Not by its path: it may have been renamed or removed since.
-                None => fs::File::open(format!("/proc/self/fd/{}", shared.file.as_raw_fd()))?,
-            };
-            handle.sync_data()?; // a handle that saw an error is not used again
-            let mut idle = idle();
-            if idle.len() < IDLE_HANDLES {
-                idle.push(handle);
-            }
-            Ok(())
+            let handle = shared.take_handle()?;
+            let synced = handle.sync_data();
+            shared.sync_ended(synced.is_ok().then_some(handle)); // one that saw an error is not used again
+            synced
         })
         .await
     }
@@ -468,16 +473,87 @@ impl File {
     }
 }
 
-fn make_root(path: &Path) -> io::Result<()> {
-    let missing: Vec<_> = path.ancestors().take_while(|p| !p.as_os_str().is_empty() && !p.exists()).collect();
-    fs::create_dir_all(path)?;
-    for made in missing {
-        match made.parent() {
-            Some(parent) if !parent.as_os_str().is_empty() => sync_folder(parent)?,
-            _ => sync_folder(Path::new("."))?,
+impl Shared {
+    /// An idle handle or a new one; when none can be opened, that of a sync which ends.
+    fn take_handle(&self) -> io::Result<fs::File> {
+        let mut syncs = self.syncs();
+        loop {
+            if let Some(handle) = syncs.idle.pop() {
+                syncs.running += 1;
+                return Ok(handle);
+            }
+            match self.open_again() {
+                Ok(handle) => {
+                    syncs.running += 1;
+                    return Ok(handle);
+                }
+                Err(error) if syncs.running == 0 => return Err(error),
+                Err(_) => syncs = self.returned.wait(syncs).unwrap_or_else(PoisonError::into_inner),
+            }
         }
     }
+
+    fn sync_ended(&self, handle: Option<fs::File>) {
+        self.syncs().running -= 1;
+        if let Some(handle) = handle {
+            self.give_back(handle);
+        }
+        self.returned.notify_all();
+    }
+
+    fn give_back(&self, handle: fs::File) {
+        let mut syncs = self.syncs();
+        if syncs.idle.len() < IDLE_HANDLES {
+            syncs.idle.push(handle);
+        }
+    }
+
+    /// Not by its path: it may have been renamed or removed since.
+    fn open_again(&self) -> io::Result<fs::File> {
+        fs::File::open(format!("/proc/self/fd/{}", self.file.as_raw_fd()))
+    }
+
+    fn syncs(&self) -> MutexGuard<'_, Syncs> {
+        self.syncs.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// Makes a folder and those above it, each durably before the next is made in it. The lowest that is there already may
+/// be from a process that died before its sync; `top` and what is above it are not.
+fn make_folders(path: &Path, top: &Path) -> io::Result<()> {
+    let parent = |path: &Path| match path.parent() {
+        Some(parent) if !parent.as_os_str().is_empty() => parent.to_owned(),
+        _ => PathBuf::from("."),
+    };
+    let below_top = path.ancestors().take_while(|p| *p != top && !p.as_os_str().is_empty());
+    let (missing, there): (Vec<_>, Vec<_>) = below_top.partition(|p| !p.exists());
+    if missing.is_empty() && !path.is_dir() {
+        return Err(io::ErrorKind::AlreadyExists.into());
+    }
+    if let Some(lowest) = there.first().filter(|lowest| lowest.parent().is_some()) {
+        match sync_folder(&parent(lowest)) {
+            // Then it is somebody else's, who made it long ago.
+            Err(error) if error.kind() == io::ErrorKind::PermissionDenied => {}
+            synced => synced?,
+        }
+    }
+    for folder in missing.into_iter().rev() {
+        match fs::create_dir(folder) {
+            Err(error) if error.kind() == io::ErrorKind::AlreadyExists && folder.is_dir() => {}
+            made => made?,
+        }
+        sync_folder(&parent(folder))?;
+    }
     Ok(())
+}
+
+/// As `df` reckons: blocks that an ordinary user may not take count as neither used nor free.
+fn reckon(found: &rustix::fs::StatVfs) -> Space {
+    let used = found.f_blocks.saturating_sub(found.f_bfree);
+    Space {
+        total: (used + found.f_bavail).saturating_mul(found.f_frsize),
+        free: found.f_bavail.saturating_mul(found.f_frsize),
+    }
 }
 
 fn sync_folder(path: &Path) -> io::Result<()> {

@@ -23,6 +23,19 @@ pub fn memory_bytes() -> u64 {
     info.totalram as u64 * u64::from(info.mem_unit)
 }
 
+/// Lets this process have as many files and connections open as the system allows it. Answers how many that are.
+pub fn raise_file_limit() -> Option<u64> {
+    use rustix::process::{Resource, getrlimit, setrlimit};
+    let mut limit = getrlimit(Resource::Nofile);
+    if limit.current != limit.maximum {
+        let soft = std::mem::replace(&mut limit.current, limit.maximum);
+        if setrlimit(Resource::Nofile, limit).is_err() {
+            return soft; // a system that allows less than it says
+        }
+    }
+    limit.maximum
+}
+
 /// Addresses of the interfaces that are up, without loopback; IPv4 first, in the system's order.
 pub fn addresses() -> Vec<IpAddr> {
     let mut found = interface_addresses();

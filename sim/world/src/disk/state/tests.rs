@@ -250,6 +250,24 @@ fn a_failed_write_back_is_told_once_to_each_handle_and_not_repaired_by_the_next_
 }
 
 #[test]
+fn an_error_of_a_mapped_file_is_the_end_of_the_process_in_the_midst_of_the_copy() {
+    let mut hands = Hands::new(1);
+    let file = hands.create("log", &[0; 1_000]);
+    hands.state.add_rule(Access::Write, "d/log", Some(1));
+    assert!(hands.state.write(file, "d/log", 0, &[1; 1_000]).is_err());
+    assert_eq!(hands.state.cut_reached.take(), Some(Crash::Process));
+    assert!(hands.state.check(hands.incarnation).is_err(), "it is dead already");
+    hands.restart(Crash::Process);
+    let content = hands.contents("log").unwrap();
+    let written = content.iter().take_while(|byte| **byte == 1).count();
+    assert_eq!(content[written..], vec![0; 1_000 - written], "a first part is there");
+    hands.state.open(file);
+    hands.state.add_rule(Access::Read, "d/log", Some(1));
+    assert!(hands.state.read(file, "d/log", Access::Read, (0, 1), |_| {}).is_err());
+    assert_eq!(hands.state.cut_reached, Some(Crash::Process));
+}
+
+#[test]
 fn a_failure_nobody_was_told_of_is_told_to_the_next_process() {
     let mut hands = Hands::new(0);
     let file = hands.create("f", b"x");
@@ -266,6 +284,8 @@ fn errors_come_where_and_as_often_as_the_plan_wants() {
     let file = hands.create("log", &[1; 10]);
     hands.state.add_rule(Access::Fetch, "d/l*", Some(2));
     hands.state.add_rule(Access::Write, "d/other", None);
+    let sparse = hands.state.create(hands.root, "other", 10, true).unwrap();
+    hands.state.open(sparse);
     let mut failed = Vec::new();
     for _ in 0..4 {
         failed.push(hands.state.read(file, "d/log", Access::Fetch, (0, 1), |_| {}).is_err());
@@ -273,9 +293,9 @@ fn errors_come_where_and_as_often_as_the_plan_wants() {
     assert_eq!(failed, [true, true, false, false]);
     hands.state.read(file, "d/log", Access::Read, (0, 1), |_| {}).unwrap();
     hands.state.write(file, "d/log", 0, b"x").unwrap();
-    assert!((0..9).all(|_| hands.state.write(file, "d/other", 0, b"x").is_err()));
+    assert!((0..9).all(|_| hands.state.write(sparse, "d/other", 0, b"x").is_err()));
     hands.state.clear_rules();
-    hands.state.write(file, "d/other", 0, b"x").unwrap();
+    hands.state.write(sparse, "d/other", 0, b"x").unwrap();
     assert_eq!((hands.count("disk.failed_fetch"), hands.count("disk.failed_write")), (2, 9));
 }
 

@@ -1,7 +1,8 @@
 //! A mapped file that may be written and read from several threads at once: the unsafe part of the disk.
 //!
-//! The system reads only what it has published as written, but a safe function must not rest on that, so bytes are
-//! moved as relaxed atomic words: a reader that races with a writer sees old or new bytes, never undefined behaviour.
+//! The system reads only what it has published as written, and that order is what makes it sound. Bytes are moved as
+//! relaxed atomics all the same, so that a reader which breaks the rule sees old or new bytes on any machine there is;
+//! the language's own rules do not cover it where the edge of one access overlaps a whole word of another.
 
 #![allow(unsafe_code, reason = "mapped memory and record locks have no safe interface")]
 #![allow(clippy::disallowed_types, reason = "this file is where the system touches the real file system")]
@@ -54,9 +55,14 @@ impl Mapping {
         let Err(error) = self.map.advise_range(Advice::PopulateWrite, at, len) else { return };
         // Kernels before 5.14 do not know the advice. Any other error means that touching would be a signal.
         if error.kind() == io::ErrorKind::InvalidInput {
-            for page in (at..at + len).step_by(PAGE) {
-                // SAFETY: `check` has shown that `page` lies in the mapping; adding zero bits changes no content.
-                unsafe { AtomicU8::from_ptr(self.map.as_mut_ptr().add(page)) }.fetch_or(0, Relaxed);
+            // From the start of its first page: otherwise the last one could be missed.
+            for page in (at - at % PAGE..at + len).step_by(PAGE) {
+                // SAFETY: `check` has shown that the range lies in the mapping, and with it the start of its first
+                // page; the byte is replaced by itself, and only when it has not changed meanwhile.
+                let byte = unsafe { AtomicU8::from_ptr(self.map.as_mut_ptr().add(page)) };
+                let found = byte.load(Relaxed);
+                // Not `fetch_or(0)`, which is compiled to nothing. Failing is fine: a write was faster.
+                let _ = byte.compare_exchange(found, found, Relaxed, Relaxed);
             }
         }
     }
