@@ -58,6 +58,7 @@ impl Store {
                 names => {
                     for name in names? {
                         disk.remove(&format!("{folder}/{name}")).await?;
+                        crash_point!("store.delete.removed").await;
                     }
                 }
             }
@@ -156,6 +157,7 @@ impl Store {
             self.log.drop_below(segment.base + self.log.config.segment_bytes);
         }
         self.log.disk.sync_dir(layout::LOG).await?;
+        crash_point!("store.expire.synced").await;
         tap!("expire", position = min);
         self.topics.forget_deleted(min);
         for queue in queues {
@@ -176,6 +178,7 @@ impl Store {
         for name in self.log.disk.list(&folder).await? {
             if layout::file_start(&name).is_some_and(|start| start / Unit::SIZE / per_file < keep_from) {
                 self.log.disk.remove(&format!("{folder}/{name}")).await?;
+                crash_point!("store.expire.queue_removed").await;
                 removed.insert(name);
             }
         }

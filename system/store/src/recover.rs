@@ -49,7 +49,7 @@ pub(crate) async fn prepare(disk: &Disk) -> Result<Lock, OpenError> {
     for folder in [layout::LOG, layout::QUEUES, layout::CONFIG] {
         disk.make_dir(folder).await.map_err(failed("cannot make a folder of the store"))?;
     }
-    disk.sync_dir("").await.map_err(failed("cannot sync the store's folder"))?;
+    crash_point!("store.recover.prepared").await;
     Ok(lock)
 }
 
@@ -75,6 +75,7 @@ pub(crate) async fn load(disk: &Disk, config: &Config) -> Result<Files, OpenErro
         if base < log_min {
             // Its deletion was decided, and cut off by a crash.
             disk.remove(&path).await.map_err(failed("cannot remove an old segment"))?;
+            crash_point!("store.recover.old_removed").await;
             continue;
         }
         let file = disk.open_file(&path).await.map_err(failed("cannot open a segment"))?;
@@ -82,6 +83,7 @@ pub(crate) async fn load(disk: &Disk, config: &Config) -> Result<Files, OpenErro
             if index + 1 == bases.len() && file.len() < config.segment_bytes {
                 // A crash came while it was made.
                 disk.remove(&path).await.map_err(failed("cannot remove an unfinished segment"))?;
+                crash_point!("store.recover.unfinished_removed").await;
                 continue;
             }
             return Err(OpenError::Inconsistent(format!(
@@ -535,6 +537,7 @@ impl Recovery<'_> {
                 crash_point!("store.recover.synced").await;
             }
             log.disk.sync_dir(layout::LOG).await.map_err(failed("cannot sync the commit log's folder"))?;
+            crash_point!("store.recover.sealed").await;
         }
         Ok(())
     }

@@ -57,7 +57,10 @@ impl Store {
         };
         crash_point!("store.segment.created").await;
         let durable = match file.sync().await {
-            Ok(()) => self.log.disk.sync_dir(layout::LOG).await,
+            Ok(()) => {
+                crash_point!("store.segment.synced").await;
+                self.log.disk.sync_dir(layout::LOG).await
+            }
             failed => failed,
         };
         if let Err(error) = durable {

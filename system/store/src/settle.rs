@@ -30,6 +30,19 @@ struct Work {
     to: u64,
 }
 
+/// Work on its way: whoever fails, or is dropped in its midst, leaves the queues to the next settling. Otherwise the
+/// next table would say that they are settled.
+struct Taken<'a> {
+    store: &'a Store,
+    work: Vec<Work>,
+}
+
+impl Drop for Taken<'_> {
+    fn drop(&mut self) {
+        self.store.give_back(std::mem::take(&mut self.work));
+    }
+}
+
 impl Store {
     /// Settles the queues at their interval; earlier when much is unsettled, or when nothing else is going on.
     pub(crate) async fn settle_queues(self: Arc<Self>) {
@@ -85,23 +98,17 @@ impl Store {
     /// As [`Store::settle`], for a caller who is alone already.
     pub(crate) async fn settle_alone(&self) -> io::Result<()> {
         crash_point!("store.settle.begin").await;
-        let (at, queue_time, work) = self.take_work();
-        let written = async {
-            self.flush_to(at).await?;
-            if planted!("M06") {
-                self.write_table(at, &work).await?;
-            }
-            self.write_units(&work).await?;
-            self.write_table(at, &work).await
-        };
-        if let Err(error) = written.await {
-            self.give_back(work);
-            return Err(error);
+        let (at, queue_time, mut taken) = self.take_work();
+        self.flush_to(at).await?;
+        if planted!("M06") {
+            self.write_table(at, &taken.work).await?;
         }
+        self.write_units(&taken.work).await?;
+        self.write_table(at, &taken.work).await?;
         let mut settled = 0;
-        for Work { queue, to } in &work {
+        for Work { queue, to } in std::mem::take(&mut taken.work) {
             settled += to - queue.settled();
-            queue.set_settled(*to);
+            queue.set_settled(to);
         }
         let mut state = self.dispatch.lock();
         state.unsettled = state.unsettled.saturating_sub(settled);
@@ -113,7 +120,7 @@ impl Store {
     }
 
     /// The queues that have units in memory only, and how far dispatch was at that moment.
-    fn take_work(&self) -> (u64, i64, Vec<Work>) {
+    fn take_work(&self) -> (u64, i64, Taken<'_>) {
         let mut state = self.dispatch.lock();
         let work = std::mem::take(&mut state.dirty)
             .into_iter()
@@ -122,7 +129,7 @@ impl Store {
                 Work { to: queue.max(), queue }
             })
             .collect();
-        (state.at, state.store_time, work)
+        (state.at, state.store_time, Taken { store: self, work })
     }
 
     fn give_back(&self, work: Vec<Work>) {
@@ -136,12 +143,9 @@ impl Store {
 
     /// Writes what is in memory into the files without saying so in the table: a rebuild in progress.
     pub(crate) async fn spill(&self) -> io::Result<()> {
-        let (_, _, work) = self.take_work();
-        if let Err(error) = self.write_units(&work).await {
-            self.give_back(work);
-            return Err(error);
-        }
-        work.iter().for_each(|w| w.queue.set_settled(w.to));
+        let (_, _, mut taken) = self.take_work();
+        self.write_units(&taken.work).await?;
+        std::mem::take(&mut taken.work).iter().for_each(|w| w.queue.set_settled(w.to));
         self.dispatch.lock().unsettled = 0;
         Ok(())
     }
@@ -151,6 +155,7 @@ impl Store {
         for together in work.chunks(AT_ONCE) {
             try_join_all(together.iter().map(|w| self.write_queue(w, &folders))).await?;
         }
+        crash_point!("store.settle.files").await;
         let folders: Vec<_> = folders.into_inner().into_iter().collect();
         for together in folders.chunks(AT_ONCE) {
             try_join_all(together.iter().map(|folder| self.log.disk.sync_dir(folder))).await?;
@@ -181,6 +186,7 @@ impl Store {
             file.write_at((from - first) * Unit::SIZE, &bytes)?;
             crash_point!("store.queue.written").await;
             file.sync().await?;
+            crash_point!("store.queue.synced").await;
             from = end;
         }
         Ok(())
@@ -213,8 +219,7 @@ impl Store {
             (first..offset).for_each(|_| Unit::void(0).encode(&mut bytes));
             file.write_at(0, &bytes)?;
         }
-        let mut folders = folders.lock();
-        folders.extend([layout::QUEUES.to_owned(), layout::topic(&queue.topic), folder]);
+        folders.lock().insert(folder);
         Ok(file)
     }
 

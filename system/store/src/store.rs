@@ -144,6 +144,7 @@ impl Store {
             self.write_checkpoint().await?;
             crash_point!("store.close.settled").await;
             self.log.disk.remove(layout::ABORT).await?;
+            crash_point!("store.close.removed").await;
             self.log.disk.sync_dir("").await
         }
         .await;
@@ -151,10 +152,13 @@ impl Store {
         self.log.written.close("the store is closed");
         self.log.flushed.close("the store is closed");
         self.log.attempts.close("the store is closed");
-        // The next process may come when nobody writes here any more.
+        // The next process may come when nobody writes here any more. A loop that hangs in the disk keeps the store,
+        // and so the lock, until it or the process ends.
         let loops = self.loops.load(Ordering::SeqCst);
-        let _ = timeout(LOOPS_END, self.ended.reach(loops)).await;
-        *self.lock.lock() = None;
+        match timeout(LOOPS_END, self.ended.reach(loops)).await {
+            Ok(_) => *self.lock.lock() = None,
+            Err(_) => tracing::warn!("the disk does not answer: the store stays locked until it does"),
+        }
         settled
     }
 

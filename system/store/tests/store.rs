@@ -369,6 +369,25 @@ fn a_deleted_topic_begins_anew_and_stays_deleted() {
 }
 
 #[test]
+fn a_deletion_that_is_given_up_takes_no_units_of_other_queues_along() {
+    for given_up_after in 0..12 {
+        on_disk(move |disk| async move {
+            // Nothing is settled before the deletion settles it.
+            let config = Config { settle_interval: Duration::from_secs(3600), ..small() };
+            let (store, _, _tasks) = open(&disk, config.clone()).await;
+            fill(&store, 0..60).await;
+            let limit = Duration::from_micros(1 << given_up_after);
+            let _ = runtime::time::timeout(limit, store.delete_topic("paid")).await;
+            store.close().await.unwrap();
+            drop(store);
+            let (store, _, _tasks) = open(&disk, config).await;
+            assert_eq!(drain(&store, "orders", 1).await, expected(0..60, "orders", 1));
+            store.close().await.unwrap();
+        });
+    }
+}
+
+#[test]
 fn expired_segments_go_and_offsets_stay() {
     on_disk(|disk| async move {
         let config = Config {
