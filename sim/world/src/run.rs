@@ -7,8 +7,9 @@ use std::{
     future::Future,
     net::IpAddr,
     panic::{AssertUnwindSafe, catch_unwind},
+    path::{Path, PathBuf},
     sync::{
-        Arc, Once,
+        Arc, Once, OnceLock,
         atomic::{AtomicBool, Ordering::Relaxed},
         mpsc,
     },
@@ -41,19 +42,19 @@ pub struct Setup {
     pub logs: Logs,
     /// How long the run may last in simulated time.
     pub time_limit: Duration,
-    /// How long it may last on the wall.
-    pub wall_limit: Duration,
+    /// How much time of a processor it may take; on the wall it may last twenty times as long.
+    pub cpu_limit: Duration,
 }
 
 impl Setup {
-    /// The usual run of a seed: an hour of simulated time, a minute on the wall, nothing kept.
+    /// The usual run of a seed: an hour of simulated time, a minute of a processor, nothing kept.
     pub fn seed(seed: u64) -> Self {
         Self {
             seed,
             lines: false,
             logs: Logs::Off,
             time_limit: Duration::from_secs(3600),
-            wall_limit: Duration::from_secs(60),
+            cpu_limit: Duration::from_secs(60),
         }
     }
 }
@@ -97,8 +98,8 @@ pub enum Failure {
     /// It lasted longer than allowed in simulated time: everybody waits for something that does not come.
     #[error("not at its end after {0:?} of simulated time")]
     TimeLimit(Duration),
-    /// It lasted longer than allowed on the wall: code that never lets go.
-    #[error("not at its end after {0:?} on the wall")]
+    /// It took more time of a processor than allowed: code that never lets go.
+    #[error("not at its end after {0:?} of a processor")]
     Stuck(Duration),
 }
 
@@ -238,17 +239,20 @@ where
     F: Future<Output = T>,
 {
     hook_panics();
-    let wall_limit = setup.wall_limit;
+    let cpu_limit = setup.cpu_limit;
     let given_up = Arc::new(AtomicBool::new(false));
     let (send, outcome) = mpsc::channel();
     let watch = given_up.clone();
+    let used = Arc::new(OnceLock::new());
+    let clock = used.clone();
     let body = move || {
+        let _ = clock.set(Used::of_this_thread());
         let _ = send.send(on_this_thread(setup, watch, main));
     };
     #[allow(clippy::disallowed_methods, reason = "a run needs a thread that has run nothing else")]
     let thread = thread::Builder::new().name("run".into()).stack_size(STACK).spawn(body);
     let thread = thread.expect("the system gives a thread");
-    let failure = match outcome.recv_timeout(wall_limit) {
+    let failure = match wait(&outcome, cpu_limit, || used.get().and_then(Used::time)) {
         Ok(outcome) => {
             let _ = thread.join();
             return outcome;
@@ -262,7 +266,7 @@ where
         Err(mpsc::RecvTimeoutError::Timeout) => {
             // The thread is left to itself: it ends at one of its next polls, or never.
             given_up.store(true, Relaxed);
-            Failure::Stuck(wall_limit)
+            Failure::Stuck(cpu_limit)
         }
     };
     Outcome {
@@ -275,6 +279,40 @@ where
         points: BTreeMap::new(),
         lines: Vec::new(),
         logs: Vec::new(),
+    }
+}
+
+/// Waits for the outcome until the run's thread has used up its time. A busy machine makes a run last, not use more.
+fn wait<T>(
+    outcome: &mpsc::Receiver<T>,
+    cpu_limit: Duration,
+    used: impl Fn() -> Option<Duration>,
+) -> Result<T, mpsc::RecvTimeoutError> {
+    let turn = cpu_limit.min(Duration::from_secs(1));
+    let mut waited = Duration::ZERO;
+    loop {
+        match outcome.recv_timeout(turn) {
+            Err(mpsc::RecvTimeoutError::Timeout) => waited += turn,
+            other => return other,
+        }
+        if waited >= cpu_limit * 20 || used().unwrap_or(waited) >= cpu_limit {
+            return Err(mpsc::RecvTimeoutError::Timeout);
+        }
+    }
+}
+
+/// Where the system tells what a thread has used of the processors.
+struct Used(Option<PathBuf>);
+
+impl Used {
+    fn of_this_thread() -> Self {
+        Self(std::fs::read_link("/proc/thread-self").ok().map(|thread| Path::new("/proc").join(thread)))
+    }
+
+    fn time(&self) -> Option<Duration> {
+        #[allow(clippy::disallowed_methods, reason = "the watcher stands outside of the run")]
+        let text = std::fs::read_to_string(self.0.as_ref()?.join("schedstat")).ok()?;
+        text.split(' ').next()?.parse().ok().map(Duration::from_nanos)
     }
 }
 

@@ -373,7 +373,7 @@ fn a_run_in_circles_is_noticed() {
     });
     let Err(Failure::Panic { message, .. }) = outcome.result else { panic!("{:?}", outcome.result) };
     assert!(message.contains("circles"), "{message}");
-    let setup = Setup { wall_limit: Duration::from_millis(200), ..Setup::seed(1) };
+    let setup = Setup { cpu_limit: Duration::from_millis(200), ..Setup::seed(1) };
     let outcome: Outcome<()> = world::run(setup, |_| async {
         loop {
             world::task::yield_now().await;

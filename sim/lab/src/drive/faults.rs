@@ -77,9 +77,16 @@ impl Steps {
     }
 
     /// Ends all faults: whatever is on is taken back, whoever is down is started.
-    pub(super) fn heal(&self) {
-        for index in std::mem::take(&mut *held(&self.on)) {
+    pub(super) async fn heal(&self) {
+        let on = std::mem::take(&mut *held(&self.on));
+        // Last of all those who were asked to end: they will, and must be down before they can be started again.
+        let is_stop = |index: &u32| matches!(self.plan.steps[*index as usize].what, What::Stop { .. });
+        let (stops, others): (Vec<_>, Vec<_>) = on.into_iter().partition(is_stop);
+        for index in others.into_iter().chain(stops) {
             let step = &self.plan.steps[index as usize];
+            if let What::Stop { node } = &step.what {
+                self.cluster.stop(self.cluster.node(node)).await;
+            }
             self.undo(&step.what);
             self.cluster.shared.recorder.push(NodeId(0), Kind::StepOff { step: index });
         }

@@ -59,6 +59,8 @@ pub fn run(plan: &Plan, options: &Options) -> Done {
     let setup = Setup {
         lines: options.lines,
         logs: options.trace.map(Logs::Print).or(options.logs.map(Logs::Keep)).unwrap_or(Logs::Off),
+        time_limit: Duration::from_secs(3600) + Duration::from_millis(plan.load_ms) * 3,
+        cpu_limit: Duration::from_secs(60) + Duration::from_millis(plan.load_ms) / 10,
         ..Setup::seed(plan.seed)
     };
     let cpu = Arc::new(AtomicU64::new(0));
@@ -238,7 +240,7 @@ async fn story(world: World, plan: Arc<Plan>, recorder: Recorder) -> Result<Audi
     sleep(Duration::from_millis(plan.load_ms)).await;
 
     tasks.close().await;
-    steps.heal();
+    steps.heal().await;
     shared.enter(load::SETTLE);
     recorder.push(NodeId(0), Kind::Heal);
     let mut audit = Audit::default();
