@@ -151,6 +151,82 @@ fn a_power_loss_is_silent_until_the_machine_is_back() {
 }
 
 #[test]
+fn the_dead_send_nothing_again() {
+    let heard = |crash: Option<Crash>| {
+        let outcome = sim(move |world| async move {
+            let (server, client) = echo(world);
+            let task = client.spawn(async move {
+                let mut stream = connected().await;
+                ask(&mut stream, b"a").await.unwrap();
+                // From now on every packet of the server is lost at first.
+                world.net().link(server, client, |link| link.loss = 1.0);
+                stream.write_all(b"b").await.unwrap();
+                sleep(seconds(1)).await;
+                if let Some(crash) = crash {
+                    server.crash(crash);
+                }
+                let mut byte = [0];
+                let heard = timeout(seconds(60), stream.read_exact(&mut byte)).await;
+                assert_eq!(heard.is_ok(), crash != Some(Crash::Power), "{heard:?}");
+            });
+            task.await.unwrap();
+        });
+        assert!(outcome.effects["net.loss"] > 0);
+    };
+    heard(None);
+    heard(Some(Crash::Process)); // its system goes on
+    heard(Some(Crash::Power));
+}
+
+#[test]
+fn a_reset_over_unread_bytes_takes_along_what_was_not_received() {
+    let read = |blocked: bool| {
+        sim(move |world| async move {
+            let (server, client) = (
+                world.node("server", "10.0.0.1".parse().unwrap()),
+                world.node("client", "10.0.0.2".parse().unwrap()),
+            );
+            server.start(move || async move {
+                let listener = TcpListener::bind(SERVER.parse().unwrap()).await.unwrap();
+                let (mut stream, _) = listener.accept().await.unwrap();
+                stream.read_exact(&mut [0]).await.unwrap();
+                if blocked {
+                    world.net().block(server, client);
+                } else {
+                    world.net().link(server, client, |link| link.loss = 1.0);
+                }
+                stream.write_all(b"lost").await.unwrap();
+                sleep(seconds(1)).await;
+                if !blocked {
+                    world.net().link(server, client, |link| link.loss = 0.0);
+                }
+                drop(stream); // over unread bytes
+                std::future::pending().await
+            });
+            let task = client.spawn(async move {
+                let mut stream = connected().await;
+                stream.write_all(b"ab").await.unwrap();
+                let read = timeout(seconds(10), stream.read(&mut [0; 9])).await;
+                if !blocked {
+                    return assert_eq!(read.unwrap().unwrap_err().kind(), ErrorKind::ConnectionReset);
+                }
+                assert!(read.is_err(), "neither the bytes nor the reset get through");
+                world.net().unblock(server, client);
+                assert!(
+                    timeout(seconds(300), stream.read(&mut [0; 9])).await.is_err(),
+                    "nor are they sent again"
+                );
+                stream.write_all(b"c").await.unwrap();
+                assert_eq!(stream.read(&mut [0; 9]).await.unwrap_err().kind(), ErrorKind::ConnectionReset);
+            });
+            task.await.unwrap();
+        });
+    };
+    read(false);
+    read(true);
+}
+
+#[test]
 fn a_dead_process_closes_its_connections() {
     sim(|world| async move {
         let (server, client) = echo(world);

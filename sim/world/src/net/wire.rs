@@ -61,6 +61,8 @@ struct Pipe {
 
 struct Packet {
     at: u64,
+    /// Lost when it was first sent: it comes late, and only if its sender lives to send it again.
+    again: bool,
     load: Load,
 }
 
@@ -175,16 +177,21 @@ impl State {
                 lost += 1;
             }
         }
-        let from = way.from;
+        let (from, again) = (way.from, lost > 0);
+        if again && matches!(load, Load::Reset) {
+            return self.effect(from, "net.loss"); // a reset is sent once
+        }
         let pipe = &mut found.pipes[end];
         let at = pipe.last_arrival.max(now + latency.as_nanos() as u64);
         pipe.last_arrival = at;
         match (pipe.flight.back_mut(), load) {
             // In the shadow of a slower packet: they arrive together.
-            (Some(Packet { at: same, load: Load::Data(before) }), Load::Data(data)) if *same == at => {
+            (Some(Packet { at: same, again: alike, load: Load::Data(before) }), Load::Data(data))
+                if (*same, *alike) == (at, again) =>
+            {
                 before.extend_from_slice(&data);
             }
-            (_, load) => pipe.flight.push_back(Packet { at, load }),
+            (_, load) => pipe.flight.push_back(Packet { at, again, load }),
         }
         if pipe.timer.is_none() {
             let key = self.timers.add(&self.time, at, Event::Arrive { connection, end });
@@ -224,11 +231,28 @@ impl State {
         let node = found.ends[end].here.node;
         self.record(node, "close", &[u64::from(connection), end as u64], b"");
         if !broken && unread {
+            self.drop_unsent(connection, end);
             self.send(connection, end, Load::Reset, Duration::ZERO);
         } else if !broken && !finished {
             self.send(connection, end, Load::Finish, Duration::ZERO);
         }
         self.forget(connection);
+    }
+
+    /// What end `end` has not brought on its way never goes there: from the first packet on that would be sent again.
+    fn drop_unsent(&mut self, connection: u32, end: usize) {
+        let Some(found) = self.connection(connection) else { return };
+        let pipe = &mut found.pipes[end];
+        let left = match pipe.stalled_since.take() {
+            Some(_) => 0,
+            None => pipe.flight.iter().position(|packet| packet.again).unwrap_or(pipe.flight.len()),
+        };
+        pipe.flight.truncate(left);
+        pipe.last_arrival = pipe.flight.back().map_or(0, |last| last.at);
+        let timer = if left == 0 { pipe.timer.take() } else { None };
+        if let Some(key) = timer {
+            self.timers.remove(key);
+        }
     }
 
     /// Whether packets of this end get anywhere now.
@@ -380,7 +404,8 @@ impl State {
         if listener.queue.len() >= backlog {
             // Not taken up: the last step is repeated later, and all that was sent meanwhile waits behind it.
             let Some(found) = self.connection(connection) else { return };
-            let packet = Packet { at: at + ACCEPT_RETRY.as_nanos() as u64, load: Load::Open };
+            let at = at + ACCEPT_RETRY.as_nanos() as u64;
+            let packet = Packet { at, again: false, load: Load::Open };
             found.pipes[DIALLER].flight.push_front(packet);
             return;
         }
@@ -526,11 +551,8 @@ pub(crate) fn machine_falls_silent(node: Node) {
                     continue;
                 }
                 found.ends[end].gone = true;
-                let pipe = &mut found.pipes[end];
-                if pipe.stalled_since.is_some() {
-                    pipe.flight.clear(); // what had not left is lost with the machine
-                }
                 found.pipes[1 - end].inbox = BytesMut::new();
+                state.drop_unsent(connection, end);
                 state.forget(connection);
             }
         }
