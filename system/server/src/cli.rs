@@ -100,7 +100,7 @@ pub(crate) struct Common {
     pub(crate) log: Log,
 }
 
-/// How the program logs; always to standard error.
+/// How the program logs, and where to.
 #[derive(Clone, Debug, Args)]
 pub(crate) struct Log {
     /// Form of the log lines
@@ -109,6 +109,9 @@ pub(crate) struct Log {
     /// What is logged, such as `info`, `debug` or `info,net=debug` [environment: REPRISE_LOG]
     #[arg(long, value_name = "FILTER")]
     pub(crate) log: Option<String>,
+    /// Append the log to this file instead of standard error; one that is moved away is made anew
+    #[arg(long, value_name = "FILE")]
+    pub(crate) log_file: Option<PathBuf>,
 }
 
 /// Form of the log lines.

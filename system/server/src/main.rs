@@ -27,6 +27,8 @@ fn main() -> ExitCode {
         Ok(cli) => cli,
         Err(error) => error.exit(),
     };
+    // A connection takes a file handle, and the usual soft limit is for small programs.
+    runtime::host::raise_file_limit();
     let ended = match cli.program {
         Program::Namesrv(flags) => namesrv::main(flags),
         Program::Broker(flags) => broker::main(flags),

@@ -106,6 +106,33 @@ fn both_servers_say_javas_sentences_and_end_with_0_when_asked() {
 }
 
 #[test]
+fn a_log_file_takes_the_log_and_the_soft_limit_of_open_files_is_raised() {
+    let dir = tempfile::tempdir().unwrap();
+    let (kv, log) = (dir.path().join("kv.json"), dir.path().join("names.log"));
+    let script = format!(
+        "ulimit -Sn 100; exec {} namesrv --set listenPort=0 --set bindAddress=127.0.0.1 --set kvConfigPath={} --log-file {}",
+        env!("CARGO_BIN_EXE_reprise"),
+        kv.display(),
+        log.display()
+    );
+    let mut names = Running::start(Command::new("sh").args(["-c", &script]).env_remove("REPRISE_LOG"), 2);
+    let limits = fs::read_to_string(format!("/proc/{}/limits", names.child.id())).unwrap();
+    let files: Vec<_> =
+        limits.lines().find(|l| l.starts_with("Max open files")).unwrap().split_whitespace().collect();
+    assert_eq!(files[3], files[4], "{limits}");
+    names.signal("-TERM");
+    assert_eq!(names.wait(), Some(0));
+    let mut err = String::new();
+    names.child.stderr.as_mut().unwrap().read_to_string(&mut err).unwrap();
+    let log = fs::read_to_string(log).unwrap();
+    assert!(err.is_empty() && log.contains("INFO"), "{err}\n{log}");
+
+    let (code, _, err) = ends(&["namesrv", "--log-file", "/proc/reprise/log"]);
+    assert_eq!(code, 255);
+    assert!(err.contains("--log-file /proc/reprise/log: cannot be opened"), "{err}");
+}
+
+#[test]
 fn a_locked_store_names_the_process_that_has_it() {
     let dir = tempfile::tempdir().unwrap();
     let flags = broker(dir.path());
