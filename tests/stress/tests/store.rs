@@ -66,7 +66,8 @@ async fn hammered(flush: FlushMode) {
     }
     let total: usize = told.iter().map(|(_, mine)| mine.len()).sum();
     let mut followed = 0;
-    while let Some(done) = tokio::time::timeout(Duration::from_secs(20), readers.join_next()).await.unwrap() {
+    while let Some(done) = tokio::time::timeout(Duration::from_secs(120), readers.join_next()).await.unwrap()
+    {
         followed += done.unwrap();
     }
     assert!(followed > 0 && total > 500, "{followed} of {total} were seen while it ran");

@@ -45,7 +45,7 @@ async fn every_waiter_of_a_watermark_is_woken() {
             while Instant::now() < end {
                 let target = mark.get() + step;
                 // The advancing threads stop at the end; until then each target is reached soon.
-                match tokio::time::timeout(Duration::from_secs(10), mark.reach(target)).await {
+                match tokio::time::timeout(Duration::from_secs(120), mark.reach(target)).await {
                     Ok(reached) => {
                         reached.unwrap();
                         assert!(mark.get() >= target);
@@ -101,7 +101,7 @@ async fn waits_that_are_given_up_disturb_nobody() {
     while let Some(done) = all.join_next().await {
         done.unwrap();
     }
-    assert!(tokio::time::timeout(Duration::from_secs(10), waiter).await.unwrap().unwrap() > 100);
+    assert!(tokio::time::timeout(Duration::from_secs(120), waiter).await.unwrap().unwrap() > 100);
 }
 
 /// The last value of a watch channel reaches every receiver.
@@ -133,7 +133,7 @@ async fn the_last_value_of_a_watch_reaches_everybody() {
         }
     }
     sender.send_replace(u64::MAX);
-    while let Some(done) = tokio::time::timeout(Duration::from_secs(10), all.join_next()).await.unwrap() {
+    while let Some(done) = tokio::time::timeout(Duration::from_secs(120), all.join_next()).await.unwrap() {
         assert_eq!(done.unwrap(), u64::MAX);
     }
 }
@@ -163,7 +163,7 @@ async fn a_closed_task_set_runs_nothing() {
         drop(set);
         let begun = Instant::now();
         while running.load(SeqCst) != 0 {
-            assert!(begun.elapsed() < Duration::from_secs(5), "{} tasks still run", running.load(SeqCst));
+            assert!(begun.elapsed() < Duration::from_secs(120), "{} tasks still run", running.load(SeqCst));
             tokio::time::sleep(Duration::from_millis(1)).await;
         }
     }
