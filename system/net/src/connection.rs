@@ -19,6 +19,7 @@ use runtime::{
     net::TcpStream,
     time::{Duration, Instant, sleep_until},
 };
+use tracing::Instrument;
 
 use crate::{Limits, Peer, Reply, Service, waiting::Waiting};
 
@@ -26,10 +27,15 @@ use crate::{Limits, Peer, Reply, Service, waiting::Waiting};
 pub(crate) async fn drive<S: Service>(stream: TcpStream, service: &S, peer: &Arc<Peer>) {
     // Also when this task is cancelled, nobody may wait for an answer.
     let _ended = Ended(peer);
-    let mut connection = Connection::new(stream, service, peer, |command| service.handle(peer, command));
-    tracing::debug!(peer = %peer.remote, id = peer.id, "connection opened");
-    let why = poll_fn(|cx| connection.poll(cx)).await;
-    tracing::debug!(peer = %peer.remote, id = peer.id, why, "connection closed");
+    // Where nobody wants debug lines there are no spans, and this costs a look at a flag.
+    let span = tracing::debug_span!("connection", peer = %peer.remote, id = peer.id);
+    let mut connection = Connection::new(stream, service, peer, |command: Command| {
+        let rpc = tracing::debug_span!("rpc", code = command.code, opaque = command.opaque);
+        service.handle(peer, command).instrument(rpc)
+    });
+    span.in_scope(|| tracing::debug!("connection opened"));
+    let why = poll_fn(|cx| span.in_scope(|| connection.poll(cx))).await;
+    span.in_scope(|| tracing::debug!(why, "connection closed"));
 }
 
 struct Ended<'a>(&'a Peer);
