@@ -1,4 +1,4 @@
-//! The calls of consumers: pulls, offsets and returned messages.
+//! The calls of consumers: pulls, offsets and members.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -172,29 +172,6 @@ impl Instance {
         offset(&address, reply.offset)
     }
 
-    /// Gives a message back to the broker, which delivers it to the group again, later.
-    pub(crate) async fn send_back(
-        &self,
-        group: &Text,
-        message: &Received,
-        delay_level: i32,
-        most_times: i32,
-    ) -> Result<(), CallError> {
-        let request = rpc::ConsumerSendMsgBack {
-            offset: signed(message.position),
-            group: group.clone(),
-            delay_level,
-            origin_msg_id: Some(message.message_id.clone()),
-            origin_topic: Some(message.topic.clone()),
-            unit_mode: false,
-            max_reconsume_times: Some(most_times),
-        };
-        let address =
-            self.master(&message.queue.broker).unwrap_or_else(|_| Text::from(message.store_host.to_string()));
-        self.call(&address, &request, Bytes::new(), OFFSET_LIMIT).await?;
-        Ok(())
-    }
-
     /// The client ids of a group, as all brokers of a topic together know them.
     ///
     /// Asking one of them, as Java does, lets two members act on two different lists for as long as one
@@ -269,7 +246,7 @@ fn update(group: &Text, queue: &MessageQueue, offset: u64) -> rpc::UpdateConsume
     }
 }
 
-fn signed(offset: u64) -> i64 {
+pub(crate) fn signed(offset: u64) -> i64 {
     i64::try_from(offset).unwrap_or(i64::MAX)
 }
 
@@ -284,4 +261,4 @@ const PULL_BYTES: i32 = 256 << 10;
 const PULL_LIMIT: Duration = Duration::from_secs(10);
 /// A held pull is given up so much later than the broker should answer.
 const HELD_PULL_MORE: Duration = Duration::from_secs(15);
-const OFFSET_LIMIT: Duration = Duration::from_secs(5);
+pub(crate) const OFFSET_LIMIT: Duration = Duration::from_secs(5);

@@ -37,6 +37,7 @@
 //! ```
 
 mod answers;
+mod back;
 mod calls;
 mod decode;
 mod error;

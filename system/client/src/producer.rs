@@ -1,6 +1,5 @@
 //! The producer: picks queues, retries elsewhere, and says what became of each message.
 
-use std::net::IpAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
@@ -17,7 +16,7 @@ use runtime::time::{Instant, timeout, timeout_at};
 use runtime::{clock, host, planted, random, task};
 
 use crate::instance::{Instance, Requests, header, refused};
-use crate::settings::Settings;
+use crate::settings::{Settings, common_setters};
 use crate::state::choose::{Latency, Turn, choose};
 use crate::state::retry::{Attempt, Next, Rules};
 use crate::wire::Role;
@@ -56,33 +55,7 @@ impl ProducerBuilder {
         }
     }
 
-    /// Addresses of the name servers, separated by `;`.
-    #[must_use]
-    pub fn name_servers(mut self, addresses: &str) -> Self {
-        addresses.clone_into(&mut self.common.name_servers);
-        self
-    }
-
-    /// Part of the client id; without it a unique one is made.
-    #[must_use]
-    pub fn instance_name(mut self, name: impl Into<Text>) -> Self {
-        self.common.instance_name = Some(name.into());
-        self
-    }
-
-    /// Last part of the client id.
-    #[must_use]
-    pub fn unit(mut self, name: impl Into<Text>) -> Self {
-        self.common.unit = Some(name.into());
-        self
-    }
-
-    /// The address in the client id and in message ids; without it this machine's.
-    #[must_use]
-    pub fn client_ip(mut self, ip: IpAddr) -> Self {
-        self.common.ip = Some(ip);
-        self
-    }
+    common_setters!();
 
     /// Limit of one send with all its attempts; 3 s.
     #[must_use]

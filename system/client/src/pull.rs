@@ -1,6 +1,5 @@
 //! The pull consumer: queues and offsets are the caller's business.
 
-use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -9,7 +8,7 @@ use runtime::clock;
 
 use crate::calls::Pull;
 use crate::instance::Instance;
-use crate::settings::Settings;
+use crate::settings::{Settings, common_setters};
 use crate::state::route::MASTER;
 use crate::wire::{self, Role};
 use crate::{CallError, MessageQueue, Received, StartError, Text};
@@ -51,33 +50,7 @@ pub struct PullConsumerBuilder {
 }
 
 impl PullConsumerBuilder {
-    /// Addresses of the name servers, separated by `;`.
-    #[must_use]
-    pub fn name_servers(mut self, addresses: &str) -> Self {
-        addresses.clone_into(&mut self.common.name_servers);
-        self
-    }
-
-    /// Part of the client id; without it a unique one is made.
-    #[must_use]
-    pub fn instance_name(mut self, name: impl Into<Text>) -> Self {
-        self.common.instance_name = Some(name.into());
-        self
-    }
-
-    /// Last part of the client id.
-    #[must_use]
-    pub fn unit(mut self, name: impl Into<Text>) -> Self {
-        self.common.unit = Some(name.into());
-        self
-    }
-
-    /// The address in the client id; without it this machine's.
-    #[must_use]
-    pub fn client_ip(mut self, ip: IpAddr) -> Self {
-        self.common.ip = Some(ip);
-        self
-    }
+    common_setters!();
 
     /// How long a broker holds a waiting pull; 20 s.
     #[must_use]

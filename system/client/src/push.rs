@@ -1,7 +1,6 @@
 //! The push consumer: one member of a group, which shares the queues and feeds a listener.
 
 use std::collections::BTreeMap;
-use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -11,7 +10,7 @@ use runtime::clock;
 
 use crate::instance::Instance;
 use crate::member::{Listener, Manners, Member};
-use crate::settings::Settings;
+use crate::settings::{Settings, common_setters};
 use crate::state::process_queue::Limits;
 use crate::wire::{self, Role};
 use crate::{Allocation, MessageQueue, Received, StartError, StartFrom, Text};
@@ -60,33 +59,7 @@ pub struct PushConsumerBuilder {
 }
 
 impl PushConsumerBuilder {
-    /// Addresses of the name servers, separated by `;`.
-    #[must_use]
-    pub fn name_servers(mut self, addresses: &str) -> Self {
-        addresses.clone_into(&mut self.common.name_servers);
-        self
-    }
-
-    /// Part of the client id; without it a unique one is made. Members of a group must differ in it.
-    #[must_use]
-    pub fn instance_name(mut self, name: impl Into<Text>) -> Self {
-        self.common.instance_name = Some(name.into());
-        self
-    }
-
-    /// Last part of the client id.
-    #[must_use]
-    pub fn unit(mut self, name: impl Into<Text>) -> Self {
-        self.common.unit = Some(name.into());
-        self
-    }
-
-    /// The address in the client id; without it this machine's.
-    #[must_use]
-    pub fn client_ip(mut self, ip: IpAddr) -> Self {
-        self.common.ip = Some(ip);
-        self
-    }
+    common_setters!();
 
     /// Subscribes to a topic: `*`, or tags separated by `||`. All members of a group must subscribe alike.
     #[must_use]

@@ -7,6 +7,41 @@ use runtime::{host, random};
 
 use crate::{StartError, Text};
 
+/// The setters that the builders of all clients have; their settings are in `common`.
+macro_rules! common_setters {
+    () => {
+        /// Addresses of the name servers, separated by `;`.
+        #[must_use]
+        pub fn name_servers(mut self, addresses: &str) -> Self {
+            addresses.clone_into(&mut self.common.name_servers);
+            self
+        }
+
+        /// Part of the client id; without it a unique one is made. Members of a group must differ in it.
+        #[must_use]
+        pub fn instance_name(mut self, name: impl Into<crate::Text>) -> Self {
+            self.common.instance_name = Some(name.into());
+            self
+        }
+
+        /// Last part of the client id.
+        #[must_use]
+        pub fn unit(mut self, name: impl Into<crate::Text>) -> Self {
+            self.common.unit = Some(name.into());
+            self
+        }
+
+        /// The address in the client id and in the ids of messages; without it this machine's.
+        #[must_use]
+        pub fn client_ip(mut self, ip: std::net::IpAddr) -> Self {
+            self.common.ip = Some(ip);
+            self
+        }
+    };
+}
+
+pub(crate) use common_setters;
+
 /// Settings all clients share.
 #[derive(Clone, Debug)]
 pub(crate) struct Settings {

@@ -5,7 +5,7 @@ use std::future::pending;
 use std::sync::{Arc, OnceLock};
 
 use bytes::{Bytes, BytesMut};
-use net::{Limits, Peer, Reply, Server, Service};
+use net::{CallError, Limits, Peer, Reply, Server, Service};
 use protocol::body::{BrokerData, GetConsumerListByGroupBody, HeartbeatData, QueueData, TopicRouteData};
 use protocol::record::{NewRecord, Place, place};
 use protocol::{Command, Request, Text, batch, code, json, rpc};
@@ -120,6 +120,28 @@ impl Cluster {
     /// The broker of each request of this code, in order.
     pub(crate) fn asked(&self, code: i32) -> Vec<Text> {
         self.state.lock().log.iter().filter(|(_, c)| *c == code).map(|(b, _)| b.clone()).collect()
+    }
+
+    /// A stored record.
+    pub(crate) fn record(&self, queue: &client::MessageQueue, offset: usize) -> Bytes {
+        let key = (queue.topic.clone(), queue.broker.clone(), queue.id);
+        self.state.lock().queues[&key][offset].clone()
+    }
+
+    /// Asks the first member of a group, as a broker does for a tool.
+    pub(crate) async fn ask_member<R: Request>(
+        &self,
+        group: &str,
+        request: &R,
+        body: Bytes,
+    ) -> Result<Bytes, CallError> {
+        let peer = {
+            let state = self.state.lock();
+            let of_group =
+                state.members.iter().find(|((_, g), members)| &**g == group && !members.is_empty());
+            of_group.unwrap().1.values().next().unwrap().clone()
+        };
+        peer.call(request, body, Duration::from_secs(60)).await.map(|(_, body)| body)
     }
 
     /// The ids of a group's members, at any broker.

@@ -6,6 +6,7 @@ mod fake;
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
+use bytes::Bytes;
 use client::{
     Batch, Compression, Consumed, Fault, Message, MessageQueue, Outcome, Producer, PullConsumer, PullStatus,
     PushConsumer, PushConsumerBuilder, SendError, SendStatus, StartError, StartFrom, Text,
@@ -344,6 +345,7 @@ fn a_failed_message_is_given_back_or_stays_here() {
         let queue = MessageQueue::new("orders", "a", 0);
         producer.send(Message::new("orders", "bad, given back")).await.unwrap();
         until("it is given back", || cluster.returned() == [0]).await;
+        // There is no retry topic to send a copy to either.
         cluster.script(BACK, Act::Refuse(code::SYSTEM_ERROR));
         producer.send(Message::new("orders", "bad, stays")).await.unwrap();
         producer.send(Message::new("orders", "good")).await.unwrap();
@@ -356,6 +358,114 @@ fn a_failed_message_is_given_back_or_stays_here() {
         assert_eq!(cluster.returned(), [0]);
         consumer.shutdown().await;
         assert_eq!(cluster.committed("group", &queue), Some(3));
+    });
+}
+
+#[test]
+fn a_message_that_its_broker_does_not_take_back_goes_to_the_retry_topic() {
+    run(|| async {
+        let cluster = Cluster::start(&["a"]).await;
+        cluster.topic("orders", 1, 1);
+        cluster.topic("%RETRY%group", 1, 1);
+        let producer = producer(&cluster).await;
+        let got = Arc::new(Mutex::new(Vec::new()));
+        let noted = got.clone();
+        let consumer = PushConsumer::builder("group")
+            .name_servers(&cluster.name_servers)
+            .subscribe("orders", "*")
+            .listen(move |batch| {
+                noted.lock().extend(batch.messages.iter().cloned());
+                let again = batch.messages[0].property("RETRY_TOPIC").is_some();
+                async move { if again { Consumed::Ok } else { Consumed::Later } }
+            })
+            .start()
+            .await
+            .unwrap();
+        cluster.script(BACK, Act::Refuse(code::SYSTEM_ERROR));
+        let message = Message::new("orders", "bad").tag("t").key("k").property("table", "vier");
+        let receipt = producer.send(message).await.unwrap();
+        until("its copy is consumed", || got.lock().len() == 2).await;
+        let queue = MessageQueue::new("orders", "a", 0);
+        until("the message itself is done", || consumer.done_up_to(&queue) == Some(1)).await;
+        let (first, copy) = {
+            let got = got.lock();
+            (got[0].clone(), got[1].clone())
+        };
+        assert_eq!((&copy.topic, &copy.queue.topic), (&first.topic, &Text::from("%RETRY%group")));
+        assert_eq!((&copy.body, copy.tag(), copy.property("table")), (&first.body, Some("t"), Some("vier")));
+        assert_eq!(copy.message_id, receipt.message_id, "it can be told from a new message");
+        let told = ["ORIGIN_MESSAGE_ID", "RECONSUME_TIME", "MAX_RECONSUME_TIMES", "DELAY"]
+            .map(|name| copy.property(name).unwrap_or_default());
+        assert_eq!(told, [&*receipt.message_id, "1", "16", "3"]);
+        assert!(cluster.returned().is_empty());
+        consumer.shutdown().await;
+    });
+}
+
+#[test]
+fn a_member_tells_tools_what_it_does_and_lets_them_move_its_offsets() {
+    run(|| async {
+        let cluster = Cluster::start(&["a"]).await;
+        cluster.topic("orders", 1, 1);
+        let (producer, seen) = (producer(&cluster).await, Seen::default());
+        let consumer = member(&cluster, &seen).start().await.unwrap();
+        for _ in 0..3 {
+            producer.send(Message::new("orders", "x")).await.unwrap();
+        }
+        let queue = MessageQueue::new("orders", "a", 0);
+        until("all are consumed", || consumer.done_up_to(&queue) == Some(3)).await;
+        let id = cluster.members("group").pop_first().unwrap();
+
+        // 307: what it runs.
+        let asked = rpc::GetConsumerRunningInfo {
+            consumer_group: "group".into(),
+            client_id: id.clone(),
+            jstack_enable: None,
+        };
+        let body = cluster.ask_member("group", &asked, Bytes::new()).await.unwrap();
+        let text = String::from_utf8(body.to_vec()).unwrap();
+        assert!(text.contains("CONSUME_PASSIVELY") && text.contains(r#""commitOffset":3"#), "{text}");
+
+        // 221: its commit points.
+        let asked = rpc::GetConsumerStatusFromClient { topic: "orders".into(), group: "group".into() };
+        let body = cluster.ask_member("group", &asked, Bytes::new()).await.unwrap();
+        let text = String::from_utf8(body.to_vec()).unwrap();
+        assert!(text.contains(r#""messageQueueTable""#) && text.contains(":3"), "{text}");
+
+        // 309: one message that a tool chose; offsets do not move.
+        let asked = rpc::ConsumeMessageDirectly {
+            consumer_group: "group".into(),
+            client_id: Some(id),
+            msg_id: None,
+            broker_name: Some("a".into()),
+            topic: None,
+            topic_sys_flag: None,
+            group_sys_flag: None,
+        };
+        let body = cluster.ask_member("group", &asked, cluster.record(&queue, 1)).await.unwrap();
+        let text = String::from_utf8(body.to_vec()).unwrap();
+        assert!(text.contains("CR_SUCCESS"), "{text}");
+        assert_eq!(seen.sorted(&queue), [0, 1, 1, 2]);
+        assert_eq!(consumer.done_up_to(&queue), Some(3));
+
+        // 220: back to the second message.
+        let asked = rpc::ResetConsumerClientOffset {
+            topic: "orders".into(),
+            group: "group".into(),
+            timestamp: 0,
+            is_force: true,
+        };
+        let table = r#"{"offsetTable":{{"brokerName":"a","queueId":0,"topic":"orders"}:1}}"#;
+        cluster.ask_member("group", &asked, table.into()).await.unwrap();
+        until("it reads from there", || seen.count() == 6).await;
+        assert_eq!(seen.sorted(&queue), [0, 1, 1, 1, 2, 2]);
+        let other = rpc::GetConsumerRunningInfo {
+            consumer_group: "other".into(),
+            client_id: "x".into(),
+            jstack_enable: None,
+        };
+        assert!(cluster.ask_member("group", &other, Bytes::new()).await.is_err());
+        consumer.shutdown().await;
     });
 }
 
