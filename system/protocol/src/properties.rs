@@ -43,12 +43,17 @@ pub fn get_str<'a>(text: &'a [u8], name: &str) -> Option<&'a str> {
 
 /// Appends one pair, closing an unclosed last pair first.
 pub fn push(text: &mut Vec<u8>, name: &str, value: &str) {
+    push_bytes(text, name.as_bytes(), value.as_bytes());
+}
+
+/// As [`push`], for a pair out of another text.
+pub fn push_bytes(text: &mut Vec<u8>, name: &[u8], value: &[u8]) {
     if text.last().is_some_and(|b| *b != AFTER) {
         text.push(AFTER);
     }
-    text.extend_from_slice(name.as_bytes());
+    text.extend_from_slice(name);
     text.push(BETWEEN);
-    text.extend_from_slice(value.as_bytes());
+    text.extend_from_slice(value);
     text.push(AFTER);
 }
 
@@ -56,10 +61,7 @@ pub fn push(text: &mut Vec<u8>, name: &str, value: &str) {
 pub fn without(text: &[u8], name: &str) -> Vec<u8> {
     let mut out = Vec::with_capacity(text.len());
     for (n, v) in pairs(text).filter(|(n, _)| *n != name.as_bytes()) {
-        out.extend_from_slice(n);
-        out.push(BETWEEN);
-        out.extend_from_slice(v);
-        out.push(AFTER);
+        push_bytes(&mut out, n, v);
     }
     out
 }

@@ -7,9 +7,7 @@ use std::collections::BTreeMap;
 use std::io;
 
 use bytes::Bytes;
-use protocol::properties::names;
 use protocol::record::RecordRef;
-use protocol::tag;
 use runtime::disk::{Disk, File};
 
 use crate::append::is_counted;
@@ -139,7 +137,7 @@ impl Audit {
                 }
                 return Ok(());
             }
-            self.read_segment(&file, base, table, &mut times).await?;
+            self.read_segment(&file, base, config, table, &mut times).await?;
         }
         Ok(())
     }
@@ -148,6 +146,7 @@ impl Audit {
         &mut self,
         file: &File,
         base: u64,
+        config: &Config,
         table: &Table,
         times: &mut i64,
     ) -> io::Result<()> {
@@ -158,7 +157,7 @@ impl Audit {
             let rest = &bytes[usize::try_from(at - base).map_err(io::Error::other)?..];
             match look(rest, at, base, end, Checks { checksum: true, torn: at >= self.durable }) {
                 Look::Record(record) => {
-                    self.note_record(&record, table, times);
+                    self.note_record(&record, config, table, times);
                     at += u64::from(record.size);
                     self.end = at;
                 }
@@ -185,7 +184,7 @@ impl Audit {
         Ok(())
     }
 
-    fn note_record(&mut self, record: &RecordRef<'_>, table: &Table, times: &mut i64) {
+    fn note_record(&mut self, record: &RecordRef<'_>, config: &Config, table: &Table, times: &mut i64) {
         let (position, time) = (record.place.position, record.place.store_timestamp);
         if time < times.saturating_sub(1000) {
             self.problem(
@@ -204,7 +203,7 @@ impl Audit {
             store_timestamp: time,
             body_crc: record.body_crc,
             counted: is_counted(record.sys_flag) && !deleted,
-            tag: tag::code(record.property(names::TAGS)),
+            tag: config.tag(record),
         });
     }
 

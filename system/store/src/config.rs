@@ -2,6 +2,10 @@
 
 use std::time::Duration;
 
+use protocol::properties::names;
+use protocol::record::RecordRef;
+use protocol::tag;
+
 use crate::error::OpenError;
 use crate::state::index::Shape;
 use crate::state::unit::Unit;
@@ -22,6 +26,24 @@ pub enum OnDamage {
     Refuse,
     /// Cut the log there and go on with what is in front of the damage.
     Cut,
+}
+
+/// A topic whose queues hold records for a time: a unit there tells when its record is due, not its tags.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Timed {
+    /// The topic.
+    pub topic: String,
+    /// How long each queue holds a record, ms, by queue number; further queues hold theirs as long as the last one.
+    pub delays_ms: Vec<i64>,
+}
+
+impl Timed {
+    /// When a record of a queue that was stored at `store_time` is due, ms.
+    pub fn due(&self, queue: i32, store_time: i64) -> i64 {
+        let queue = usize::try_from(queue).unwrap_or(0);
+        let delay = self.delays_ms.get(queue).or(self.delays_ms.last()).copied().unwrap_or(0);
+        store_time.saturating_add(delay)
+    }
 }
 
 /// Settings of one store.
@@ -97,6 +119,8 @@ pub struct Config {
     pub index_entries: u32,
     /// Most records of an answer to a query (`maxMsgsNumBatch`).
     pub query_count: u32,
+    /// The topic that holds records for a time, if there is one.
+    pub timed: Option<Timed>,
 }
 
 impl Default for Config {
@@ -137,11 +161,22 @@ impl Default for Config {
             index_slots: 5_000_000,
             index_entries: 20_000_000,
             query_count: 64,
+            timed: None,
         }
     }
 }
 
 impl Config {
+    /// What the unit of a record tells about it: when it is due, or the hash of its tags.
+    pub(crate) fn tag(&self, record: &RecordRef<'_>) -> i64 {
+        match &self.timed {
+            Some(timed) if timed.topic == record.topic => {
+                timed.due(record.queue_id, record.place.store_timestamp)
+            }
+            _ => tag::code(record.property(names::TAGS)),
+        }
+    }
+
     /// Refuses settings that cannot work together.
     pub(crate) fn check(&self) -> Result<(), OpenError> {
         let refuse = |text: String| Err(OpenError::Config(text));

@@ -3,9 +3,7 @@
 use std::sync::Arc;
 
 use bytes::BytesMut;
-use protocol::properties::names;
 use protocol::record::RecordRef;
-use protocol::tag;
 use runtime::{buggify, select, tap, task};
 use std::sync::atomic::Ordering;
 
@@ -147,11 +145,8 @@ impl Store {
 
     /// Puts a record's unit at the end of its queue.
     pub(crate) fn add_unit(&self, state: &mut Dispatch, queue: &Arc<Queue>, record: &RecordRef<'_>) {
-        let unit = Unit {
-            position: record.place.position,
-            size: record.size,
-            tag: tag::code(record.property(names::TAGS)),
-        };
+        let unit =
+            Unit { position: record.place.position, size: record.size, tag: self.log.config.tag(record) };
         tap!(
             "dispatch",
             topic = record.topic,

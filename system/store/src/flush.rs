@@ -21,7 +21,10 @@ struct Target {
 
 impl Store {
     /// Waits until everything below `end` is on the disk, whatever the flush mode.
-    pub(crate) async fn flush_to(&self, end: u64) -> io::Result<()> {
+    ///
+    /// # Errors
+    /// When a sync failed, or the store was closed.
+    pub async fn flush_to(&self, end: u64) -> io::Result<()> {
         self.log.flush_wanted.advance(end);
         self.log.flushed.reach(end).await.map_err(|closed| {
             io::Error::other(self.log.poisoned().map_or_else(|| closed.to_string(), str::to_owned))

@@ -21,8 +21,9 @@ mod state;
 mod store;
 mod topics;
 mod types;
+mod walk;
 
-pub use config::{Config, FlushMode, OnDamage};
+pub use config::{Config, FlushMode, OnDamage, Timed};
 pub use error::{AppendError, OpenError, ReadError, Undurable};
 pub use index::{Key, KeyQuery, Matches, QueryError};
 pub use queue::Queue;

@@ -9,7 +9,7 @@ use runtime::disk::Disk;
 use runtime::task::TaskSet;
 use store::audit::{Audit, audit};
 use store::{
-    AppendError, Boundary, Config, FlushMode, OnDamage, OpenError, ReadStatus, RecoveryReport, Store,
+    AppendError, Boundary, Config, FlushMode, OnDamage, OpenError, ReadStatus, RecoveryReport, Store, Timed,
 };
 
 /// Runs the test in a folder of its own.
@@ -682,5 +682,52 @@ fn a_pair_stands_together_and_each_in_its_queue() {
         let last = store.record_at(report.last_record.unwrap()).await.unwrap().unwrap();
         assert!(matches!(record::scan(&last, true), Scan::Record(r) if r.body == b"end"));
         die(store, tasks).await;
+    });
+}
+
+#[test]
+fn units_of_a_timed_topic_tell_when_their_records_are_due() {
+    on_disk(|disk| async move {
+        let timed = Timed { topic: "later".to_owned(), delays_ms: vec![1000, 60_000] };
+        let config = Config { timed: Some(timed), ..small() };
+        let (store, _, tasks) = open(&disk, config.clone()).await;
+        let mut due = Vec::new();
+        for (queue, delay) in [(0, 1000), (1, 60_000), (7, 60_000)] {
+            let appended = store.append(&message("later", queue, b"x", b"TAGS\x01t\x02")).await.unwrap();
+            due.push((queue, appended.store_timestamp + delay));
+        }
+        store.dispatched().reach(store.max_position()).await.unwrap();
+        die(store, tasks).await;
+        let (store, _, tasks) = open(&disk, config.clone()).await;
+        for (queue, expected) in due {
+            let mut told = 0;
+            let note = |time| {
+                told = time;
+                true
+            };
+            store.queue("later", queue).unwrap().read(0, 1, 1000, note).await.unwrap();
+            assert_eq!(told, expected, "queue {queue}");
+        }
+        store.close().await.unwrap();
+        tasks.close().await;
+        clean_audit(&disk, &config).await;
+    });
+}
+
+#[test]
+fn the_log_is_read_record_by_record_from_any_of_them() {
+    on_disk(|disk| async move {
+        let (store, _, _tasks) = open(&disk, small()).await;
+        fill(&store, 0..500).await; // several segments
+        let mut all = Vec::new();
+        let end = store.walk(0, |record| all.push(record.place.position)).await.unwrap();
+        assert_eq!((all.len(), end), (500, store.max_position()));
+        for from in [1, 137, 499] {
+            let mut rest = Vec::new();
+            store.walk(all[from], |record| rest.push(record.place.position)).await.unwrap();
+            assert_eq!(rest, all[from..]);
+        }
+        assert_eq!(store.walk(end, |_| panic!("nothing is there")).await.unwrap(), end);
+        assert!(store.walk(all[3] + 1, |_| {}).await.unwrap_err().to_string().contains("no record"));
     });
 }

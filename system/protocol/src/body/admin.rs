@@ -204,9 +204,11 @@ body! {
         "offsetTable" offset_table: BTreeMap<Text, BTreeMap<i32, i64>>,
     }
 
-    /// Delay offsets by level.
+    /// Delay offsets by level, counted from 1. Java knows no log position and passes it over: messages that were
+    /// delivered later than that stand behind it in the log and name what they were made of.
     DelayOffsets {
         "dataVersion" data_version: Option<DataVersion>,
+        "logPosition" log_position: Option<u64>,
         "offsetTable" offset_table: BTreeMap<i32, i64>,
     }
 
