@@ -98,7 +98,7 @@ impl Broker {
             let group = self.group(&consumer.group_name).ok();
             if let Some(group) = &group {
                 newest = self
-                    .retry_topic(group)
+                    .retry_topic(group, consumer.unit_mode)
                     .filter(|topic| topic.change > self.topics_saved.done())
                     .or(newest);
             }
@@ -123,9 +123,9 @@ impl Broker {
     }
 
     /// The retry topic of a group whose consumers are here.
-    fn retry_topic(&self, group: &SubscriptionGroupConfig) -> Option<Topic> {
+    fn retry_topic(&self, group: &SubscriptionGroupConfig, unit: bool) -> Option<Topic> {
         let topic = name::retry_topic(&group.group_name);
-        (group.retry_queue_nums > 0).then(|| self.ensure_topic(&topic, group.retry_queue_nums))
+        (group.retry_queue_nums > 0).then(|| self.ensure_topic(&topic, group.retry_queue_nums, unit))
     }
 
     /// Sends the change notification to all members of a group.

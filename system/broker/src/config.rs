@@ -2,14 +2,15 @@
 
 use std::time::Duration;
 
+use protocol::name;
 use protocol::{
     config,
     config::{BrokerRole, FlushDiskType},
     config_words,
 };
-use store::{FlushMode, OnDamage};
+use store::{FlushMode, OnDamage, Timed};
 
-use crate::StartError;
+use crate::{StartError, state::delay::Levels};
 
 config! {
     /// Settings of a broker and its store.
@@ -81,7 +82,8 @@ config! {
         "cleanFileForciblyEnable"        clean_file_forcibly_enable:     bool = true, "Whether files may go before they expire.";
         "damagedCommitLog"               damaged_commit_log:             DamagedCommitLog = DamagedCommitLog::Refuse, "What to do when messages that were on the disk cannot be read at start: REFUSE, or CUT the log there. Not a key of Java's.";
 
-        "messageDelayLevel"              message_delay_level:            String = "1s 5s 10s 30s 1m 2m 3m 4m 5m 6m 7m 8m 9m 10m 20m 30m 1h 2h".into(), "The delays of messages; told to tools, not used yet.";
+        "messageDelayLevel"              message_delay_level:            String = "1s 5s 10s 30s 1m 2m 3m 4m 5m 6m 7m 8m 9m 10m 20m 30m 1h 2h".into(), "How long each level holds a delayed message: numbers with s, m, h or d.", Important;
+        "flushDelayOffsetInterval"       flush_delay_offset_interval:    u64 = 10_000, "Pause between two writes of how far the delay levels are.", Live;
         "slaveReadEnable"                slave_read_enable:              bool = false, "Whether consumers far behind are sent to a slave; told to tools, not used yet.";
         "filterServerNums"               filter_server_nums:             i32 = 0, "Told to old tools, not used.";
         "useTLS"                         use_tls:                        bool = false, "Told to tools, not used yet.";
@@ -122,6 +124,9 @@ impl Config {
         if self.flush_consumer_offset_interval == 0 {
             return wrong("flushConsumerOffsetInterval is 0: write milliseconds, such as 5000".into());
         }
+        if self.flush_delay_offset_interval == 0 {
+            return wrong("flushDelayOffsetInterval is 0: write milliseconds, such as 10000".into());
+        }
         let log = format!("{}/commitlog", self.store_path_root_dir.trim_end_matches('/'));
         if !self.store_path_commit_log.is_empty() && self.store_path_commit_log.trim_end_matches('/') != log {
             return wrong(format!("storePathCommitLog must be {log}: another place is not supported yet"));
@@ -134,6 +139,13 @@ impl Config {
             }
         }
         self.store().map(|_| ())
+    }
+
+    /// The delay levels.
+    pub(crate) fn delay_levels(&self) -> Result<Levels, StartError> {
+        Levels::parse(&self.message_delay_level).map_err(|why| {
+            StartError::Config(format!("messageDelayLevel is {:?}: {why}", self.message_delay_level))
+        })
     }
 
     /// The store's part.
@@ -187,6 +199,10 @@ impl Config {
                 DamagedCommitLog::Refuse => OnDamage::Refuse,
                 DamagedCommitLog::Cut => OnDamage::Cut,
             },
+            timed: Some(Timed {
+                topic: name::SCHEDULE_TOPIC.into(),
+                delays_ms: self.delay_levels()?.delays_ms().to_vec(),
+            }),
             ..store::Config::default()
         })
     }
@@ -223,7 +239,7 @@ pub const WITHOUT_EFFECT: &[&str] = &[
     "fastFailIfNoBufferInStorePool", "fetchNameSrvAddrByDnsLookup", "fetchNamesrvAddrByAddressServer",
     "fetchNamesrvAddrInterval", "filterDataCleanTimeSpan", "filterSupportRetry", "flushCommitLogLeastPages",
     "flushCommitLogThoroughInterval", "flushCommitLogTimed", "flushConsumeQueueLeastPages",
-    "flushConsumerOffsetHistoryInterval", "flushDelayOffsetInterval", "flushIntervalConsumeQueue",
+    "flushConsumerOffsetHistoryInterval", "flushIntervalConsumeQueue",
     "flushLeastPagesWhenWarmMapedFile", "forceRegister", "forceVerifyPropCRC", "forwardTimeout",
     "haFlowControlEnable", "haHousekeepingInterval", "haListenPort", "haMasterAddress", "haMaxGapNotInSync",
     "haMaxTimeSlaveNotCatchup", "haSendHeartbeatInterval", "haSlaveFallbehindMax", "haTransferBatchSize",

@@ -15,7 +15,7 @@ use protocol::{Command, Text, id::UniqueIds};
 use runtime::{
     clock,
     disk::Disk,
-    host,
+    host, planted,
     random::{self, Rng},
     sync::{Mutex, Semaphore, Watermark},
     tap,
@@ -26,6 +26,7 @@ use store::Store;
 
 mod clients;
 mod config;
+mod delay;
 mod groups;
 mod offsets;
 mod pull;
@@ -47,6 +48,7 @@ pub use config::{Config, DamagedCommitLog, WITHOUT_EFFECT};
 pub use refusal::Refusal;
 
 use clients::Connected;
+use delay::Delays;
 use register::Registration;
 use saved::Saved;
 use state::{groups::Groups, locks::Locks, offsets::Offsets, topics::Topics};
@@ -107,6 +109,7 @@ pub struct Broker {
     connected: Mutex<Connected>,
     locks: Mutex<Locks>,
     transactions: Transactions,
+    delays: Delays,
 
     registration: Registration,
     outside: Client,
@@ -130,6 +133,7 @@ impl Broker {
         let loaded = saved::load(&disk).await?;
         let (store, report) = Store::open(disk.clone(), config.store()?, tasks).await?;
         tracing::info!(clean = report.clean, end = report.end, scanned = report.scanned, "store recovered");
+        let delays = Delays::load(&disk, &store, config.delay_levels()?).await;
 
         if config.message_index_safe {
             store.index_complete().await;
@@ -164,6 +168,7 @@ impl Broker {
             connected: Mutex::default(),
             locks: Mutex::default(),
             transactions: Transactions::new(),
+            delays,
             registration: Registration::new(&config.namesrv_addr),
             outside: Client::new(tasks, Arc::new(Deaf), Options::default()),
             servers: Mutex::default(),
@@ -184,6 +189,7 @@ impl Broker {
         broker.write_offsets().await;
         broker.write_topics().await;
         broker.write_groups().await;
+        broker.write_delays().await;
         broker.run(server, fast, tasks);
         broker.registration.first_round(FIRST_ROUND).await;
         tracing::info!(broker = broker.name, address = %broker.address, "serving");
@@ -213,6 +219,9 @@ impl Broker {
         self.write_groups().await;
         self.advance_transactions();
         self.write_offsets().await;
+        if !planted!("M37") {
+            self.write_delays().await;
+        }
         close(&self.store).await;
         self.outside.shutdown(DRAIN).await;
         tracing::info!(broker = self.name, "stopped");
@@ -222,6 +231,10 @@ impl Broker {
         tasks.spawn("save_topics", self.clone().save_topics());
         tasks.spawn("save_groups", self.clone().save_groups());
         tasks.spawn("persist", self.clone().persist());
+        tasks.spawn("persist_delays", self.clone().persist_delays());
+        for queue in self.delays.queues() {
+            tasks.spawn("deliver", self.clone().deliver(queue));
+        }
         tasks.spawn("expire", self.clone().expire());
         tasks.spawn("sample", self.clone().sample());
         tasks.spawn("check_transactions", self.clone().check_transactions());
@@ -274,6 +287,7 @@ impl Broker {
             cluster_topic: config.cluster_topic_enable,
             broker_topic: config.broker_topic_enable,
             trace_topic: config.trace_topic_enable.then_some(config.msg_trace_topic_name.as_str()),
+            delay_levels: self.delays.levels.count(),
         });
         let mut topics = self.topics.lock();
         for topic in built_in {

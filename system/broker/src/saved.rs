@@ -243,7 +243,10 @@ pub(crate) async fn load(disk: &Disk) -> Result<Loaded, StartError> {
 }
 
 /// Reads a file, or the copy that a Java broker left beside it when it died while writing.
-async fn read<T: serde::de::DeserializeOwned>(disk: &Disk, path: &str) -> Result<Option<T>, StartError> {
+pub(crate) async fn read<T: serde::de::DeserializeOwned>(
+    disk: &Disk,
+    path: &str,
+) -> Result<Option<T>, StartError> {
     let copy = format!("{path}.bak");
     let mut problem = None;
     for path in [path, &copy] {

@@ -15,13 +15,17 @@ use protocol::{
     rpc::{SendView, Sent},
     version,
 };
-use runtime::{clock, crash_point, tap};
+use runtime::{clock, crash_point, planted, tap};
 use store::{AppendError, Appended, Undurable};
 
 use crate::{
     Broker,
     refusal::{Answer, Refusal},
-    state::topics::{NoTemplate, Topic},
+    send_back::{DEAD_SENT, dead_letter},
+    state::{
+        delay,
+        topics::{NoTemplate, Topic},
+    },
 };
 
 impl Broker {
@@ -41,16 +45,21 @@ impl Broker {
         let given = h.properties;
         let seen = Seen::of(given);
         if seen.prepared && !is_retried(h) {
-            return Box::pin(self.send_half(peer, h, body, &topic, queue_id, seen.delayed)).await;
+            return Box::pin(self.send_half(peer, h, body, &topic, queue_id, seen.is_delayed())).await;
         }
         self.refuse_unfinished(h, &seen)?;
         let mut extended = Vec::new();
         let mut made_key = None;
-        let text: &[u8] = if seen.needs_nothing() {
+        // A dead letter does not wait.
+        let dead = is_dead(h, &topic) && !planted!("M42");
+        let mut text: &[u8] = if seen.needs_nothing() && !dead {
             given
         } else {
             extended =
                 if seen.pop_receipt { properties::without(given, names::POP_CK) } else { given.to_vec() };
+            if dead {
+                extended = delay::with(&extended, &[DEAD_SENT]);
+            }
             if seen.unique_key.is_none() {
                 let key = self.unique_ids.lock().next(clock::now_ms());
                 properties::push(&mut extended, names::UNIQ_KEY, &key);
@@ -58,10 +67,21 @@ impl Broker {
             }
             &extended
         };
+        let mut level = 0;
+        if let Some(value) = seen.delay.filter(|_| !dead)
+            && let Some(waits) = self.schedule(value, &topic.config.topic_name, queue_id, text)?
+        {
+            level = waits.level;
+            extended = waits.properties;
+            text = &extended;
+        }
+        // A delayed message waits in the queue of its level first.
+        let stored_topic = if level > 0 { name::SCHEDULE_TOPIC } else { topic.config.topic_name.as_str() };
+        let stored_queue = if level > 0 { level - 1 } else { queue_id };
         self.topics_saved.reach(topic.change).await?;
         let record = NewRecord {
-            topic: &topic.config.topic_name,
-            queue_id,
+            topic: stored_topic,
+            queue_id: stored_queue,
             flag: h.flag,
             sys_flag: message_flags(&topic, h.sys_flag),
             born_timestamp: h.born_timestamp,
@@ -80,12 +100,27 @@ impl Broker {
         let code = self.settle(&appended, seen.waits).await;
         tap!(
             "acked",
-            topic = topic.config.topic_name.as_str(),
-            queue = queue_id,
+            topic = if level > 0 { name::SCHEDULE_TOPIC } else { topic.config.topic_name.as_str() },
+            queue = stored_queue,
             offset = appended.queue_offset,
             end = appended.end,
             code = code.0
         );
+        if level > 0 {
+            tap!(
+                "delay_stored",
+                level = level,
+                offset = appended.queue_offset,
+                topic = topic.config.topic_name.as_str(),
+                queue = queue_id,
+                stored = appended.store_timestamp,
+                end = appended.end,
+                code = code.0
+            );
+        }
+        if is_dead(h, &topic) {
+            dead_letter(&topic, h.reconsume_times.unwrap_or(0), &appended, code.0);
+        }
         let id = OffsetId { host: self.store_host, position: appended.position };
         let mut digits = [0; 56];
         let sent = Sent {
@@ -120,6 +155,9 @@ impl Broker {
                 return Err(Refusal::Message("a half message cannot be part of a batch".into()));
             }
             self.refuse_unfinished(h, &seen)?;
+            if seen.is_delayed() {
+                return Err(Refusal::Message("a message of a batch cannot be delayed".into()));
+            }
         }
         self.topics_saved.reach(topic.change).await?;
         let records: Vec<_> = items
@@ -241,7 +279,7 @@ impl Broker {
         let now = clock::now_ms();
         let mut topics = self.topics.lock();
         let made = if retry_group(h.topic).is_some() {
-            Ok(topics.ensure(h.topic, 1, now))
+            Ok(topics.ensure(h.topic, 1, false, now))
         } else {
             let automatic = self.config().auto_create_topic_enable;
             topics.create_from(h.topic, h.default_topic(), h.default_topic_queue_nums, automatic, now)
@@ -268,8 +306,7 @@ impl Broker {
     /// letter topic.
     fn exhausted(&self, h: &SendView<'_>, client_version: i32) -> Result<Option<Topic>, Refusal> {
         let Some(group) = retry_group(h.topic) else { return Ok(None) };
-        let config = self.groups.lock().get(group).cloned();
-        let config = config.ok_or_else(|| Refusal::NoGroup(group.to_owned()))?;
+        let config = self.group(group)?;
         let max = match h.max_reconsume_times {
             Some(max) if client_version >= version::MAX_RECONSUME_TIMES => max,
             _ => config.retry_max_times,
@@ -278,15 +315,19 @@ impl Broker {
         // An orderly consumer gives up when the count has reached the limit, others one later.
         let orderly = || self.locks.lock().any_live(group, self.uptime_ms());
         if times > max || (times == max && orderly()) {
-            return Ok(Some(self.ensure_topic(&name::dlq_topic(group), 1)));
+            return Ok(Some(self.ensure_topic(&name::dlq_topic(group), 1, false)));
         }
         Ok(None)
     }
 
-    /// Delays come with a later version: storing such a message as a plain one would deliver it at the wrong time.
+    /// Arbitrary delays come with a later version: storing such a message as a plain one would deliver it at the
+    /// wrong time.
     fn refuse_unfinished(&self, h: &SendView<'_>, seen: &Seen<'_>) -> Result<(), Refusal> {
-        if seen.delayed && retry_group(h.topic).is_none() {
-            return Err(Refusal::Message("delayed messages are not supported by this broker yet".into()));
+        if seen.timer {
+            return Err(Refusal::Message(
+                "a time of delivery (TIMER_DELAY_SEC and the like) is not supported by this broker yet: use a delay level"
+                    .into(),
+            ));
         }
         if h.sys_flag & sys_flag::TRANSACTION_MASK == sys_flag::PREPARED && !is_retried(h) {
             // As a plain message it would be delivered uncommitted.
@@ -314,24 +355,32 @@ struct Settings {
 struct Seen<'a> {
     unique_key: Option<&'a [u8]>,
     waits: bool,
-    delayed: bool,
+    /// The property DELAY.
+    delay: Option<&'a [u8]>,
+    timer: bool,
     prepared: bool,
     pop_receipt: bool,
 }
 
 impl<'a> Seen<'a> {
     fn of(text: &'a [u8]) -> Self {
-        let mut seen =
-            Self { unique_key: None, waits: true, delayed: false, prepared: false, pop_receipt: false };
+        let mut seen = Self {
+            unique_key: None,
+            waits: true,
+            delay: None,
+            timer: false,
+            prepared: false,
+            pop_receipt: false,
+        };
         for (key, value) in properties::pairs(text) {
             if key == names::UNIQ_KEY.as_bytes() {
                 seen.unique_key = Some(value);
             } else if key == names::WAIT.as_bytes() {
                 seen.waits = !value.eq_ignore_ascii_case(b"false");
             } else if key == names::DELAY.as_bytes() {
-                seen.delayed = value != b"0";
+                seen.delay = Some(value);
             } else if key.starts_with(TIMER_PREFIX) {
-                seen.delayed = true;
+                seen.timer = true;
             } else if key == names::TRANSACTION_PREPARED.as_bytes() {
                 seen.prepared = value.eq_ignore_ascii_case(b"true");
             } else if key == names::POP_CK.as_bytes() {
@@ -344,6 +393,11 @@ impl<'a> Seen<'a> {
     /// The unique key, if it is a text.
     fn unique_key(&self) -> Option<&'a str> {
         std::str::from_utf8(self.unique_key?).ok()
+    }
+
+    /// It asks for a delay, or for something that is none.
+    fn is_delayed(&self) -> bool {
+        self.timer || self.delay.is_some_and(|value| !matches!(delay::level(value), Ok(None)))
     }
 
     /// The text can be stored as it came.
@@ -361,6 +415,11 @@ pub(crate) fn answer(sent: &Sent<'_>, (code, why): (i32, Option<Undurable>)) -> 
         Some(why) => reply.code(code, why.to_string()),
         None => reply,
     }
+}
+
+/// A retry that a client sent itself goes to the dead letters when it had its tries.
+fn is_dead(h: &SendView<'_>, topic: &Topic) -> bool {
+    topic.config.topic_name.as_str() != h.topic
 }
 
 pub(crate) fn message_flags(topic: &Topic, flags: i32) -> i32 {

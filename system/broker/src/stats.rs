@@ -196,7 +196,11 @@ impl Broker {
             ("runtime", lasted(self.uptime_ms())),
             ("storePoisoned", health.poisoned.unwrap_or_default()),
         ]);
-        let table = table.into_iter().map(|(key, value)| (Text::from(key), Text::from(value))).collect();
+        let mut table: BTreeMap<Text, Text> =
+            table.into_iter().map(|(key, value)| (Text::from(key), Text::from(value))).collect();
+        for (level, next, end) in self.delays.stand(&self.store) {
+            table.insert(format!("scheduleMessageOffset_{level}").into(), format!("{next},{end}").into());
+        }
         Ok(Reply::ok().body(json::to_vec(&KvTable { table })))
     }
 }

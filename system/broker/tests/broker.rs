@@ -545,7 +545,7 @@ fn a_queue_is_locked_by_one_client() {
 #[test]
 fn a_message_that_comes_back_is_retried_and_then_dead() {
     run(|root| async move {
-        let node = start(&root, config()).await;
+        let node = start(&root, Config { message_delay_level: "0s 0s 0s 0s".into(), ..config() }).await;
         let sent = node.send("orders", 0, "hard").await;
         node.heartbeat("c1", "g", "orders").await;
         let back = ConsumerSendMsgBack {

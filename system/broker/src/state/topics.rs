@@ -126,13 +126,20 @@ impl Topics {
     }
 
     /// Makes the retry or dead letter topic of a group unless it exists.
-    pub(crate) fn ensure(&mut self, name: &str, queues: i32, now_ms: i64) -> Topic {
+    pub(crate) fn ensure(&mut self, name: &str, queues: i32, unit: bool, now_ms: i64) -> Topic {
         match self.table.get(name) {
             Some(topic) => topic.clone(),
-            None => self.put(sized(name, queues.max(1), perm::READ | perm::WRITE), now_ms),
+            None => {
+                let flags = if unit { UNIT_SUBSCRIPTION } else { 0 };
+                let plain = sized(name, queues.max(1), perm::READ | perm::WRITE);
+                self.put(TopicConfig { topic_sys_flag: flags, ..plain }, now_ms)
+            }
         }
     }
 }
+
+/// Bit of a topic's flags: a group of a unit reads it.
+const UNIT_SUBSCRIPTION: i32 = 2;
 
 /// A topic with the same number of read and write queues.
 pub(crate) fn sized(name: &str, queues: i32, perm: i32) -> TopicConfig {
@@ -154,6 +161,7 @@ pub(crate) struct Settings<'a> {
     pub(crate) cluster_topic: bool,
     pub(crate) broker_topic: bool,
     pub(crate) trace_topic: Option<&'a str>,
+    pub(crate) delay_levels: i32,
 }
 
 /// The topics every broker has (broker-store.md 4.2).
@@ -169,7 +177,7 @@ pub(crate) fn built_in(s: &Settings<'_>) -> Vec<TopicConfig> {
         sized(s.cluster, 16, if s.cluster_topic { ALL } else { perm::INHERIT }),
         sized(s.broker, 1, if s.broker_topic { ALL } else { perm::INHERIT }),
         sized(name::OFFSET_MOVED_EVENT, 1, RW),
-        sized(name::SCHEDULE_TOPIC, 18, RW),
+        sized(name::SCHEDULE_TOPIC, s.delay_levels.max(18), RW),
         sized(&reply, 1, RW),
         sized(&revive, 8, RW),
         sized(&members, 1, perm::INHERIT),

@@ -276,7 +276,7 @@ impl Broker {
 
     /// Moves a half message that nobody ends to the topic for those.
     async fn give_up(&self, root: u64, half: &Half, found: &HalfRef<'_>) -> Result<(), Refusal> {
-        let topic = self.ensure_topic(name::TRANS_CHECK_MAX_TIME_TOPIC, 1);
+        let topic = self.ensure_topic(name::TRANS_CHECK_MAX_TIME_TOPIC, 1, false);
         self.topics_saved.reach(topic.change).await?;
         let record = found.record.expect("a half message that was read");
         let kept = NewRecord {
