@@ -363,6 +363,24 @@ impl Broker {
         ))
     }
 
+    /// What each level in which something waits does next, for operators.
+    pub(crate) async fn explain_delays(&self) -> Vec<(i32, String)> {
+        let mut told = Vec::new();
+        for (level, next, end) in self.delays.stand(&self.store) {
+            let Some(queue) = self.store.queue(name::SCHEDULE_TOPIC, level - 1) else { continue };
+            let Ok(found) = queue.read(wire(next), 1, BATCH_BYTES, |_| true).await else { continue };
+            let Scan::Record(message) = scan(&found.records, false) else { continue };
+            let due = message.place.store_timestamp.saturating_add(self.delays.levels.of_queue(level - 1));
+            let topic = message.property(names::REAL_TOPIC).unwrap_or("?");
+            let to = message.property(names::REAL_QUEUE_ID).unwrap_or("?");
+            told.push((
+                level,
+                delay::explain(end.saturating_sub(next), next, due, topic, to, clock::now_ms()),
+            ));
+        }
+        told
+    }
+
     fn pass_over(&self, id: i32, from: u64, to: u64, why: &str) {
         tracing::error!(level = id + 1, from, to, "delayed messages are lost: {why}");
         for offset in from..to {

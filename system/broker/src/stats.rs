@@ -201,6 +201,9 @@ impl Broker {
         for (level, next, end) in self.delays.stand(&self.store) {
             table.insert(format!("scheduleMessageOffset_{level}").into(), format!("{next},{end}").into());
         }
+        for (level, words) in self.explain_delays().await {
+            table.insert(format!("delayLevel_{level}").into(), words.into());
+        }
         Ok(Reply::ok().body(json::to_vec(&KvTable { table })))
     }
 }

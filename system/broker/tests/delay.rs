@@ -139,8 +139,13 @@ impl Node {
 
     /// What `progress` of a level the operator sees: `next,end`.
     async fn stand(&self, level: i32) -> String {
+        self.told(&format!("scheduleMessageOffset_{level}")).await
+    }
+
+    /// What the broker tells operators under a key.
+    async fn told(&self, key: &str) -> String {
         let table: KvTable = json::from_slice(&self.call(&GetBrokerRuntimeInfo {}, "").await.1).unwrap();
-        table.table[&*format!("scheduleMessageOffset_{level}")].to_string()
+        table.table.get(key).map(ToString::to_string).unwrap_or_default()
     }
 
     async fn stop(self) {
@@ -329,6 +334,22 @@ fn progress_is_found_again_whatever_became_of_its_file() {
         assert_eq!(node.stand(2).await, "5,5", "the level is not dead");
         node.send("orders", 1, "alive", &[(names::DELAY, "2")]).await;
         assert_eq!(bodies(&node.until("orders", 1, 6).await)[5], "alive");
+        node.stop().await;
+    });
+}
+
+#[test]
+fn an_operator_is_told_what_a_level_does_next() {
+    run(|root| async move {
+        let node = start(&root, config("1h")).await;
+        assert_eq!(node.told("delayLevel_1").await, "");
+        for body in ["a", "b"] {
+            node.send("orders", 3, body, &[(names::DELAY, "1")]).await;
+        }
+        node.until(SCHEDULE, 0, 2).await;
+        let told = node.told("delayLevel_1").await;
+        assert!(told.starts_with("2 wait; the first, at offset 0, is due in "), "{told}");
+        assert!(told.ends_with(" ms and goes to queue 3 of orders"), "{told}");
         node.stop().await;
     });
 }

@@ -126,6 +126,16 @@ impl Origin {
     }
 }
 
+/// What a level does next, in words: `waiting` messages, of which the one at offset `next` is due at `due_ms` and goes
+/// to a queue of a topic.
+pub(crate) fn explain(waiting: u64, next: u64, due_ms: i64, topic: &str, queue: &str, now_ms: i64) -> String {
+    let when = match due_ms.saturating_sub(now_ms) {
+        ms if ms > 0 => format!("is due in {ms} ms"),
+        ms => format!("has been due for {} ms", -ms),
+    };
+    format!("{waiting} wait; the first, at offset {next}, {when} and goes to queue {queue} of {topic}")
+}
+
 /// How long the messages of one queue have waited at least, told by a clock that only goes forward. The wall clock
 /// may be set back, and a message that this process saw wait for its whole delay is due all the same.
 #[derive(Debug)]
