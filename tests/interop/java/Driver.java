@@ -261,6 +261,79 @@ public class Driver {
         say("closed");
     }
 
+    static void later(String what, MessageExt m) {
+        java.util.TreeMap<String, String> properties = new java.util.TreeMap<>(m.getProperties());
+        // What a client adds itself, or draws.
+        for (String own : new String[] {"CONSUME_START_TIME", "MIN_OFFSET", "MAX_OFFSET", "UNIQ_KEY", "CLUSTER", "MSG_REGION", "TRACE_ON"}) {
+            properties.remove(own);
+        }
+        StringBuilder text = new StringBuilder();
+        properties.forEach((key, value) -> text.append(key).append('=').append(value).append(' '));
+        say(what, new String(m.getBody(), StandardCharsets.UTF_8), m.getTopic(), m.getReconsumeTimes(), m.getStoreTimestamp(), m.getMsgId(),
+            m.getTags(), m.getKeys(), text);
+    }
+
+    /** later NAMESRV TOPIC GROUP: sends with delays, fails messages, and shows what comes until two of them died. */
+    static void later(String[] a) throws Exception {
+        DefaultMQProducer producer = new DefaultMQProducer("PG-" + a[2]);
+        producer.setNamesrvAddr(a[1]);
+        producer.start();
+        CountDownLatch done = new CountDownLatch(6);
+        DefaultMQPushConsumer consumer = new DefaultMQPushConsumer(a[3]);
+        consumer.setNamesrvAddr(a[1]);
+        consumer.setConsumeFromWhere(ConsumeFromWhere.CONSUME_FROM_FIRST_OFFSET);
+        consumer.subscribe(a[2], "*");
+        consumer.setMaxReconsumeTimes(2);
+        consumer.registerMessageListener((MessageListenerConcurrently) (messages, context) -> {
+            MessageExt m = messages.get(0);
+            later("got", m);
+            String body = new String(m.getBody(), StandardCharsets.UTF_8);
+            if (body.equals("hard")) {
+                context.setDelayLevelWhenNextConsume(1);
+                return ConsumeConcurrentlyStatus.RECONSUME_LATER;
+            }
+            if (body.equals("hopeless")) {
+                context.setDelayLevelWhenNextConsume(-1);
+                return ConsumeConcurrentlyStatus.RECONSUME_LATER;
+            }
+            if (body.equals("once") && m.getReconsumeTimes() == 0) {
+                return ConsumeConcurrentlyStatus.RECONSUME_LATER;
+            }
+            done.countDown();
+            return ConsumeConcurrentlyStatus.CONSUME_SUCCESS;
+        });
+        consumer.start();
+        String[] bodies = {"level 1", "level 2", "level 0", "hard", "hopeless", "once"};
+        for (int i = 0; i < bodies.length; i++) {
+            Message message = new Message(a[2], "TagA", "key-" + i, bodies[i].getBytes(StandardCharsets.UTF_8));
+            message.putUserProperty("mine", "yes");
+            if (i < 3) {
+                message.setDelayTimeLevel(new int[] {1, 2, 0}[i]);
+            }
+            SendResult result = producer.send(message);
+            say("sent", bodies[i], result.getSendStatus(), result.getMessageQueue().getQueueId(), result.getMsgId(), result.getOffsetMsgId());
+        }
+        DefaultMQPushConsumer undertaker = new DefaultMQPushConsumer(a[3] + "-dead");
+        undertaker.setNamesrvAddr(a[1]);
+        undertaker.setInstanceName("dead");
+        undertaker.setConsumeFromWhere(ConsumeFromWhere.CONSUME_FROM_FIRST_OFFSET);
+        undertaker.subscribe("%DLQ%" + a[3], "*");
+        undertaker.registerMessageListener((MessageListenerConcurrently) (messages, context) -> {
+            messages.forEach(m -> later("dead", m));
+            messages.forEach(m -> done.countDown());
+            return ConsumeConcurrentlyStatus.CONSUME_SUCCESS;
+        });
+        undertaker.start();
+        if (!done.await(150, java.util.concurrent.TimeUnit.SECONDS)) {
+            say("late", done.getCount());
+        }
+        Thread.sleep(2000); // repeats would come now
+        consumer.shutdown();
+        undertaker.shutdown();
+        producer.shutdown();
+        say("closed");
+    }
+
     public static void main(String[] arguments) throws Exception {
         if (arguments[0].equals("produce")) {
             produce(arguments);
@@ -268,6 +341,8 @@ public class Driver {
             stress(arguments);
         } else if (arguments[0].equals("transact")) {
             transact(arguments);
+        } else if (arguments[0].equals("later")) {
+            later(arguments);
         } else {
             consume(arguments);
         }

@@ -3,6 +3,7 @@
 
 mod audit;
 mod content;
+mod later;
 mod member;
 mod queries;
 mod transactions;
@@ -81,6 +82,10 @@ impl One {
             Member::java(&self.java, &self.name_server, &mixed, &format!("G-{mixed}"), "java-2")?,
         ];
         let settling = Instant::now();
+        let later = {
+            let (java, server, tag) = (self.java.clone(), self.name_server.clone(), self.tag.clone());
+            tokio::task::spawn_blocking(move || later::run(&java, &server, &tag))
+        };
         self.java_to_rust().await?;
         self.rust_to_java().await?;
         self.java_to_java().await?;
@@ -89,7 +94,8 @@ impl One {
         let topic = self.topic("found", 4)?;
         queries::all_kinds(self.java.version(), &self.name_server, &topic).await?;
         transactions::run(self).await?;
-        Ok(8)
+        later.await??;
+        Ok(9)
     }
 
     /// A topic of this version with so many queues, made by an admin request.
