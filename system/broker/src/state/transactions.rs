@@ -151,7 +151,7 @@ impl Halves {
     }
 
     /// Leaves it until a producer of its group is there.
-    pub(crate) fn await_producer(&mut self, root: u64) {
+    pub(crate) fn wait_for_producer(&mut self, root: u64) {
         self.reschedule(root, Next::Producer);
     }
 
@@ -387,7 +387,7 @@ mod tests {
         assert_eq!(halves.first_due(6000), Some(0));
         let told = |halves: &Halves| halves.find(0).map(|half| half.explain(1000, 15)).unwrap();
         assert!(told(&halves).ends_with("a producer of g is asked in 5 s"), "{}", told(&halves));
-        halves.await_producer(0);
+        halves.wait_for_producer(0);
         assert_eq!(halves.first_due(1 << 40), None);
         assert_eq!(halves.deserted().map(|(g, n)| (g.to_string(), n)).collect::<Vec<_>>(), [("g".into(), 1)]);
         assert!(told(&halves).contains("waits for a producer of group g"), "{}", told(&halves));
@@ -397,7 +397,7 @@ mod tests {
         assert_eq!(halves.first_due(7000), Some(0));
         halves.look_at(0, 37_000);
         assert_eq!(halves.first_due(36_999), None);
-        halves.await_producer(0);
+        halves.wait_for_producer(0);
         halves.ended(0, 0);
         assert_eq!(halves.deserted().count(), 0);
     }

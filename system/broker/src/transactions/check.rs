@@ -271,7 +271,7 @@ impl Broker {
                 "half messages wait for a producer of their group: none is connected"
             );
         }
-        halves.await_producer(root);
+        halves.wait_for_producer(root);
     }
 
     /// Moves a half message that nobody ends to the topic for those.
