@@ -22,7 +22,6 @@ pub(crate) fn scenario() -> Scenario {
             ("M33", &[Rule::Txn3, Rule::Txn2]),
             ("M34", &[Rule::Txn6, Rule::Txn4]),
             ("M35", &[Rule::Txn5]),
-            ("M36", &[Rule::Txn4, Rule::L4]),
         ],
         plan,
     }

@@ -125,13 +125,13 @@ impl Broker {
         let appended = self.store.append(&record).await?;
         let view = HalfRef::of_text(&text, appended.queue_offset);
         let immunity = view.immunity_ms.unwrap_or(config.transaction_time_out);
-        let immunity = if planted!("M35") { 0 } else { immunity };
+        let wait = if planted!("M35") { 0 } else { immunity };
         let now = self.uptime_ms();
         {
             let copy = Copy { offset: appended.queue_offset, position: appended.position, end: appended.end };
             let mut halves = self.transactions.halves.lock();
             let kept_until = now + self.kept_for(0);
-            halves.add(copy.offset, copy, view.group, 0, now.saturating_add(immunity), kept_until);
+            halves.add(copy.offset, copy, view.group, 0, now.saturating_add(wait), kept_until);
         }
         tap!(
             "half_stored",

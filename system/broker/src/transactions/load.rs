@@ -65,12 +65,14 @@ impl Broker {
         stored.clamp(queue.min().min(queue.max()), queue.max())
     }
 
-    /// No clock tells how long the broker was away, so that the waiting times begin anew.
+    /// No clock tells how long the broker was away, so that the waiting times begin anew. Nothing tells either whether
+    /// the last check that was counted went out: it is sent once more, under its number.
     fn load(&self, halves: &mut Halves, found: &HalfRef<'_>, now_ms: i64) {
         let record = found.record.expect("a half message that was read");
         let copy = Copy { offset: found.offset, position: record.place.position, end: 0 };
         if halves.find(found.root).is_some() {
             halves.put_back(found.root, copy, found.checks);
+            halves.set_owed(found.root, found.checks > 0);
             return;
         }
         let config = self.config();
@@ -82,6 +84,7 @@ impl Broker {
         let now = self.uptime_ms();
         let (due, kept_until) = (now.saturating_add(wait), now + self.kept_for(age));
         halves.add(found.root, copy, found.group, found.checks, due, kept_until);
+        halves.set_owed(found.root, found.checks > 0);
     }
 
     /// When power was lost between a committed or given-up message and its end, it is the log's last record: the
