@@ -368,6 +368,8 @@ fn a_deleted_topic_begins_anew_and_stays_deleted() {
     });
 }
 
+/// Under the simulator only: on tokio an operation of the disk that nobody waits for runs to its end, beside the next.
+#[cfg(madsim)]
 #[test]
 fn a_deletion_that_is_given_up_takes_no_units_of_other_queues_along() {
     for given_up_after in 0..12 {
