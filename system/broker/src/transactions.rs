@@ -12,7 +12,6 @@ use protocol::{
     Command, code,
     id::OffsetId,
     name,
-    properties::names,
     record::{NewRecord, RecordRef, Scan, scan, sys_flag},
     rpc::{EndTransaction, ResumeCheckHalfMessage, SendView, Sent},
 };
@@ -377,7 +376,6 @@ fn view(bytes: &[u8]) -> Result<HalfRef<'_>, Refusal> {
 
 /// Tag of the records in the queue of ends: the half message is to be removed.
 const END_PROPERTIES: &[u8] = b"TAGS\x01d\x02";
-const _: &str = names::TAGS;
 
 /// Room that the record of an end takes at most: its fixed part, topic, properties, and two offsets.
 const END_ROOM: usize = 256;

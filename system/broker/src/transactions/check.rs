@@ -8,7 +8,6 @@ use protocol::{
     Text,
     id::OffsetId,
     name,
-    properties::names,
     record::{NewRecord, Place, place},
     rpc::CheckTransactionState,
 };
@@ -372,7 +371,6 @@ impl Broker {
 
 /// The group under which the progress of the two queues is kept, as Java's brokers keep it.
 pub(super) const GROUP: &str = "CID_RMQ_SYS_TRANS";
-const _: &str = names::TRANSACTION_CHECK_TIMES;
 
 const TICK: Duration = Duration::from_secs(1);
 /// Half messages looked at before the progress is noted and what waits for the disk is sent.
