@@ -8,7 +8,10 @@ mod member;
 mod queries;
 mod transactions;
 
-use std::time::{Duration, Instant};
+use std::{
+    thread,
+    time::{Duration, Instant},
+};
 
 use anyhow::{Result, bail, ensure};
 use clap::Parser;
@@ -29,30 +32,41 @@ struct Options {
     stable_seconds: u64,
 }
 
-#[tokio::main]
-async fn main() -> Result<()> {
+fn main() -> Result<()> {
     let options = Options::parse();
     let cluster = Cluster::start(&[("transactionTimeOut", "1500"), ("transactionCheckInterval", "2000")])?;
     let began = Instant::now();
-    let mut all = tokio::task::JoinSet::new();
-    for version in &options.versions {
-        let one = One {
-            java: member::driver(version)?,
-            tag: version.replace('.', "_"),
-            name_server: cluster.name_server(),
-            broker: cluster.broker_address(),
-            messages: options.messages,
-            stable: Duration::from_secs(options.stable_seconds),
-        };
-        all.spawn(async move { one.run().await });
-    }
+    let runtime = tokio::runtime::Runtime::new()?;
+    // Each version has a thread of its own, as a run also blocks, on programs it waits for: on the runtime's threads
+    // that would stop the Rust clients.
+    let results: Vec<Result<usize>> = thread::scope(|scope| {
+        let all: Vec<_> = options
+            .versions
+            .iter()
+            .map(|version| {
+                let (options, cluster, runtime) = (&options, &cluster, &runtime);
+                scope.spawn(move || {
+                    let one = One {
+                        java: member::driver(version)?,
+                        tag: version.replace('.', "_"),
+                        name_server: cluster.name_server(),
+                        broker: cluster.broker_address(),
+                        messages: options.messages,
+                        stable: Duration::from_secs(options.stable_seconds),
+                    };
+                    runtime.block_on(one.run())
+                })
+            })
+            .collect();
+        all.into_iter().map(|one| one.join().unwrap_or_else(|_| bail!("the run panicked"))).collect()
+    });
     let (mut passed, mut failed) = (0, 0);
-    while let Some(done) = all.join_next().await {
-        match done? {
+    for (version, result) in options.versions.iter().zip(results) {
+        match result {
             Ok(count) => passed += count,
             Err(error) => {
                 failed += 1;
-                println!("FAILED {error:#}");
+                println!("FAILED {version}: {error:#}");
             }
         }
     }
