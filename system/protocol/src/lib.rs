@@ -11,6 +11,7 @@ pub mod code;
 pub mod command;
 pub mod compression;
 pub mod config;
+pub mod date;
 pub mod ext;
 pub mod frame;
 pub mod id;
