@@ -2,7 +2,7 @@
 
 use std::{ffi::OsString, path::PathBuf};
 
-use clap::{Args, Parser, Subcommand, ValueEnum};
+use clap::{ArgGroup, Args, Parser, Subcommand, ValueEnum};
 
 /// A RocketMQ-compatible messaging system.
 #[derive(Debug, Parser)]
@@ -23,6 +23,8 @@ pub(crate) enum Program {
     Broker(Broker),
     /// Run a name server and a broker in one process, with small files: for development and tests
     Dev(Dev),
+    /// Ask a running cluster
+    Admin(Admin),
 }
 
 /// Flags of the name server.
@@ -70,6 +72,42 @@ pub(crate) struct Dev {
     pub(crate) set: Vec<String>,
     #[command(flatten)]
     pub(crate) log: Log,
+}
+
+/// What an operator asks.
+#[derive(Debug, Args)]
+pub(crate) struct Admin {
+    #[command(subcommand)]
+    pub(crate) command: AdminCommand,
+}
+
+/// The questions.
+#[derive(Debug, Subcommand)]
+pub(crate) enum AdminCommand {
+    /// Tell in words where a message is, what happens to it next, and when
+    #[command(after_help = EXPLAIN_EXAMPLES)]
+    Explain(Explain),
+}
+
+/// Which message to explain.
+#[derive(Debug, Args)]
+#[command(group(ArgGroup::new("message").required(true).args(["id", "unique_key", "key"])))]
+pub(crate) struct Explain {
+    /// Name servers: host:port, separated by semicolons [environment: NAMESRV_ADDR]
+    #[arg(short = 'n', long = "namesrvAddr", value_name = "ADDRESSES")]
+    pub(crate) namesrv_addr: Option<String>,
+    /// Offset message id, 32 hex digits: it names a broker and a place in its log
+    #[arg(long, value_name = "ID", conflicts_with = "topic")]
+    pub(crate) id: Option<String>,
+    /// Topic that the message was sent to
+    #[arg(short = 't', long, value_name = "TOPIC")]
+    pub(crate) topic: Option<String>,
+    /// Unique key, the msgId that a producer is told
+    #[arg(short = 'u', long, value_name = "KEY", requires = "topic")]
+    pub(crate) unique_key: Option<String>,
+    /// One of the keys that the program gave the message
+    #[arg(short = 'k', long, value_name = "KEY", requires = "topic")]
+    pub(crate) key: Option<String>,
 }
 
 /// Flags of both servers.
@@ -140,6 +178,12 @@ fn expand(mut words: Vec<OsString>) -> Vec<OsString> {
     words
 }
 
+const EXPLAIN_EXAMPLES: &str = "\
+Examples:
+  reprise admin explain -n 127.0.0.1:9876 --id 7F00000100002A9F0000000000001000
+  reprise admin explain -n 127.0.0.1:9876 --topic orders --unique-key 7F0000010A2B18B4AAC21A0B5D3C0000
+  reprise admin explain -n 127.0.0.1:9876 --topic orders --key order-4711";
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -154,6 +198,7 @@ mod tests {
         insta::assert_snapshot!("help_broker", help(&["reprise", "broker", "-h"]));
         insta::assert_snapshot!("help_namesrv", help(&["reprise", "namesrv", "-h"]));
         insta::assert_snapshot!("help_dev", help(&["reprise", "dev", "-h"]));
+        insta::assert_snapshot!("help_explain", help(&["reprise", "admin", "explain", "-h"]));
     }
 
     #[test]
@@ -169,6 +214,20 @@ mod tests {
         assert!(
             matches!(parse(words).expect("a name server").program, Program::Namesrv(n) if n.common.print_important)
         );
+    }
+
+    #[test]
+    fn a_message_is_named_in_one_way() {
+        let explain = |words: &[&str]| {
+            let words = ["reprise", "admin", "explain", "-n", "a:1"].iter().chain(words).map(OsString::from);
+            parse(words).is_ok()
+        };
+        assert!(explain(&["--id", "7F"]) && explain(&["-t", "orders", "-u", "x"]));
+        assert!(explain(&["-t", "orders", "-k", "x"]));
+        for wrong in [&[][..], &["-t", "orders"], &["-k", "x"], &["--id", "7F", "-t", "orders"]] {
+            assert!(!explain(wrong), "{wrong:?}");
+        }
+        assert!(!explain(&["-t", "orders", "-u", "x", "-k", "y"]));
     }
 
     #[test]

@@ -16,6 +16,11 @@ impl Failure {
         Self { code: 253, text: text.into() }
     }
 
+    /// A question has no answer.
+    pub(crate) fn answer(text: impl Into<String>) -> Self {
+        Self { code: 1, text: text.into() }
+    }
+
     /// It could not start or go on: RocketMQ's -1.
     pub(crate) fn start(text: impl Into<String>) -> Self {
         Self { code: 255, text: text.into() }

@@ -1,5 +1,6 @@
-//! One program: reprise namesrv, broker and dev.
+//! One program: reprise namesrv, broker, dev and admin.
 
+mod admin;
 mod broker;
 mod cli;
 mod dev;
@@ -33,6 +34,7 @@ fn main() -> ExitCode {
         Program::Namesrv(flags) => namesrv::main(flags),
         Program::Broker(flags) => broker::main(flags),
         Program::Dev(flags) => dev::main(flags),
+        Program::Admin(flags) => admin::main(flags),
     };
     match ended {
         Ok(()) => ExitCode::SUCCESS,
