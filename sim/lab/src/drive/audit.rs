@@ -8,7 +8,8 @@ use world::{Node, World};
 
 use super::cluster::STORE;
 use super::load::Shared;
-use super::recorder::{compare, unmarked};
+use super::marks;
+use super::recorder::compare;
 use crate::history::{Image, QueueContent, QueueId, Read};
 use crate::image;
 
@@ -57,7 +58,7 @@ async fn read_queue(
             let (key, who) = (message.keys().next(), message.property("who"));
             let (id, mut fit) =
                 compare(&shared.recorder, shared.plan.seed, &message.body, message.tag(), key, who);
-            fit.properties &= unmarked(&shared.recorder, id, message);
+            fit.properties &= marks::legitimate(&shared.recorder, id, message);
             let unique = xxhash_rust::xxh3::xxh3_64(message.message_id.as_bytes());
             let times = u32::try_from(message.reconsume_times).unwrap_or(0);
             content.read.push(Read { offset: message.offset, message: id, fit, unique, times });

@@ -11,7 +11,8 @@ use client::{
 use runtime::task::TaskSet;
 use runtime::time::sleep;
 
-use super::recorder::{Made, Recorder, compare, key_name, make_body, unmarked};
+use super::marks;
+use super::recorder::{Made, Recorder, compare, key_name, make_body};
 use crate::draw::Draw;
 use crate::history::{GroupId, Kind, MemberId, MessageId, Outcome, Slot};
 use crate::plan::{Delayed, Fails, Mode, Plan, tag_name};
@@ -261,7 +262,7 @@ async fn listen(shared: Shared, member: MemberId, batch: Batch, mut draw: Draw) 
             key,
             message.property("who"),
         );
-        fit.properties &= unmarked(&shared.recorder, id, message);
+        fit.properties &= marks::legitimate(&shared.recorder, id, message);
         let times = u32::try_from(message.reconsume_times).unwrap_or(0);
         shared.recorder.push(home, Kind::Enter { member, slot: *slot, message: id, fit, times });
         if failing.is_none() && id.is_some_and(|id| fails(&shared, group, id, times)) {

@@ -5,6 +5,7 @@ mod audit;
 mod cluster;
 mod faults;
 mod load;
+mod marks;
 mod recorder;
 mod transact;
 

@@ -4,7 +4,6 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::hash::{Hash, Hasher};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use client::Received;
 use world::{Node, Tap, Value, World};
 
 use crate::history::{
@@ -660,16 +659,6 @@ pub(crate) fn compare(
             && tag == Some(&*tag_name(message.tag)),
     };
     (Some(id), fit)
-}
-
-/// A message comes with its own topic, wherever it waited or was tried before, and with no mark of a delay left.
-pub(crate) fn unmarked(recorder: &Recorder, id: Option<MessageId>, message: &Received) -> bool {
-    let live = recorder.live();
-    let topic = id.map(|id| live.history.topic_name(live.history.messages[id.index()].topic));
-    // Dead letters carry a level that delays nothing.
-    let delayed =
-        message.property("DELAY").and_then(|level| level.parse::<i32>().ok()).is_some_and(|it| it > 0);
-    topic.is_none_or(|topic| topic == &*message.topic) && !delayed
 }
 
 /// The body of a message: who it is, and bytes that nothing else has.
