@@ -13,6 +13,7 @@ use runtime::disk::{Disk, File};
 use crate::append::is_counted;
 use crate::config::Config;
 use crate::state::checkpoint::Checkpoint;
+use crate::state::keys::Marks;
 use crate::state::layout;
 use crate::state::look::{Checks, Look, look};
 use crate::state::table::{Offsets, Table};
@@ -203,7 +204,7 @@ impl Audit {
             store_timestamp: time,
             body_crc: record.body_crc,
             counted: is_counted(record.sys_flag) && !deleted,
-            tag: config.tag(record),
+            tag: config.tag(record, &Marks::of(record.properties)),
         });
     }
 

@@ -2,12 +2,12 @@
 
 use std::time::Duration;
 
-use protocol::properties::names;
 use protocol::record::RecordRef;
 use protocol::tag;
 
 use crate::error::OpenError;
 use crate::state::index::Shape;
+use crate::state::keys::Marks;
 use crate::state::unit::Unit;
 
 /// When an append counts as done.
@@ -167,13 +167,13 @@ impl Default for Config {
 }
 
 impl Config {
-    /// What the unit of a record tells about it: when it is due, or the hash of its tags.
-    pub(crate) fn tag(&self, record: &RecordRef<'_>) -> i64 {
+    /// What the unit of a record with these properties tells about it: when it is due, or the hash of its tags.
+    pub(crate) fn tag(&self, record: &RecordRef<'_>, marks: &Marks<'_>) -> i64 {
         match &self.timed {
             Some(timed) if timed.topic == record.topic => {
                 timed.due(record.queue_id, record.place.store_timestamp)
             }
-            _ => tag::code(record.property(names::TAGS)),
+            _ => tag::code(marks.tags.and_then(|tags| std::str::from_utf8(tags).ok())),
         }
     }
 

@@ -1,4 +1,4 @@
-//! From the log to the queues: every record gets its unit, in the order of the log.
+//! From the log to the queues and the index: every record gets its unit and its keys, in the order of the log.
 
 use std::sync::Arc;
 
@@ -9,6 +9,7 @@ use std::sync::atomic::Ordering;
 
 use crate::append::is_counted;
 use crate::queue::Queue;
+use crate::state::keys::{Marks, prefix};
 use crate::state::look::{Checks, Look, look};
 use crate::state::unit::Unit;
 use crate::store::Store;
@@ -109,6 +110,7 @@ impl Store {
     ) -> Result<usize, String> {
         let mut rest = chunk;
         let mut last: Option<Arc<Queue>> = None;
+        let mut index = self.index.join();
         while !rest.is_empty() {
             match look(rest, state.at, base, end, Checks { checksum: false, torn: false }) {
                 Look::Record(record) => {
@@ -116,14 +118,24 @@ impl Store {
                     if !last.as_ref().is_some_and(|queue| queue.takes(&record)) {
                         last = self.queue_of(&record);
                     }
+                    let marks = Marks::of(record.properties);
                     if let Some(queue) = &last {
-                        self.add_unit(state, queue, &record);
+                        self.add_unit(state, queue, &record, &marks);
+                    }
+                    if let Some(index) = &mut index {
+                        let same = |queue: &&Arc<Queue>| *queue.topic == *record.topic;
+                        let topic =
+                            last.as_ref().filter(same).map_or_else(|| prefix(record.topic), |q| q.prefix);
+                        index.put(&record, &marks, topic);
                     }
                     state.store_time = record.place.store_timestamp;
                     state.at += u64::from(record.size);
                     rest = &rest[record.size as usize..];
                 }
                 Look::Blank => {
+                    if let Some(index) = &mut index {
+                        index.pass(state.at, end);
+                    }
                     state.at = end;
                     return Ok(0);
                 }
@@ -144,9 +156,15 @@ impl Store {
     }
 
     /// Puts a record's unit at the end of its queue.
-    pub(crate) fn add_unit(&self, state: &mut Dispatch, queue: &Arc<Queue>, record: &RecordRef<'_>) {
-        let unit =
-            Unit { position: record.place.position, size: record.size, tag: self.log.config.tag(record) };
+    pub(crate) fn add_unit(
+        &self,
+        state: &mut Dispatch,
+        queue: &Arc<Queue>,
+        record: &RecordRef<'_>,
+        marks: &Marks<'_>,
+    ) {
+        let tag = self.log.config.tag(record, marks);
+        let unit = Unit { position: record.place.position, size: record.size, tag };
         tap!(
             "dispatch",
             topic = record.topic,

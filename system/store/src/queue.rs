@@ -15,6 +15,7 @@ use runtime::sync::{Mutex, Watermark};
 use crate::append::is_counted;
 use crate::error::ReadError;
 use crate::log::Log;
+use crate::state::keys::prefix;
 use crate::state::layout;
 use crate::state::select::{Rules, Selection};
 use crate::state::unit::Unit;
@@ -26,6 +27,8 @@ pub struct Queue {
     /// The offset behind the last record that readers can see: what a long poll waits on.
     pub arrived: Watermark,
     pub(crate) topic: Arc<str>,
+    /// What the index begins the hashes of the topic's keys with.
+    pub(crate) prefix: i32,
     pub(crate) id: i32,
     /// The offset the next append gets; moved under the lock of the log's end only.
     pub(crate) next: AtomicU64,
@@ -67,6 +70,7 @@ impl Queue {
         let start = if min == max { max } else { min - min % per_file };
         Self {
             arrived: Watermark::new(max),
+            prefix: prefix(&topic),
             topic,
             id,
             next: AtomicU64::new(max),

@@ -17,6 +17,7 @@ use runtime::{crash_point, host, planted, tap};
 use crate::config::{Config, OnDamage};
 use crate::error::OpenError;
 use crate::state::checkpoint::Checkpoint;
+use crate::state::keys::Marks;
 use crate::state::layout;
 use crate::state::look::{Checks, Look, look, next_candidate};
 use crate::state::table::{Offsets, Table};
@@ -377,12 +378,12 @@ impl Recovery<'_> {
                     return Ok(());
                 }
                 if self.report.dispatched == 0 && planted!("M08") {
-                    self.store.add_unit(&mut state, &queue, record);
+                    self.store.add_unit(&mut state, &queue, record, &Marks::of(record.properties));
                     let mut again = *record;
                     again.place.queue_offset += 1;
-                    self.store.add_unit(&mut state, &queue, &again);
+                    self.store.add_unit(&mut state, &queue, &again, &Marks::of(record.properties));
                 } else {
-                    self.store.add_unit(&mut state, &queue, record);
+                    self.store.add_unit(&mut state, &queue, record, &Marks::of(record.properties));
                 }
                 self.report.dispatched += 1;
             }

@@ -8,12 +8,11 @@ use protocol::record::RecordRef;
 use runtime::sync::Watermark;
 use runtime::time::{self, Duration, Instant};
 use runtime::{buggify, crash_point, select, tap, task};
-use smallvec::SmallVec;
 
 use super::load::{Loaded, load, remove};
 use super::{Files, Last};
 use crate::flush::pause;
-use crate::state::keys::hashes;
+use crate::state::keys::{Marks, hashes, prefix};
 use crate::state::layout;
 use crate::state::look::{Checks, Look, look, next_candidate};
 use crate::store::Store;
@@ -22,7 +21,7 @@ use crate::store::Store;
 struct Follower<'a> {
     store: &'a Store,
     indexed: Arc<Watermark>,
-    /// All records below are in the index.
+    /// The record that is looked at.
     at: u64,
     /// As the mark says.
     settled: u64,
@@ -75,6 +74,7 @@ impl<'a> Follower<'a> {
                 full: found.full,
                 last: found.last,
                 indexed: indexed.clone(),
+                following: false,
                 trouble: None,
                 suspect: None,
             };
@@ -98,7 +98,7 @@ impl<'a> Follower<'a> {
         loop {
             let more = select! {
                 _ = store.closing.reach(1) => return self.finish().await,
-                more = store.log.readable().reach(self.at + 1) => more.is_ok(),
+                more = store.log.readable().reach(self.indexed.get() + 1) => more.is_ok(),
                 () = time::sleep(LOOK) => true,
             };
             if !more {
@@ -107,12 +107,12 @@ impl<'a> Follower<'a> {
                 store.closing.reach(1).await.map_err(io::Error::other)?;
                 return Ok(());
             }
-            let quiet = self.at == store.log.readable_end();
+            let quiet = self.indexed.get() == store.log.readable_end();
             if !quiet {
                 // A message each would wake this loop each: a little later many are there.
                 select! {
                     _ = store.closing.reach(1) => {}
-                    _ = store.index.wanted.reach(self.at + 1) => {}
+                    _ = store.index.wanted.reach(self.indexed.get() + 1) => {}
                     () = time::sleep(LINGER) => {}
                 }
             }
@@ -136,20 +136,32 @@ impl<'a> Follower<'a> {
                 break;
             }
         }
-        if self.at > self.settled {
-            self.store.settle_index(self.at).await?;
+        if self.indexed.get() > self.settled {
+            self.store.settle_index(None).await?;
         }
         Ok(())
     }
 
     /// Takes in the next bytes of the log; false at its end.
     async fn take_chunk(&mut self) -> io::Result<bool> {
+        {
+            let mut files = self.store.index.files.lock();
+            self.at = self.indexed.get();
+            files.following = true;
+        }
+        let taken = self.take_next().await?;
+        self.store.index.files.lock().following = false;
+        Ok(taken)
+    }
+
+    async fn take_next(&mut self) -> io::Result<bool> {
         let log = &self.store.log;
         let limit = log.readable_end();
         let min = log.min();
         if self.at < min {
             tracing::warn!(from = self.at, to = min, "the index was behind the retention of messages");
             self.at = min;
+            self.indexed.advance(min);
         }
         if self.at >= limit {
             return Ok(false);
@@ -223,8 +235,7 @@ impl<'a> Follower<'a> {
 
     /// Puts all keys of a record in.
     async fn put(&self, record: &RecordRef<'_>) -> io::Result<()> {
-        let mut keys = SmallVec::<[u32; 8]>::new();
-        hashes(record, |hash| keys.push(hash));
+        let keys = hashes(&Marks::of(record.properties), record.sys_flag, prefix(record.topic));
         let mut rest = &keys[..];
         while !rest.is_empty() {
             rest = &rest[self.put_some(rest, record)..];
@@ -252,12 +263,12 @@ impl<'a> Follower<'a> {
     async fn settle(&mut self, quiet: bool) -> io::Result<()> {
         let config = &self.store.log.config;
         let early = buggify!("store.index.settle_early");
-        let due = early || Instant::now() >= self.settle_at || self.at - self.settled >= config.settle_bytes;
-        if !(quiet || due) || self.at == self.settled || self.store.log.poisoned().is_some() {
+        let new = self.indexed.get() - self.settled;
+        let due = early || Instant::now() >= self.settle_at || new >= config.settle_bytes;
+        if !(quiet || due) || new == 0 || self.store.log.poisoned().is_some() {
             return Ok(());
         }
-        self.store.settle_index(self.at).await?;
-        self.settled = self.at;
+        self.settled = self.store.settle_index(None).await?;
         self.settle_at = Instant::now() + config.settle_interval;
         Ok(())
     }

@@ -1,10 +1,12 @@
 //! Finding records by key: index files as Java lays them out, made from the log by a loop of their own.
 //!
-//! Nothing waits for the index but queries: its loop follows what readers may see of the log (`follow`), keeps the
-//! newest keys in memory and writes them from time to time (`write`). When anything goes wrong it starts anew from what
+//! Nothing waits for the index but queries. Dispatch, which has each record at hand, puts its keys into the file in use,
+//! in memory (`join`). A loop does the rest: it reads the log where dispatch could not, up to where the two meet
+//! (`follow`), and writes the keys from time to time (`write`). When anything goes wrong it starts anew from what
 //! is surely on the disk (`load`); sends and queues never notice. `query` walks the chains and compares real keys.
 
 mod follow;
+mod join;
 mod load;
 mod query;
 mod write;
@@ -19,7 +21,7 @@ use crate::state::index::{Header, Table};
 pub use crate::state::keys::Key;
 pub use query::{KeyQuery, Matches, QueryError};
 
-/// What the index's loop and queries share.
+/// What dispatch, the index's loop and queries share.
 #[derive(Debug)]
 pub(crate) struct Index {
     files: Mutex<Files>,
@@ -35,6 +37,8 @@ struct Files {
     last: Option<Last>,
     /// All records below are in. It starts anew with each load.
     indexed: Arc<Watermark>,
+    /// The loop reads records itself: nobody else puts keys in.
+    following: bool,
     /// Why the loop is not at work.
     trouble: Option<String>,
     /// A query found this file damaged.
@@ -65,6 +69,7 @@ impl Index {
             full: Vec::new(),
             last: None,
             indexed: Arc::new(Watermark::new(0)),
+            following: false,
             trouble: Some("it is being read".to_owned()),
             suspect: None,
         };

@@ -16,7 +16,7 @@ use crate::store::Store;
 impl Store {
     /// Makes a new file, after the one in use was put on the disk, for keys of records from `at` on.
     pub(super) async fn next_index_file(&self, at: u64) -> io::Result<()> {
-        self.settle_index(at).await?;
+        self.settle_index(Some(at)).await?;
         let name = {
             let mut files = self.index.files.lock();
             if let Some(Last { name, file, table, .. }) = files.last.take_if(|last| last.table.is_full()) {
@@ -35,29 +35,35 @@ impl Store {
         Ok(())
     }
 
-    /// Puts the index on the disk, and the mark that says so; every key of the records below `at` is in it.
-    pub(super) async fn settle_index(&self, at: u64) -> io::Result<()> {
+    /// Puts the index on the disk, and the mark that says so; returns the mark's position. Every key of the records
+    /// below `at` is in it; None: below where the index stands.
+    pub(super) async fn settle_index(&self, at: Option<u64>) -> io::Result<u64> {
+        // Taken first: keys that dispatch puts in from now on are none of this mark's.
+        let (mark, file) = {
+            let files = self.index.files.lock();
+            let at = at.unwrap_or_else(|| files.indexed.get());
+            (files.mark(at, self.log.config.index_shape()), files.last.as_ref().map(|last| last.file.clone()))
+        };
         // A mark must not speak of records that a crash may take back.
-        self.flush_to(at).await?;
+        self.flush_to(mark.position).await?;
         crash_point!("store.index.settle").await;
-        let file = self.index.files.lock().last.as_ref().map(|last| last.file.clone());
         if let Some(file) = file {
             self.write_index(&file).await?;
             crash_point!("store.index.written").await;
             file.sync().await?;
         }
-        let mark = self.index.files.lock().mark(at, self.log.config.index_shape());
         crash_point!("store.index.synced").await;
         self.log.disk.replace_small(layout::INDEX_MARK, &mark.encode()).await?;
         crash_point!("store.index.marked").await;
         if let Some(last) = &mark.last {
             self.times.lock().index_time = last.end_time;
         }
-        tap!("index_settled", position = at, entries = mark.last.as_ref().map_or(0, |last| last.next - 1));
-        Ok(())
+        let entries = mark.last.as_ref().map_or(0, |last| last.next - 1);
+        tap!("index_settled", position = mark.position, entries = entries);
+        Ok(mark.position)
     }
 
-    /// Writes entries, slots and head into the file in use. Nobody but the caller changes it meanwhile.
+    /// Writes entries, slots and head into the file in use: at least what it has now. Dispatch may put in more.
     async fn write_index(&self, file: &File) -> io::Result<()> {
         self.write_entries(file).await?;
         let mut bytes = Vec::new();

@@ -176,9 +176,14 @@ impl Table {
         }
     }
 
+    /// How many entries still fit.
+    pub(crate) fn room(&self) -> usize {
+        self.shape.entries.saturating_sub(self.header.next) as usize
+    }
+
     /// Whether no entry fits any more.
     pub(crate) fn is_full(&self) -> bool {
-        self.header.next >= self.shape.entries
+        self.room() == 0
     }
 
     /// Adds a key of the record at `position`, which was stored at `time`. There must be room.

@@ -1,9 +1,9 @@
 //! The keys of a record, as Java finds and hashes them (broker-store.md 2.6).
 
-use std::borrow::Cow;
-
 use protocol::properties::{self, names};
 use protocol::record::{RecordRef, sys_flag};
+use protocol::tag;
+use smallvec::SmallVec;
 
 /// What a query looks for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -24,55 +24,71 @@ impl<'a> Key<'a> {
 
     /// Whether a record has it: hashes alone may lie.
     pub(crate) fn is_of(&self, record: &RecordRef<'_>) -> bool {
-        let (unique, words) = texts(record.properties);
-        unique.is_some_and(|unique| unique == self.text())
-            || matches!(self, Self::Any(key) if words.is_some_and(|w| split(&w).any(|word| word == *key)))
+        let marks = Marks::of(record.properties);
+        let words = || String::from_utf8_lossy(marks.words.unwrap_or_default());
+        // Bytes that are no UTF-8 are read as Java does.
+        marks.unique.is_some_and(|unique| String::from_utf8_lossy(unique) == self.text())
+            || matches!(self, Self::Any(key) if split(&words()).any(|word| word == *key))
     }
 }
 
-/// Calls `found` with the hash of each key of a record, in Java's order: the unique key, then the words of KEYS.
-pub(crate) fn hashes(record: &RecordRef<'_>, mut found: impl FnMut(u32)) {
-    if record.sys_flag & sys_flag::TRANSACTION_MASK == sys_flag::ROLLBACK {
-        return;
+/// The properties that the store looks at: the last one of a name counts, as Java reads them.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Marks<'a> {
+    /// TAGS.
+    pub(crate) tags: Option<&'a [u8]>,
+    unique: Option<&'a [u8]>,
+    words: Option<&'a [u8]>,
+}
+
+impl<'a> Marks<'a> {
+    /// Finds them in one pass.
+    pub(crate) fn of(properties: &'a [u8]) -> Self {
+        let mut marks = Self::default();
+        for (name, value) in properties::pairs(properties) {
+            if name == names::UNIQ_KEY.as_bytes() {
+                marks.unique = Some(value);
+            } else if name == names::TAGS.as_bytes() {
+                marks.tags = Some(value);
+            } else if name == names::KEYS.as_bytes() {
+                marks.words = Some(value);
+            }
+        }
+        marks
     }
-    let (unique, words) = texts(record.properties);
-    if unique.is_none() && words.is_none() {
-        return;
+}
+
+/// The hashes of a record's keys, in Java's order: the unique key, then the words of KEYS.
+pub(crate) type Hashes = SmallVec<[u32; 8]>;
+
+/// The hashes of the keys of a record; `topic` is the [`prefix`] of its topic.
+pub(crate) fn hashes(marks: &Marks<'_>, sys_flag: i32, topic: i32) -> Hashes {
+    let mut found = Hashes::new();
+    if sys_flag & sys_flag::TRANSACTION_MASK == sys_flag::ROLLBACK {
+        return found;
     }
-    let topic = add(add(0, record.topic), "#");
-    if let Some(unique) = unique {
-        found(absolute(add(topic, &unique)));
+    if let Some(unique) = marks.unique {
+        found.push(absolute(tag::hash_on(topic, &String::from_utf8_lossy(unique))));
     }
-    if let Some(words) = words {
-        split(&words).for_each(|word| found(absolute(add(topic, word))));
+    if let Some(words) = marks.words {
+        let words = String::from_utf8_lossy(words);
+        found.extend(split(&words).map(|word| absolute(tag::hash_on(topic, word))));
     }
+    found
+}
+
+/// What all keys of a topic have in common: Java's hash of the topic and a `#`.
+pub(crate) fn prefix(topic: &str) -> i32 {
+    tag::hash_on(tag::hash(topic), "#")
 }
 
 /// The hash under which a key of a topic is found.
 pub(crate) fn hash(topic: &str, key: &str) -> u32 {
-    absolute(add(add(add(0, topic), "#"), key))
-}
-
-/// Unique key and KEYS; the last one counts when a name stands twice. Bytes that are no UTF-8 are read as Java does.
-fn texts(text: &[u8]) -> (Option<Cow<'_, str>>, Option<Cow<'_, str>>) {
-    let (mut unique, mut words) = (None, None);
-    for (name, value) in properties::pairs(text) {
-        if name == names::UNIQ_KEY.as_bytes() {
-            unique = Some(value);
-        } else if name == names::KEYS.as_bytes() {
-            words = Some(value);
-        }
-    }
-    (unique.map(String::from_utf8_lossy), words.map(String::from_utf8_lossy))
+    absolute(tag::hash_on(prefix(topic), key))
 }
 
 fn split(words: &str) -> impl Iterator<Item = &str> {
     words.split(' ').filter(|word| !word.is_empty())
-}
-
-/// Goes on with Java's hash of a string.
-fn add(hash: i32, text: &str) -> i32 {
-    text.encode_utf16().fold(hash, |hash, unit| hash.wrapping_mul(31).wrapping_add(i32::from(unit)))
 }
 
 fn absolute(hash: i32) -> u32 {
@@ -87,10 +103,10 @@ mod tests {
     #[test]
     fn hashes_are_those_of_java() {
         // "polygenelubricants".hashCode() is the smallest int; here with "T#" in front of what follows it.
-        assert_eq!(absolute(add(0, "polygenelubricants")), 0);
+        assert_eq!(absolute(tag::hash("polygenelubricants")), 0);
         assert_eq!(hash("T", "Aa"), hash("T", "BB"));
         // "TopicTest#key-1".hashCode() in Java.
-        assert_eq!(add(0, "a#b"), i32::from(b'a') * 961 + i32::from(b'#') * 31 + i32::from(b'b'));
-        assert_eq!(hash("größe", "日本"), absolute(protocol::tag::hash("größe#日本")));
+        assert_eq!(tag::hash("a#b"), i32::from(b'a') * 961 + i32::from(b'#') * 31 + i32::from(b'b'));
+        assert_eq!(hash("größe", "日本"), absolute(tag::hash("größe#日本")));
     }
 }

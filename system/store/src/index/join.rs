@@ -1,0 +1,59 @@
+//! Dispatch puts the keys of the records it has at hand into the file in use.
+
+use std::sync::MutexGuard;
+
+use protocol::record::RecordRef;
+use runtime::tap;
+
+use super::{Files, Index, Last};
+use crate::state::keys::{Marks, hashes};
+
+/// The index while a run of records is dispatched.
+#[derive(Debug)]
+pub(crate) struct Joined<'a> {
+    files: MutexGuard<'a, Files>,
+    /// The keys of all records below are in.
+    at: u64,
+}
+
+impl Index {
+    /// Takes part in a dispatch, unless the index is at work elsewhere: its loop brings it here then.
+    pub(crate) fn join(&self) -> Option<Joined<'_>> {
+        let files = self.files.lock();
+        let free = files.trouble.is_none() && !files.following;
+        free.then(|| Joined { at: files.indexed.get(), files })
+    }
+}
+
+impl Joined<'_> {
+    /// Puts all keys of a record in, or none: when the index stands elsewhere, or its file has no room for them.
+    pub(crate) fn put(&mut self, record: &RecordRef<'_>, marks: &Marks<'_>, topic: i32) {
+        if self.at != record.place.position {
+            return;
+        }
+        let Some(Last { table, .. }) = &mut self.files.last else { return };
+        let keys = hashes(marks, record.sys_flag, topic);
+        if keys.len() <= table.room() {
+            for key in &keys {
+                table.put(*key, record.place.position, record.place.store_timestamp);
+            }
+            self.at += u64::from(record.size);
+        }
+    }
+
+    /// Passes over a blank.
+    pub(crate) fn pass(&mut self, from: u64, to: u64) {
+        if self.at == from {
+            self.at = to;
+        }
+    }
+}
+
+impl Drop for Joined<'_> {
+    fn drop(&mut self) {
+        if self.at > self.files.indexed.get() {
+            self.files.indexed.advance(self.at);
+            tap!("indexed", position = self.at);
+        }
+    }
+}
