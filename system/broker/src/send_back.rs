@@ -50,6 +50,13 @@ impl Broker {
         let missing = || Refusal::Failed(format!("look message by offset failed, {}", h.offset));
         let stored = stored.ok_or_else(missing)?;
         let Scan::Record(message) = scan(&stored, true) else { return Err(missing()) };
+        if name::is_closed_topic(message.topic) {
+            // No consumer got it from there: a half message would become visible that way.
+            return Err(Refusal::Forbidden(format!(
+                "what waits in topic[{}] cannot be sent back",
+                message.topic
+            )));
+        }
 
         let fate = fate(&h, &group, client_version, message.reconsume_times);
         if matches!(fate, Fate::Dead) && planted!("M44") {
@@ -80,7 +87,8 @@ impl Broker {
             Some(waits) => (name::SCHEDULE_TOPIC, waits.queue, &waits.properties[..]),
             None => (name, queue_id, &dead[..]),
         };
-        let times = if planted!("M43") { message.reconsume_times } else { message.reconsume_times + 1 };
+        let times =
+            if planted!("M43") { message.reconsume_times } else { message.reconsume_times.saturating_add(1) };
         let copy = NewRecord {
             topic: stored_topic,
             queue_id: stored_queue,
@@ -179,7 +187,8 @@ fn fate(h: &ConsumerSendMsgBack, group: &SubscriptionGroupConfig, client_version
     if times >= most || h.delay_level < 0 {
         Fate::Dead
     } else if h.delay_level == 0 {
-        Fate::Retry(FIRST_RETRY_LEVEL.saturating_add(times))
+        // A producer may have stored any count.
+        Fate::Retry(FIRST_RETRY_LEVEL.saturating_add(times.max(0)))
     } else {
         Fate::Retry(h.delay_level)
     }

@@ -52,7 +52,7 @@ pub(crate) struct Copy {
 #[derive(Debug)]
 pub(crate) struct Halves {
     by_root: BTreeMap<u64, Half>,
-    /// (when, root) of those that wait for a time.
+    /// (when, root): the time that one waits for, or that its record is kept until when it waits for a producer.
     due: BTreeSet<(u64, u64)>,
     /// Roots of those that wait for a producer, by group.
     asleep: BTreeMap<Arc<str>, BTreeSet<u64>>,
@@ -105,6 +105,8 @@ impl Halves {
         };
         *self.groups.entry(group.clone()).or_insert(0) += 1;
         let (offset, position) = (copy.offset, copy.position);
+        // However long it is to be left alone: without its record it could not be given up.
+        let due_ms = due_ms.min(kept_until_ms);
         let next = Next::At(due_ms);
         let half = Half { offset, position, group, checks, owed: false, kept_until_ms, next };
         self.due.insert((due_ms, root));
@@ -145,12 +147,14 @@ impl Halves {
         }
     }
 
-    /// Looks at it again at a time.
-    pub(crate) fn look_at(&mut self, root: u64, due_ms: u64) {
-        self.reschedule(root, Next::At(due_ms));
+    /// Looks at it again after a time, but before its record goes.
+    pub(crate) fn look_after(&mut self, root: u64, now_ms: u64, wait_ms: u64) {
+        let due = now_ms.saturating_add(wait_ms);
+        let kept_until = self.by_root.get(&root).map(|half| half.kept_until_ms).filter(|kept| *kept > now_ms);
+        self.reschedule(root, Next::At(due.min(kept_until.unwrap_or(due))));
     }
 
-    /// Leaves it until a producer of its group is there.
+    /// Leaves it until a producer of its group is there, or its record is about to go.
     pub(crate) fn wait_for_producer(&mut self, root: u64) {
         self.reschedule(root, Next::Producer);
     }
@@ -168,8 +172,10 @@ impl Halves {
     /// A producer of a group is there: what waited for it is due.
     pub(crate) fn producer_came(&mut self, group: &str, now_ms: u64) {
         for root in self.asleep.remove(group).unwrap_or_default() {
+            let half = self.by_root.get_mut(&root).expect("those asleep are in the table");
+            half.next = Next::At(now_ms);
+            self.due.remove(&(half.kept_until_ms, root));
             self.due.insert((now_ms, root));
-            self.by_root.get_mut(&root).expect("those asleep are in the table").next = Next::At(now_ms);
         }
     }
 
@@ -192,6 +198,7 @@ impl Halves {
             }
             Next::Producer => {
                 self.asleep.entry(half.group).or_default().insert(root);
+                self.due.insert((half.kept_until_ms, root));
             }
         }
         self.by_root.get_mut(&root).expect("it was just found").next = next;
@@ -203,6 +210,7 @@ impl Halves {
                 self.due.remove(&(due, root));
             }
             Next::Producer => {
+                self.due.remove(&(half.kept_until_ms, root));
                 if let Some(roots) = self.asleep.get_mut(&half.group) {
                     roots.remove(&root);
                     if roots.is_empty() {
@@ -388,18 +396,41 @@ mod tests {
         let told = |halves: &Halves| halves.find(0).map(|half| half.explain(1000, 15)).unwrap();
         assert!(told(&halves).ends_with("a producer of g is asked in 5 s"), "{}", told(&halves));
         halves.wait_for_producer(0);
-        assert_eq!(halves.first_due(1 << 40), None);
+        assert_eq!(halves.first_due(u64::MAX - 1), None);
+        assert_eq!(halves.first_due(u64::MAX), Some(0), "before its record goes");
         assert_eq!(halves.deserted().map(|(g, n)| (g.to_string(), n)).collect::<Vec<_>>(), [("g".into(), 1)]);
         assert!(told(&halves).contains("waits for a producer of group g"), "{}", told(&halves));
         halves.producer_came("other", 7000);
         assert_eq!(halves.first_due(7000), None);
         halves.producer_came("g", 7000);
         assert_eq!(halves.first_due(7000), Some(0));
-        halves.look_at(0, 37_000);
+        halves.look_after(0, 7000, 30_000);
         assert_eq!(halves.first_due(36_999), None);
         halves.wait_for_producer(0);
         halves.ended(0, 0);
         assert_eq!(halves.deserted().count(), 0);
+    }
+
+    #[test]
+    fn nothing_waits_longer_than_its_record_is_kept() {
+        let mut halves = Halves::new(0);
+        for (offset, immunity) in [(0, 6000), (1, u64::MAX)] {
+            halves.add(offset, copy(offset), "g", 0, immunity, 10_000);
+        }
+        assert_eq!(halves.first_due(6000), Some(0));
+        halves.wait_for_producer(0);
+        assert_eq!(halves.first_due(9999), None);
+        assert_eq!(halves.first_due(10_000), Some(0));
+        halves.look_after(0, 9000, 30_000);
+        assert_eq!(halves.first_due(10_000), Some(0));
+        // What fails then is tried again, and stands in nobody's way.
+        halves.look_after(0, 10_000, 30_000);
+        assert_eq!(halves.first_due(10_000), Some(1));
+        halves.ended(1, 0);
+        assert_eq!((halves.first_due(39_999), halves.first_due(40_000)), (None, Some(0)));
+        halves.wait_for_producer(0);
+        halves.ended(0, 0);
+        assert!(halves.due.is_empty() && halves.asleep.is_empty());
     }
 
     #[test]

@@ -98,7 +98,7 @@ impl Broker {
                 let mut halves = self.transactions.halves.lock();
                 let Some(root) = halves.first_due(now) else { break };
                 // Whatever goes wrong with this one, it comes after the others.
-                halves.look_at(root, now + self.check_interval());
+                halves.look_after(root, now, self.check_interval());
                 root
             };
             looked.count += 1;
@@ -109,7 +109,7 @@ impl Broker {
                 }
                 Ok(None) => {}
                 Err(_) if planted!("M36") => {
-                    self.transactions.halves.lock().look_at(root, now);
+                    self.transactions.halves.lock().look_after(root, now, 0);
                     looked.stuck = true;
                     break;
                 }
