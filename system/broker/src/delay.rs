@@ -301,6 +301,7 @@ impl Broker {
             prepared_offset: Origin { queue: id, offset }.mark(),
             body: message.body,
             properties: message.properties,
+            added: b"",
         };
         let appended = self.store.append(&copy).await.map_err(|error| match error {
             AppendError::BodyTooLong { .. }

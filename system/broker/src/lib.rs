@@ -28,6 +28,7 @@ mod clients;
 mod config;
 mod delay;
 mod groups;
+mod marks;
 mod offsets;
 mod pull;
 mod query;
@@ -49,6 +50,7 @@ pub use refusal::Refusal;
 
 use clients::Connected;
 use delay::Delays;
+use marks::Marks;
 use register::Registration;
 use saved::Saved;
 use state::{groups::Groups, locks::Locks, offsets::Offsets, topics::Topics};
@@ -92,6 +94,7 @@ pub struct Broker {
     name: String,
     cluster: String,
     region: Text,
+    marks: Marks,
     address: Text,
     ha_address: Text,
     store_host: SocketAddr,
@@ -152,6 +155,7 @@ impl Broker {
         let broker = Arc::new(Self {
             cluster: config.broker_cluster_name.clone(),
             region: config.region_id.as_str().into(),
+            marks: Marks::new(&config.broker_cluster_name, &config.region_id),
             address: store_host.to_string().into(),
             // Replication is not offered: the port 0 says so, and the field must not be empty.
             ha_address: SocketAddr::new(ip, 0).to_string().into(),

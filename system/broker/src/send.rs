@@ -91,6 +91,7 @@ impl Broker {
             prepared_offset: 0,
             body,
             properties: text,
+            added: self.marks.text(settings.trace_on),
         };
         check_body(body)?;
         let appended = self.store.append(&record).await?;
@@ -174,6 +175,7 @@ impl Broker {
                 prepared_offset: 0,
                 body: &item.body,
                 properties: &item.properties,
+                added: self.marks.text(settings.trace_on),
             })
             .collect();
         let appended = self.store.append_batch(&records).await?;

@@ -102,6 +102,7 @@ impl Broker {
             prepared_offset: 0,
             body: message.body,
             properties: text,
+            added: b"",
         };
         let appended = self.store.append(&copy).await?;
         self.counters.stored(1, copy.body.len());
@@ -255,6 +256,7 @@ mod tests {
                 prepared_offset: 0,
                 body: b"x",
                 properties: text,
+                added: b"",
             }
             .encode(&mut bytes);
             let place = protocol::record::Place { queue_offset: 0, position, store_timestamp: 0 };

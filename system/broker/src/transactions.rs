@@ -113,6 +113,7 @@ impl Broker {
             prepared_offset: 0,
             body,
             properties: &text,
+            added: self.marks.text(config.trace_on),
         };
         self.check_room(&record)?;
         self.topics_saved.reach(topic.change).await?;
@@ -162,8 +163,8 @@ impl Broker {
     /// A half message must still fit when its checks are counted in it, and together with the record of its end.
     fn check_room(&self, record: &NewRecord<'_>) -> Result<(), Refusal> {
         let most = protocol::record::MAX_PROPERTIES - half::COPY_ADDS;
-        if record.properties.len() > most {
-            let size = record.properties.len();
+        let size = record.properties_size();
+        if size > most {
             let error = AppendError::PropertiesTooLong { size, max: most };
             return Err(Refusal::Message(format!("{error} in a half message")));
         }
@@ -261,6 +262,7 @@ impl Broker {
             prepared_offset: wire(record.place.position),
             body: record.body,
             properties: record.properties,
+            added: b"",
         };
         crash_point!("broker.transaction.commit").await;
         let end = if planted!("M32") {
@@ -293,6 +295,7 @@ impl Broker {
             prepared_offset: 0,
             body: body.as_bytes(),
             properties: END_PROPERTIES,
+            added: b"",
         }
     }
 
@@ -362,6 +365,7 @@ impl Broker {
             prepared_offset: record.prepared_offset,
             body: record.body,
             properties: record.properties,
+            added: b"",
         }
     }
 }

@@ -436,6 +436,55 @@ fn a_batch_takes_consecutive_offsets() {
 }
 
 #[test]
+fn messages_carry_the_cluster_the_region_and_the_trace_switch_of_their_broker() {
+    run(|root| async move {
+        let marked = Config {
+            broker_cluster_name: "blue".into(),
+            region_id: "north".into(),
+            trace_on: false,
+            ..config()
+        };
+        let node = start(&root, marked).await;
+        let unclosed = "CLUSTER\u{1}red\u{2}TRACE_ON\u{1}true\u{2}k\u{1}v";
+        let plain = SendMessageV2 { properties: Some(unclosed.into()), ..message("orders", 0, "") };
+        let half = SendMessageV2 {
+            properties: Some("TRAN_MSG\u{1}true\u{2}k\u{1}v".into()),
+            sys_flag: 4,
+            ..message("orders", 0, "")
+        };
+        let delayed = SendMessageV2 {
+            properties: Some("DELAY\u{1}1\u{2}k\u{1}v\u{2}".into()),
+            ..message("orders", 0, "")
+        };
+        let mut ids = Vec::new();
+        for request in [plain, half, delayed] {
+            ids.push(node.call_with(&request, "x").await.unwrap().0.msg_id);
+        }
+        let item =
+            Item { flag: 0, body: Bytes::from_static(b"x"), properties: Bytes::from_static(b"k\x01v\x02") };
+        let mut body = BytesMut::new();
+        item.encode(&mut body);
+        let batch = SendBatchMessage(SendMessageV2 { batch: Some(true), ..message("orders", 0, "") });
+        ids.push(node.call_with(&batch, body.freeze()).await.unwrap().0.msg_id);
+        for id in ids {
+            let offset = i64::from_str_radix(&id[16..], 16).unwrap();
+            let (_, stored) = node.call(&ViewMessageById { offset, topic: None }).await.unwrap();
+            let Scan::Record(stored) = record::scan(&stored, true) else { panic!("no record") };
+            let all = properties::to_map(stored.properties);
+            for (name, value) in [
+                (names::CLUSTER, "blue"),
+                (names::MSG_REGION, "north"),
+                (names::TRACE_ON, "false"),
+                ("k", "v"),
+            ] {
+                assert_eq!(all.get(name).map(String::as_str), Some(value), "{name} of {}", stored.topic);
+            }
+        }
+        node.stop().await;
+    });
+}
+
+#[test]
 fn a_young_queue_is_consumed_from_its_first_message_by_a_new_group() {
     run(|root| async move {
         let node = start(&root, config()).await;

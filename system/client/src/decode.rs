@@ -151,6 +151,7 @@ mod tests {
             prepared_offset: 0,
             body: &items,
             properties: b"",
+            added: b"",
         };
         record.encode(&mut out);
         record::place(&mut out, record::Place { queue_offset: 40, position: 7, store_timestamp: 2 });

@@ -5,7 +5,8 @@
 use std::collections::BTreeMap;
 
 const BETWEEN: u8 = 1;
-const AFTER: u8 = 2;
+/// Closes a pair.
+pub(crate) const AFTER: u8 = 2;
 
 /// Every pair of the text in order. Pieces of fewer than three bytes, without separator, or with an
 /// empty name or value are skipped, as Java readers do.

@@ -8,6 +8,8 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 
 use bytes::{Buf, BufMut, Bytes, BytesMut};
 
+use crate::properties;
+
 /// Magic of a record with a one-byte topic length.
 pub const MAGIC_V1: u32 = 0xDAA3_20A7;
 /// Magic of a record with a two-byte topic length, for topics longer than 127 bytes.
@@ -68,6 +70,9 @@ pub struct NewRecord<'a> {
     pub body: &'a [u8],
     /// Properties text.
     pub properties: &'a [u8],
+    /// More pairs behind those, which win over theirs: what a broker adds to every message costs no copy of a
+    /// client's text.
+    pub added: &'a [u8],
 }
 
 /// What the log adds to an encoded record.
@@ -113,7 +118,17 @@ impl NewRecord<'_> {
             + topic_length
             + self.topic.len()
             + 2
-            + self.properties.len()
+            + self.properties_size()
+    }
+
+    /// Bytes of all properties.
+    pub fn properties_size(&self) -> usize {
+        self.properties.len() + usize::from(self.is_unclosed()) + self.added.len()
+    }
+
+    /// The last pair of the properties must be closed before others follow.
+    fn is_unclosed(&self) -> bool {
+        !self.added.is_empty() && self.properties.last().is_some_and(|byte| *byte != properties::AFTER)
     }
 
     fn is_v2(&self) -> bool {
@@ -155,8 +170,12 @@ impl NewRecord<'_> {
             out.put_u8(u8::try_from(self.topic.len()).expect("a V1 topic has at most 127 bytes"));
         }
         out.put_slice(self.topic.as_bytes());
-        out.put_i16(i16::try_from(self.properties.len()).expect("properties are within 32767 bytes"));
+        out.put_i16(i16::try_from(self.properties_size()).expect("properties are within 32767 bytes"));
         out.put_slice(self.properties);
+        if self.is_unclosed() {
+            out.put_u8(properties::AFTER);
+        }
+        out.put_slice(self.added);
         size
     }
 }
@@ -318,7 +337,7 @@ impl RecordRef<'_> {
 
     /// A property by name.
     pub fn property(&self, name: &str) -> Option<&str> {
-        crate::properties::get_str(self.properties, name)
+        properties::get_str(self.properties, name)
     }
 }
 

@@ -33,6 +33,7 @@ fn main() {
                     prepared_offset: 0,
                     body: &body,
                     properties: b"UNIQ_KEY\x01000102030405060708090A0B0C0D0E0F10111213141516171819\x02WAIT\x01true\x02TAGS\x01a\x02",
+                    added: b"CLUSTER\x01DefaultCluster\x02MSG_REGION\x01DefaultRegion\x02TRACE_ON\x01true\x02",
                 };
                 store.append(&message).await.expect("the store takes messages");
                 if number % 64 == 63 {
@@ -43,12 +44,15 @@ fn main() {
             let end = store.max_position();
             store.dispatched().reach(end).await.expect("the store is open");
             let seen = started.elapsed();
+            store.index_complete().await;
+            let indexed = started.elapsed();
             let each = |time: std::time::Duration| time.as_nanos() as u64 / COUNT;
             writeln!(
                 std::io::stdout(),
-                "round {round}: append {} ns, until visible {} ns per message, {} bytes of log",
+                "round {round}: append {} ns, until visible {} ns, until found by key {} ns per message, {} bytes of log",
                 each(appended),
                 each(seen),
+                each(indexed),
                 end
             )
             .expect("standard output is open");

@@ -158,12 +158,12 @@ impl Store {
             if !layout::is_folder_name(message.topic) || message.topic.len() > max {
                 return Err(AppendError::TopicLength { size: message.topic.len(), max });
             }
-            if message.properties.len() > record::MAX_PROPERTIES {
-                let (size, max) = (message.properties.len(), record::MAX_PROPERTIES);
+            if message.properties_size() > record::MAX_PROPERTIES {
+                let (size, max) = (message.properties_size(), record::MAX_PROPERTIES);
                 return Err(AppendError::PropertiesTooLong { size, max });
             }
             // `state/look.rs` takes a zero at the edge of a sector for one that was never written.
-            if message.properties.contains(&0) {
+            if message.properties.contains(&0) || message.added.contains(&0) {
                 return Err(AppendError::PropertiesHoldZero);
             }
         }

@@ -121,6 +121,7 @@ fn message<'a>(number: u64, topic: &'a str, body: &'a [u8], properties: &'a str)
         prepared_offset: 0,
         body,
         properties: properties.as_bytes(),
+        added: b"",
     }
 }
 

@@ -58,6 +58,7 @@ async fn send(store: &Store, topic: &str, sys_flag: i32, properties: &str) -> i6
         prepared_offset: 0,
         body: &[b'x'; 100],
         properties: properties.as_bytes(),
+        added: b"",
     };
     store.append(&message).await.unwrap().store_timestamp
 }

@@ -67,6 +67,7 @@ fn message<'a>(topic: &'a str, queue_id: i32, body: &'a [u8], properties: &'a [u
         prepared_offset: 0,
         body,
         properties,
+        added: b"",
     }
 }
 

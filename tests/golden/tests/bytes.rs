@@ -165,6 +165,7 @@ fn records_of_java_are_read_and_written_again_byte_for_byte() {
                 prepared_offset: r.prepared_offset,
                 body: r.body,
                 properties: r.properties,
+                added: b"",
             }
             .encode(&mut out);
             record::place(&mut out, r.place);

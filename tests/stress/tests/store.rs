@@ -143,6 +143,7 @@ fn message(queue_id: i32, body: &[u8]) -> NewRecord<'_> {
         prepared_offset: 0,
         body,
         properties: b"TAGS\x01t\x02",
+        added: b"",
     }
 }
 

@@ -20,6 +20,7 @@ fn record(queue_offset: u64, position: u64, body: &str) -> Vec<u8> {
         prepared_offset: 0,
         body: body.as_bytes(),
         properties: b"KEYS\x01k\x02TAGS\x01tag0\x02",
+        added: b"",
     };
     let mut out = BytesMut::new();
     record.encode(&mut out);

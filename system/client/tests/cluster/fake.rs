@@ -331,6 +331,7 @@ impl Broker {
                 prepared_offset: 0,
                 body: &item.body,
                 properties: &item.properties,
+                added: b"",
             };
             record.encode(&mut bytes);
             let position = offset * 1000 + u64::try_from(header.queue_id).unwrap();

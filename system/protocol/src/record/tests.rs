@@ -26,6 +26,7 @@ fn example<'a>() -> NewRecord<'a> {
         prepared_offset: 0,
         body: b"hello",
         properties: b"k\x01v\x02TAGS\x01TagA\x02",
+        added: b"",
     }
 }
 
@@ -101,16 +102,18 @@ proptest! {
 
     #[test]
     fn what_is_written_is_read(topic in "[a-zA-Z0-9_%-]{1,200}", body in proptest::collection::vec(any::<u8>(), 0..300),
-        properties in "[a-z]{0,50}", queue_id in 0i32..1000, queue_offset in 0u64..1 << 40, v6 in any::<bool>()) {
+        properties in "[a-z]{0,50}\u{2}?", added in "([a-z]\u{1}[a-z]\u{2}){0,2}", queue_id in 0i32..1000, queue_offset in 0u64..1 << 40, v6 in any::<bool>()) {
         let host: SocketAddr = if v6 { "[2001:db8::7]:1".parse().unwrap() } else { "10.0.0.7:1".parse().unwrap() };
-        let new = NewRecord { topic: &topic, body: &body, properties: properties.as_bytes(), queue_id, born_host: host, ..example() };
+        let new = NewRecord { topic: &topic, body: &body, properties: properties.as_bytes(), added: added.as_bytes(), queue_id, born_host: host, ..example() };
         let mut out = BytesMut::new();
         let size = new.encode(&mut out);
         prop_assert_eq!(size, out.len());
         let at = Place { queue_offset, ..PLACE };
         place(&mut out, at);
         let Scan::Record(r) = scan(&out, true) else { return Err(TestCaseError::fail("a record")) };
-        prop_assert_eq!((r.topic, r.body, r.properties, r.queue_id, r.place, r.born_host), (topic.as_str(), &body[..], properties.as_bytes(), queue_id, at, host));
+        let close = if added.is_empty() || properties.is_empty() || properties.ends_with('\u{2}') { "" } else { "\u{2}" };
+        let all = format!("{properties}{close}{added}");
+        prop_assert_eq!((r.topic, r.body, r.properties, r.queue_id, r.place, r.born_host), (topic.as_str(), &body[..], all.as_bytes(), queue_id, at, host));
         for cut in 8..out.len() {
             prop_assert_eq!(scan(&out[..cut], true), Scan::Short(u32::try_from(size).unwrap()));
         }

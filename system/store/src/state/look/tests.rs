@@ -23,6 +23,7 @@ fn record(position: u64, body: &[u8], properties: &[u8]) -> Vec<u8> {
         prepared_offset: 0,
         body,
         properties,
+        added: b"",
     };
     let mut out = BytesMut::new();
     new.encode(&mut out);
