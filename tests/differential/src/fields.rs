@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use bytes::Bytes;
 use protocol::record::{self, Scan};
-use protocol::{Command, json, properties};
+use protocol::{Command, json, name, properties};
 use serde_json::Value;
 
 /// Field by field; the remark is text for people and is not compared.
@@ -12,7 +12,7 @@ pub(crate) fn of(answer: &Command, address: &str) -> BTreeMap<String, String> {
     let mut fields = BTreeMap::new();
     fields.insert("code".to_owned(), answer.code.to_string());
     for (name, value) in answer.ext.iter() {
-        let is_position = name == "indexLastUpdatePhyoffset" && value != "0";
+        let is_position = ["indexLastUpdatePhyoffset", "commitLogOffset"].contains(&name) && value != "0";
         let value = if is_position { "<position>".to_owned() } else { steady(value, address) };
         fields.insert(format!("field {name}"), value);
     }
@@ -22,6 +22,14 @@ pub(crate) fn of(answer: &Command, address: &str) -> BTreeMap<String, String> {
     if let Scan::Record(_) = record::scan(&answer.body, true) {
         for (number, bytes) in record::each(answer.body.clone()).enumerate() {
             add_record(&mut fields, &format!("record {number}"), &bytes, address);
+        }
+        // How many copies of other half messages stand in front differs from run to run.
+        let offset = fields.get("record 0 queueOffset").cloned();
+        if let Some(table) =
+            fields.get_mut("field tranStateTableOffset").filter(|table| Some(&**table) == offset.as_ref())
+        {
+            *table = "that of the record".to_owned();
+            fields.remove("record 0 queueOffset");
         }
     } else {
         match json::from_slice::<Value>(&with_names_as_text(&answer.body)) {
@@ -47,13 +55,17 @@ fn add_record(fields: &mut BTreeMap<String, String>, at: &str, bytes: &Bytes, ad
     add("queueId", r.queue_id.to_string());
     add("flag", r.flag.to_string());
     add("sysFlag", r.sys_flag.to_string());
-    add("queueOffset", r.place.queue_offset.to_string());
+    if ![name::HALF_TOPIC, name::TRANS_CHECK_MAX_TIME_TOPIC].contains(&r.topic) {
+        // There it tells how many copies stand in front: one for each check of another half message so far.
+        add("queueOffset", r.place.queue_offset.to_string());
+    }
     add("storeTimestamp", r.place.store_timestamp.to_string());
     add("bornTimestamp", r.born_timestamp.to_string());
     add("bornHost", r.born_host.ip().to_string());
     add("storeHost", r.store_host.to_string());
     add("reconsumeTimes", r.reconsume_times.to_string());
-    add("preparedOffset", r.prepared_offset.to_string());
+    let is_position = r.prepared_offset > 0;
+    add("preparedOffset", if is_position { "<position>".to_owned() } else { r.prepared_offset.to_string() });
     add("body", String::from_utf8_lossy(r.body).into_owned());
     for (name, value) in properties::to_map(r.properties) {
         add(&format!("property {name}"), value);

@@ -12,6 +12,10 @@ pub(crate) const CONFIG: &[(&str, &str)] = &[
     ("mappedFileSizeConsumeQueue", "20000"),
     ("maxHashSlotNum", "1000"),
     ("maxIndexNum", "5000"),
+    ("messageDelayLevel", "1s 2s 1s 1s 2s 1s"),
+    ("transactionTimeOut", "1000"),
+    ("transactionCheckInterval", "1000"),
+    ("transactionCheckMax", "7"),
 ];
 
 /// Both programs, until dropped.
@@ -23,8 +27,7 @@ pub(crate) struct Genuine {
 }
 
 impl Genuine {
-    pub(crate) fn start(version: &str) -> Result<Self> {
-        let java = Java::prepare_server(version)?;
+    pub(crate) fn start(java: &Java) -> Result<Self> {
         let dir = tempfile::tempdir()?;
         let home = dir.path();
         fs::create_dir_all(home.join("conf"))?;

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::thread::sleep;
 use std::time::{Duration, Instant};
 
-use anyhow::{Result, bail};
+use anyhow::{Context, Result, bail};
 use bytes::Bytes;
 use process::Asker;
 use protocol::{Command, Request, Text};
@@ -18,6 +18,9 @@ pub(crate) struct Seen {
     pub(crate) label: String,
     pub(crate) fields: BTreeMap<String, String>,
 }
+
+/// A further connection.
+pub(crate) struct Client(Asker);
 
 /// A broker and what it answered so far.
 pub(crate) struct Side {
@@ -56,18 +59,69 @@ impl Side {
         done: impl Fn(&Command) -> bool,
     ) -> Result<Command> {
         let label = label.into();
+        let answer = self.wait(&label, request, done)?;
+        self.note(label, &answer);
+        Ok(answer)
+    }
+
+    /// Asks until the answer is what it has to be, and notes none.
+    pub(crate) fn wait<R: Request>(
+        &mut self,
+        label: &str,
+        request: &R,
+        done: impl Fn(&Command) -> bool,
+    ) -> Result<Command> {
         let begun = Instant::now();
         loop {
             let answer = self.asker.ask(request, Bytes::new())?;
             if done(&answer) {
-                self.note(label, &answer);
                 return Ok(answer);
             }
             if begun.elapsed() > PATIENCE {
                 bail!("{label} at {}: still code {} {:?}", self.address, answer.code, answer.remark);
             }
-            sleep(Duration::from_millis(50));
+            sleep(Duration::from_millis(5));
         }
+    }
+
+    /// Another connection to the broker, of a client that the broker asks something.
+    pub(crate) fn connect(&self) -> Result<Client> {
+        Ok(Client(Asker::connect(&self.address)?))
+    }
+
+    /// As [`Side::ask`], on another connection.
+    pub(crate) fn ask_on<R: Request>(
+        &mut self,
+        client: &mut Client,
+        label: impl Into<String>,
+        request: &R,
+        body: impl Into<Bytes>,
+    ) -> Result<Command> {
+        let answer = client.0.ask(request, body)?;
+        self.note(label, &answer);
+        Ok(answer)
+    }
+
+    /// Waits for a request of the broker, and notes it.
+    pub(crate) fn told(
+        &mut self,
+        client: &mut Client,
+        label: &str,
+        wanted: impl Fn(&Command) -> bool,
+    ) -> Result<Command> {
+        loop {
+            let command = client.0.read().with_context(|| format!("{label} at {}", self.address))?;
+            let command = command.with_context(|| format!("{label}: {} closed", self.address))?;
+            if !command.is_response() && wanted(&command) {
+                self.note(label, &command);
+                return Ok(command);
+            }
+        }
+    }
+
+    /// Leaves a field of the last answer out, when it differs between any two runs.
+    pub(crate) fn leave_out(&mut self, field: &str) {
+        self.seen.last_mut().map(|seen| seen.fields.remove(field));
     }
 
     fn note(&mut self, label: impl Into<String>, answer: &Command) {
@@ -80,4 +134,5 @@ pub(crate) fn field(answer: &Command, name: &str) -> Text {
     answer.ext.text(name).unwrap_or_default()
 }
 
-const PATIENCE: Duration = Duration::from_secs(20);
+/// Longer than any pause of a slow machine.
+const PATIENCE: Duration = Duration::from_secs(120);

@@ -1,9 +1,11 @@
 //! Offsets of queues and groups.
 
 use anyhow::Result;
+use protocol::body::SubscriptionGroupConfig;
+use protocol::json;
 use protocol::rpc::{
     GetConsumeStats, GetEarliestMsgStoretime, GetMaxOffset, GetMinOffset, QueryConsumerOffset,
-    SearchOffsetByTimestamp, UpdateConsumerOffset,
+    SearchOffsetByTimestamp, UpdateAndCreateSubscriptionGroup, UpdateConsumerOffset,
 };
 
 use super::{message, store};
@@ -40,6 +42,8 @@ pub(crate) fn offsets(side: &mut Side) -> Result<()> {
             side.ask(format!("{label} at {timestamp}"), &search, "")?;
         }
     }
+    let config = SubscriptionGroupConfig { group_name: group.into(), ..SubscriptionGroupConfig::default() };
+    side.ask("group", &UpdateAndCreateSubscriptionGroup {}, json::to_vec(&config))?;
     let read = |queue_id, zero| QueryConsumerOffset {
         consumer_group: group.into(),
         topic: topic.into(),

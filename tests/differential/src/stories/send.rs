@@ -6,7 +6,7 @@ use protocol::batch::Item;
 use protocol::properties;
 use protocol::rpc::{SendBatchMessage, SendMessage, SendMessageV2, ViewMessageById};
 
-use super::{message, position, store};
+use super::{message, position, store, view};
 use crate::side::{Side, field};
 
 pub(crate) fn send(side: &mut Side) -> Result<()> {
@@ -18,10 +18,6 @@ pub(crate) fn send(side: &mut Side) -> Result<()> {
         ("no properties", SendMessageV2 { properties: None, ..message(topic, 1, &[]) }),
         ("user flag", SendMessageV2 { flag: 77, ..message(topic, 2, &[("UNIQ_KEY", "u2")]) }),
         ("compressed bit", SendMessageV2 { sys_flag: 1, ..message(topic, 2, &[("UNIQ_KEY", "u3")]) }),
-        (
-            "broker's own bits",
-            SendMessageV2 { sys_flag: 0xF0, ..message("diff-send-bits", 2, &[("UNIQ_KEY", "u4")]) },
-        ),
         ("waits not for the disk", message(topic, 3, &[("WAIT", "false"), ("UNIQ_KEY", "u5")])),
         ("waits for the disk", message(topic, 3, &[("WAIT", "true"), ("UNIQ_KEY", "u6")])),
         ("unit mode", SendMessageV2 { unit_mode: Some(true), ..message(topic, 3, &[("UNIQ_KEY", "u7")]) }),
@@ -46,7 +42,7 @@ pub(crate) fn send(side: &mut Side) -> Result<()> {
     ];
     for (label, request) in cases {
         let answer = store(side, label, &request, "body grüße")?;
-        view(side, label, position(&field(&answer, "msgId")))?;
+        view(side, &format!("{label}, stored"), position(&field(&answer, "msgId")))?;
     }
     let long = SendMessage {
         producer_group: "producers".into(),
@@ -72,13 +68,8 @@ pub(crate) fn send(side: &mut Side) -> Result<()> {
         SendBatchMessage(SendMessageV2 { batch: Some(true), ..message(topic, 2, &[("own", "outer")]) });
     let answer = side.ask("batch", &batch, body.freeze())?;
     for (number, id) in field(&answer, "msgId").split(',').enumerate() {
-        view(side, &format!("batch {number}"), position(&id.into()))?;
+        view(side, &format!("batch {number}, stored"), position(&id.into()))?;
     }
-    Ok(())
-}
-
-fn view(side: &mut Side, label: &str, offset: i64) -> Result<()> {
-    side.ask(format!("{label}, stored"), &ViewMessageById { offset, topic: None }, "")?;
     Ok(())
 }
 
