@@ -67,6 +67,11 @@ const STEPS: &[Step] = &[
     Step { name: "mutants", minutes: 2.0, run: &["cargo", "sim", "mutants"] },
     Step { name: "process", minutes: 2.0, run: &["cargo", "run", "--release", "--package", "process"] },
     Step { name: "interop", minutes: 4.0, run: &["cargo", "run", "--release", "--package", "interop"] },
+    Step {
+        name: "differential",
+        minutes: 2.0,
+        run: &["cargo", "run", "--release", "--package", "differential"],
+    },
 ];
 
 fn main() -> ExitCode {
