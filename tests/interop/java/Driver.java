@@ -264,7 +264,7 @@ public class Driver {
     static void later(String what, MessageExt m) {
         java.util.TreeMap<String, String> properties = new java.util.TreeMap<>(m.getProperties());
         // What a client adds itself, or draws.
-        for (String own : new String[] {"CONSUME_START_TIME", "MIN_OFFSET", "MAX_OFFSET", "UNIQ_KEY", "CLUSTER", "MSG_REGION", "TRACE_ON"}) {
+        for (String own : new String[] {"CONSUME_START_TIME", "MIN_OFFSET", "MAX_OFFSET", "UNIQ_KEY"}) {
             properties.remove(own);
         }
         StringBuilder text = new StringBuilder();

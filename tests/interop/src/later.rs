@@ -1,10 +1,9 @@
-//! Delay levels, retries and dead letters as an unmodified Java client sees them: times, counts and properties are
-//! those that genuine 4.9.7, 5.3.3 and 5.5.0 brokers gave to the same program.
+//! Delay levels, retries and dead letters as unmodified Java and Go clients see them: times, counts and properties are
+//! those that genuine 4.9.7, 5.3.3 and 5.5.0 brokers gave to the same programs.
 
-use std::collections::BTreeMap;
+use std::{collections::BTreeMap, process::Command};
 
 use anyhow::{Context, Result, bail, ensure};
-use golden::Java;
 
 /// One delivery.
 #[derive(Clone, Debug)]
@@ -18,13 +17,11 @@ struct Seen {
     properties: BTreeMap<String, String>,
 }
 
-/// Runs the Java program and compares what it saw.
-pub(crate) fn run(java: &Java, name_server: &str, tag: &str) -> Result<()> {
-    let (topic, group) = (format!("later-{tag}"), format!("G-later-{tag}"));
-    let mut command = java.command("Driver");
-    command.args(["later", name_server, &topic, &group]);
+/// Runs a client's program and compares what it saw.
+pub(crate) fn run(mut command: Command, name_server: &str, topic: &str, group: &str) -> Result<()> {
+    command.args(["later", name_server, topic, group]);
     let output = golden::run(&mut command)?;
-    judge(&output, &topic, &group).with_context(|| format!("{topic}:\n{output}"))?;
+    judge(&output, topic, group).with_context(|| format!("{topic}:\n{output}"))?;
     println!("ok {topic:<14} delays of two levels, 3 retries, 2 dead letters");
     Ok(())
 }
@@ -124,6 +121,9 @@ fn marks(
         ("RETRY_TOPIC", first.map(|f| f.0)),
         ("ORIGIN_MESSAGE_ID", first.map(|f| f.1)),
         ("WAIT", Some(if first.is_some() { "false" } else { "true" })),
+        ("CLUSTER", Some("TestCluster")),
+        ("MSG_REGION", Some("DefaultRegion")),
+        ("TRACE_ON", Some("true")),
     ];
     for (name, value) in expected {
         let is = seen.properties.get(name).map(String::as_str);

@@ -1,8 +1,9 @@
-//! Unmodified Java clients of three versions against the release binaries, beside the Rust client.
+//! Unmodified Java clients of three versions and the Go client against the release binaries, beside the Rust client.
 #![allow(clippy::print_stdout, reason = "a program that talks to a terminal")]
 
 mod audit;
 mod content;
+mod go;
 mod later;
 mod member;
 mod queries;
@@ -18,12 +19,15 @@ use clap::Parser;
 use member::{Member, Sent, produce_java, produce_rust};
 use process::{Cluster, LONG};
 
-/// Java and Rust clients send to and consume from our programs.
+/// Java, Go and Rust clients send to and consume from our programs.
 #[derive(Parser)]
 struct Options {
     /// Versions of the Java client.
     #[arg(long, value_delimiter = ',', default_values = golden::VERSIONS)]
     versions: Vec<String>,
+    /// Without the Go client.
+    #[arg(long)]
+    skip_go: bool,
     /// Messages in each direction.
     #[arg(long, default_value_t = 10_000)]
     messages: u32,
@@ -37,15 +41,21 @@ fn main() -> Result<()> {
     let cluster = Cluster::start(&[("transactionTimeOut", "1500"), ("transactionCheckInterval", "2000")])?;
     let began = Instant::now();
     let runtime = tokio::runtime::Runtime::new()?;
-    // Each version has a thread of its own, as a run also blocks, on programs it waits for: on the runtime's threads
+    // Each client has a thread of its own, as a run also blocks, on programs it waits for: on the runtime's threads
     // that would stop the Rust clients.
-    let results: Vec<Result<usize>> = thread::scope(|scope| {
-        let all: Vec<_> = options
+    let results: Vec<(String, Result<usize>)> = thread::scope(|scope| {
+        let go = scope.spawn(|| match options.skip_go {
+            true => Ok(0),
+            false => {
+                runtime.block_on(go::Go::prepare()?.run(cluster.name_server(), cluster.broker_address()))
+            }
+        });
+        let java: Vec<_> = options
             .versions
             .iter()
             .map(|version| {
                 let (options, cluster, runtime) = (&options, &cluster, &runtime);
-                scope.spawn(move || {
+                let run = scope.spawn(move || {
                     let one = One {
                         java: member::driver(version)?,
                         tag: version.replace('.', "_"),
@@ -55,24 +65,26 @@ fn main() -> Result<()> {
                         stable: Duration::from_secs(options.stable_seconds),
                     };
                     runtime.block_on(one.run())
-                })
+                });
+                (format!("Java {version}"), run)
             })
             .collect();
-        all.into_iter().map(|one| one.join().unwrap_or_else(|_| bail!("the run panicked"))).collect()
+        let all = java.into_iter().chain([("Go".to_owned(), go)]);
+        all.map(|(name, run)| (name, run.join().unwrap_or_else(|_| bail!("the run panicked")))).collect()
     });
     let (mut passed, mut failed) = (0, 0);
-    for (version, result) in options.versions.iter().zip(results) {
+    for (client, result) in results {
         match result {
             Ok(count) => passed += count,
             Err(error) => {
                 failed += 1;
-                println!("FAILED {version}: {error:#}");
+                println!("FAILED {client}: {error:#}");
             }
         }
     }
     println!("interop took {:.1} s", began.elapsed().as_secs_f64());
     println!("test result: {}. {passed} passed; {failed} failed", if failed == 0 { "ok" } else { "FAILED" });
-    ensure!(failed == 0, "{failed} of {} versions failed", options.versions.len());
+    ensure!(failed == 0, "{failed} of the clients failed");
     Ok(())
 }
 
@@ -97,8 +109,9 @@ impl One {
         ];
         let settling = Instant::now();
         let later = {
-            let (java, server, tag) = (self.java.clone(), self.name_server.clone(), self.tag.clone());
-            tokio::task::spawn_blocking(move || later::run(&java, &server, &tag))
+            let (command, server) = (self.java.command("Driver"), self.name_server.clone());
+            let (topic, group) = (format!("later-{}", self.tag), format!("G-later-{}", self.tag));
+            tokio::task::spawn_blocking(move || later::run(command, &server, &topic, &group))
         };
         self.java_to_rust().await?;
         self.rust_to_java().await?;

@@ -8,10 +8,11 @@ use golden::Java;
 use process::Program;
 
 /// A message as its sender knows it.
-struct Sent {
-    unique: String,
-    offset_id: String,
-    queue: String,
+pub(crate) struct Sent {
+    pub(crate) unique: String,
+    pub(crate) offset_id: String,
+    pub(crate) queue: String,
+    pub(crate) offset: String,
 }
 
 /// Sends messages from Java and finds them by every command of mqadmin, and through the Rust client.
@@ -30,12 +31,13 @@ pub(crate) async fn all_kinds(version: &str, name_server: &str, topic: &str) -> 
     Ok(())
 }
 
-fn sent(program: &Program) -> Result<Vec<Sent>> {
+pub(crate) fn sent(program: &Program) -> Result<Vec<Sent>> {
     let lines = program.lines();
     let parse = |line: &String| {
         let fields: Vec<_> = line.split('\t').collect();
-        let [_, _, unique, offset_id, _, queue, _] = fields[..] else { return None };
-        Some(Sent { unique: unique.into(), offset_id: offset_id.into(), queue: queue.into() })
+        let [_, _, unique, offset_id, _, queue, offset] = fields[..] else { return None };
+        let [unique, offset_id, queue, offset] = [unique, offset_id, queue, offset].map(str::to_owned);
+        Some(Sent { unique, offset_id, queue, offset })
     };
     let found = lines.iter().filter(|line| line.starts_with("sent\t"));
     found.map(|line| parse(line).with_context(|| line.clone())).collect()
@@ -80,7 +82,7 @@ fn by_mqadmin(topic: &str, program: &Program, sent: &[Sent]) -> Result<()> {
     Ok(())
 }
 
-async fn by_rust(name_server: &str, topic: &str, sent: &[Sent]) -> Result<()> {
+pub(crate) async fn by_rust(name_server: &str, topic: &str, sent: &[Sent]) -> Result<()> {
     let reader = PullConsumer::builder("finders").name_servers(name_server).without_joining().start().await?;
     let found = reader.query_by_key(topic, "all", 0..=i64::MAX, 1000).await?;
     let found: BTreeSet<_> = found.iter().map(|message| message.message_id.as_str()).collect();
@@ -97,4 +99,4 @@ async fn by_rust(name_server: &str, topic: &str, sent: &[Sent]) -> Result<()> {
 }
 
 /// Fewer than a broker answers at once.
-const MESSAGES: usize = 40;
+pub(crate) const MESSAGES: usize = 40;

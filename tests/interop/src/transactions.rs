@@ -1,8 +1,9 @@
-//! Transactional producers in Java and Rust against the release binaries: what is committed is delivered once to
-//! consumers of the other language, the rest never.
+//! Transactional producers in Java, Go and Rust against the release binaries: what is committed is delivered once to
+//! consumers of another language, the rest never.
 
 use std::{
     collections::BTreeMap,
+    process::Command,
     sync::{Arc, Mutex},
     time::{Duration, Instant},
 };
@@ -33,23 +34,29 @@ fn is_delivered(n: u32) -> bool {
 
 /// Both directions.
 pub(crate) async fn run(one: &One) -> Result<()> {
-    java_to_rust(one).await?;
+    let (topic, name) = (one.topic("txj", 4)?, format!("tj-{}", one.tag));
+    let client = format!("Java {}", one.java.version());
+    to_rust(&client, one.java.command("Driver"), &one.name_server, &topic, &name).await?;
     rust_to_java(one).await
 }
 
-async fn java_to_rust(one: &One) -> Result<()> {
-    let topic = one.topic("txj", 4)?;
-    let consumer = Member::rust(&one.name_server, &topic, &format!("G-{topic}"), "r").await?;
-    let mut command = one.java.command("Driver");
-    let name = format!("tj-{}", one.tag);
-    command.args(["transact", &one.name_server, &topic, &name, "0", &COUNT.to_string()]);
-    let mut program = Program::start(&format!("java {} transactions", one.java.version()), &mut command)?;
+/// From a client's program to a Rust consumer.
+pub(crate) async fn to_rust(
+    client: &str,
+    mut command: Command,
+    name_server: &str,
+    topic: &str,
+    name: &str,
+) -> Result<()> {
+    let consumer = Member::rust(name_server, topic, &format!("G-{topic}"), "r").await?;
+    command.args(["transact", name_server, topic, name, "0", &COUNT.to_string()]);
+    let mut program = Program::start(&format!("{client} transactions"), &mut command)?;
     let asked = || -> Result<BTreeMap<u32, u32>> {
         let mut asked = BTreeMap::new();
         for line in program.lines().iter().filter(|line| line.starts_with("checked\t")) {
             let f: Vec<&str> = line.split('\t').collect();
             let [_, n, times, got_topic, tag, keys, unicode, crc, _, counted] = f[..] else {
-                bail!("a line of the Java driver has {} fields: {line}", f.len())
+                bail!("a line of the {client} driver has {} fields: {line}", f.len())
             };
             let n: u32 = n.parse()?;
             let marks = content::marks(n);
@@ -61,20 +68,20 @@ async fn java_to_rust(one: &One) -> Result<()> {
                 (tag, keys, unicode) == (&*marks.0, &*marks.1, &*marks.2),
                 "a check has other marks: {line}"
             );
-            let body = crc32fast::hash(&content::body(&name, n));
+            let body = crc32fast::hash(&content::body(name, n));
             ensure!(crc.parse::<u32>()? == body, "a check has another body: {line}");
             asked.insert(n, times.parse()?);
         }
         Ok(asked)
     };
-    wait(&topic, &consumer, || asked().map(|a| a.len())).await?;
+    wait(topic, &consumer, || asked().map(|a| a.len())).await?;
     let asked = asked()?;
-    judge(&topic, &name, consumer, &asked).await?;
+    judge(topic, name, consumer, &asked).await?;
     let halves =
         program.lines().iter().filter(|l| l.starts_with("half\t") && l.contains("\tSEND_OK\t")).count();
     ensure!(halves == COUNT as usize, "{topic}: {halves} half messages were stored");
     program.finish(Duration::from_secs(60))?;
-    println!("ok {topic:<14} {COUNT} transactions from Java, {} checked", asked.len());
+    println!("ok {topic:<14} {COUNT} transactions from {client}, {} checked", asked.len());
     Ok(())
 }
 

@@ -173,27 +173,36 @@ fn within(step: &Step, took: Duration) -> Result<()> {
     Ok(())
 }
 
-/// What the later steps need beside the Rust toolchain: a JDK and Maven, installed by the system's package manager when
-/// that is possible.
+/// What the later steps need beside the Rust toolchain: a JDK, Maven and Go, installed by the system's package manager
+/// when that is possible.
 fn tools(mut log: File) -> Result<()> {
     let have = |program: &str, argument: &str| {
         Command::new(program).arg(argument).output().is_ok_and(|o| o.status.success())
     };
-    if have("javac", "-version") && have("java", "-version") && have("mvn", "-version") {
+    let java = || have("javac", "-version") && have("java", "-version") && have("mvn", "-version");
+    let go = || have("go", "version");
+    let mut missing = Vec::new();
+    if !java() {
+        missing.extend(["openjdk-17-jdk-headless", "maven"]);
+    }
+    if !go() {
+        missing.push("golang-go");
+    }
+    if missing.is_empty() {
         return Ok(());
     }
-    for arguments in
-        [&["update"][..], &["install", "-y", "--no-install-recommends", "openjdk-17-jdk-headless", "maven"]]
-    {
+    let install = [&["install", "-y", "--no-install-recommends"], &missing[..]].concat();
+    for arguments in [&["update"][..], &install] {
         let done = Command::new("apt-get").args(arguments).env("DEBIAN_FRONTEND", "noninteractive").output();
         match done {
             Ok(done) => log.write_all(&[done.stdout, done.stderr].concat())?,
             Err(error) => writeln!(log, "apt-get {}: {error}", arguments.join(" "))?,
         }
     }
-    if !(have("javac", "-version") && have("java", "-version") && have("mvn", "-version")) {
+    if !java() || !go() {
         bail!(
-            "the interop tests need a JDK (17 or newer) and Maven: install openjdk-17-jdk-headless and maven"
+            "the interop and differential tests need a JDK (17 or newer), Maven and Go (1.19 or newer): install {}",
+            missing.join(", ")
         );
     }
     Ok(())
