@@ -2,7 +2,7 @@
 
 use std::{fs, path::Path, time::Duration};
 
-use anyhow::Result;
+use anyhow::{Context, Result};
 use golden::Java;
 use process::{Program, free_port};
 
@@ -55,7 +55,8 @@ impl Genuine {
         let start = |class: &str, file: &Path, heap: &str| {
             let mut command = java.server(class, heap);
             command.arg("-c").arg(file).env("ROCKETMQ_HOME", home);
-            let mut program = Program::start(class, &mut command)?;
+            let program = Program::start(class, &mut command);
+            let mut program = program.context("install a JDK (17 or newer), or run `cargo suite tools`")?;
             program.wait_for("boot success", Duration::from_secs(60))?;
             anyhow::Ok(program)
         };

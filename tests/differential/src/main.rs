@@ -75,7 +75,8 @@ fn main() -> Result<()> {
             let compared = theirs.and_then(|theirs| {
                 let ours = ours.as_ref().map_err(|error| anyhow::anyhow!("{error:#}"))?;
                 let unlisted = compare(version, story.name, &theirs, ours, &mut listed, options.show);
-                ensure!(unlisted.is_empty(), "\n{}", unlisted.join("\n"));
+                let first = &unlisted[..unlisted.len().min(SHOWN)];
+                ensure!(unlisted.is_empty(), "{} differences\n{}", unlisted.len(), first.join("\n"));
                 let fields: usize = theirs.iter().map(|seen| seen.fields.len()).sum();
                 Ok(format!("{} answers, {fields} fields", theirs.len()))
             });
@@ -141,6 +142,9 @@ fn genuine_broker(
 fn play(address: &str, stories: &[&Story]) -> Played {
     stories.iter().map(|story| Side::play(address, story)).collect()
 }
+
+/// Differences of a story that are printed.
+const SHOWN: usize = 50;
 
 /// The differences that are not listed, a line each.
 fn compare(

@@ -17,8 +17,8 @@ pub(crate) fn query(side: &mut Side) -> Result<()> {
         let answer = store(side, &format!("send {number}"), &request, &format!("body {number}"))?;
         last = position(&field(&answer, "msgId"));
     }
-    let collide = [("Aa", "c1"), ("BB", "c2"), ("Aa Aa", "c3")];
-    for (keys, unique) in collide {
+    let odd = [("Aa", "c1"), ("BB", "c2"), ("a#b diff-query#c", "c0"), ("Aa Aa", "c3")];
+    for (keys, unique) in odd {
         let request = message(topic, 0, &[("KEYS", keys), ("UNIQ_KEY", unique)]);
         let answer = store(side, &format!("send {keys}"), &request, keys)?;
         last = position(&field(&answer, "msgId"));
@@ -51,6 +51,12 @@ pub(crate) fn query(side: &mut Side) -> Result<()> {
         ("empty key", asks("", 10, Some(false))),
         ("two keys", asks("all by3-1", 10, Some(false))),
         ("blank", asks(" ", 10, Some(false))),
+        ("key with the index's separator", asks("a#b", 10, Some(false))),
+        ("key that looks like another topic's", asks("diff-query#c", 10, Some(false))),
+        ("half of it", asks("b", 10, Some(false))),
+        ("separators of properties", asks("u1\u{2}KEYS\u{1}all", 10, Some(false))),
+        ("long key", asks(&"k".repeat(40_000), 10, Some(false))),
+        ("as many as there are numbers", asks("by3-1", i32::MAX, Some(false))),
         ("same hash", asks("Aa", 10, Some(false))),
         ("same hash, other", asks("BB", 10, Some(false))),
         ("another topic", QueryMessage { topic: "diff-other".into(), ..asks("all", 10, Some(false)) }),
@@ -61,6 +67,14 @@ pub(crate) fn query(side: &mut Side) -> Result<()> {
             QueryMessage {
                 begin_timestamp: 4_000_000_000_000,
                 end_timestamp: 0,
+                ..asks("all", 10, Some(false))
+            },
+        ),
+        (
+            "all of time backwards",
+            QueryMessage {
+                begin_timestamp: i64::MAX,
+                end_timestamp: i64::MIN,
                 ..asks("all", 10, Some(false))
             },
         ),
