@@ -22,14 +22,14 @@ use runtime::{
     task::yield_now,
     time::timeout,
 };
-use store::{AppendError, Queue, ReadError, ReadStatus, Store};
+use store::{AppendError, Appended, Queue, ReadError, ReadStatus, Store};
 
 use crate::{
     Broker,
     refusal::Refusal,
     saved,
     send::{retry_group, wire},
-    state::delay::{self, Due, Levels, Origin, Progress, Scheduled, Waits},
+    state::delay::{self, Due, Levels, Now, Origin, Progress, Scheduled, StoreTimes},
 };
 
 /// What the broker knows of delayed messages.
@@ -38,6 +38,7 @@ pub(crate) struct Delays {
     /// How long each level holds a message.
     pub(crate) levels: Levels,
     progress: Mutex<Progress>,
+    times: Mutex<StoreTimes>,
     writing: Semaphore,
     /// The changes of `progress` that are in the file, and the position of the log there, once it was written.
     written: Mutex<Option<(u64, u64)>>,
@@ -74,7 +75,8 @@ impl Delays {
     /// Finds out how far each level has got, from its file and the log.
     pub(crate) async fn load(disk: &Disk, store: &Store, levels: Levels) -> Self {
         let mut progress = Progress::default();
-        if let Some(from) = read_file(disk, store, &mut progress).await {
+        let mut saved = BTreeMap::new();
+        if let Some(from) = read_file(disk, store, &mut progress, &mut saved).await {
             let walked = store.walk(from, |record| {
                 if let Some(origin) = origin(record) {
                     progress.found(origin);
@@ -92,8 +94,12 @@ impl Delays {
             }
         }
         let queues: Vec<i32> = (0..levels.count()).chain(store.queues(name::SCHEDULE_TOPIC)).collect();
+        let mut times = StoreTimes::new(&levels, queues.iter().copied());
         for queue in queues {
             let (min, max) = bounds(store, queue);
+            let last_ms = last_stored(store, queue, max).await;
+            let saved = saved.get(&(queue + 1)).map_or(&[][..], Vec::as_slice);
+            times.load(queue, saved, max, last_ms, clock::now_ms());
             let known = progress.next(queue);
             let next = if planted!("M38") { known } else { known.clamp(min, max) };
             if next != known && known > 0 {
@@ -107,7 +113,13 @@ impl Delays {
             progress.set(queue, next);
             tap!("delay_offset", level = queue + 1, offset = next, why = "loaded");
         }
-        Self { levels, progress: Mutex::new(progress), writing: Semaphore::new(1), written: Mutex::default() }
+        Self {
+            levels,
+            progress: Mutex::new(progress),
+            times: Mutex::new(times),
+            writing: Semaphore::new(1),
+            written: Mutex::default(),
+        }
     }
 
     /// Queues of the schedule topic: those of the levels, and older ones in which something may be left.
@@ -136,13 +148,24 @@ impl Broker {
         Ok(level.map(|level| self.delays.levels.schedule(level, topic, queue, properties)))
     }
 
+    /// A message was stored in a queue of the schedule topic.
+    pub(crate) fn delay_begins(&self, queue: i32, stored: &Appended) {
+        let (offset, stored_ms) = (stored.queue_offset, stored.store_timestamp);
+        self.delays.times.lock().stored(queue, offset, stored_ms, self.moment());
+    }
+
+    /// Now, on the wall clock and on a clock that only goes forward.
+    fn moment(&self) -> Now {
+        let uptime = i64::try_from(self.uptime_ms()).expect("uptimes are short");
+        Now { wall: clock::now_ms(), steady: self.boot_ms.saturating_add(uptime) }
+    }
+
     /// Delivers the messages of one queue of the schedule topic when they are due.
     pub(crate) async fn deliver(self: Arc<Self>, queue: i32) {
-        let mut waits = Waits::new(self.delays.levels.of_queue(queue));
         let mut failures = 0;
         let Some(queue) = self.store.open_queue(name::SCHEDULE_TOPIC, queue) else { return };
         while !self.is_stopping() {
-            let go_on = match self.deliver_due(&queue, &mut waits).await {
+            let go_on = match self.deliver_due(&queue).await {
                 Ok(Turn::More) => {
                     yield_now().await;
                     true
@@ -176,10 +199,10 @@ impl Broker {
     }
 
     /// Delivers what is due, a few messages at most.
-    async fn deliver_due(&self, queue: &Queue, waits: &mut Waits) -> Result<Turn, Trouble> {
+    async fn deliver_due(&self, queue: &Queue) -> Result<Turn, Trouble> {
         let id = queue.id();
         let next = self.delays.progress.lock().next(id);
-        waits.note(next, queue.max(), self.uptime_ms());
+        self.delays.times.lock().pass(id, next);
         let count = if buggify!("broker.delay.short") { 1 } else { BATCH };
         // The first is needed to learn when it is due; the times in the queue tell which others are worth reading.
         let now = clock::now_ms();
@@ -217,19 +240,13 @@ impl Broker {
         }
         self.delays.progress.lock().begin(id, self.store.max_position());
         let mut at = next;
-        let outcome = self.deliver_records(id, &mut at, waits, &found.records).await;
+        let outcome = self.deliver_records(id, &mut at, &found.records).await;
         self.delays.progress.lock().end(id, at);
         outcome
     }
 
     /// Delivers the records that are due; `at` is behind the last one that is done with.
-    async fn deliver_records(
-        &self,
-        id: i32,
-        at: &mut u64,
-        waits: &Waits,
-        records: &[u8],
-    ) -> Result<Turn, Trouble> {
+    async fn deliver_records(&self, id: i32, at: &mut u64, records: &[u8]) -> Result<Turn, Trouble> {
         let mut rest = records;
         while let Scan::Record(message) = scan(rest, false) {
             rest = &rest[message.size as usize..];
@@ -238,7 +255,7 @@ impl Broker {
                 self.pass_over(id, *at, offset, "they cannot be read");
                 *at = offset;
             }
-            if let Due::In(ms) = self.due(id, &message, waits) {
+            if let Due::In(ms) = self.due(id, &message) {
                 return Ok(Turn::Wait(ms));
             }
             match self.deliver_one(id, &message).await {
@@ -263,20 +280,19 @@ impl Broker {
         Ok(Turn::More)
     }
 
-    fn due(&self, id: i32, message: &RecordRef<'_>, waits: &Waits) -> Due {
-        let due = message.place.store_timestamp.saturating_add(self.delays.levels.of_queue(id));
-        let wall = clock::now_ms();
+    fn due(&self, id: i32, message: &RecordRef<'_>) -> Due {
+        let (stored, delay) = (message.place.store_timestamp, self.delays.levels.of_queue(id));
+        let now = self.moment();
+        let (due, wall) = (stored.saturating_add(delay), now.wall);
         if planted!("M40") && wall / 1000 >= due / 1000 {
             return Due::Now;
         }
         if planted!("M41") && wall < due {
             // Only the wall clock counts, and it counts anew when it was set back.
-            let late = due.max(
-                wall + if wall < message.place.store_timestamp { self.delays.levels.of_queue(id) } else { 0 },
-            );
+            let late = due.max(wall + if wall < stored { delay } else { 0 });
             return Due::In(u64::try_from(late - wall).unwrap_or(0).min(500));
         }
-        waits.due(message.place.queue_offset, due, wall, self.uptime_ms())
+        self.delays.times.lock().due(id, message.place.queue_offset, stored, delay, now)
     }
 
     /// Appends a message to the queue it is meant for.
@@ -390,39 +406,49 @@ impl Broker {
         self.delays.progress.lock().set(id, to);
     }
 
-    /// Writes the progress every few seconds.
+    /// Writes the progress every few seconds, and soon when the wall clock was set back: a restart must know of it.
     pub(crate) async fn persist_delays(self: Arc<Self>) {
+        let mut last = self.uptime_ms();
         loop {
-            let interval = Duration::from_millis(self.config().flush_delay_offset_interval);
-            if !self.pause(interval).await {
+            let interval = self.config().flush_delay_offset_interval;
+            if !self.pause(Duration::from_millis(interval).min(LOOK)).await {
                 return;
             }
-            self.write_delays().await;
+            let now = self.uptime_ms();
+            if now >= last.saturating_add(interval) || self.delays.times.lock().is_unsaved(self.moment()) {
+                last = now;
+                self.write_delays().await;
+            }
         }
     }
 
-    /// Writes the progress, if there is any, or if the log has grown much since the last time.
+    /// Writes the progress, if there is any, if the log has grown much since the last time, or if the wall clock was
+    /// set back.
     pub(crate) async fn write_delays(&self) {
         let delays = &self.delays;
         let _turn = delays.writing.acquire().await.expect("the semaphore is never closed");
         let end = self.store.max_position();
+        let set_back = delays.times.lock().is_unsaved(self.moment());
         let (changes, table, position) = {
             let progress = delays.progress.lock();
             let (changes, written) = (progress.changes(), *delays.written.lock());
-            if written.is_some_and(|(same, position)| changes == same && end < position + MUCH) {
+            if written.is_some_and(|(same, position)| changes == same && end < position + MUCH) && !set_back {
                 return;
             }
             let (table, position) = progress.snapshot(end);
             (changes, table, position)
         };
+        let ahead = delays.times.lock().save(self.moment());
         // What the file counts as delivered must not be taken back by a loss of power: it would never be delivered.
         if !planted!("M38") {
             match timeout(FLUSH, self.store.flush_to(end)).await {
                 Ok(Ok(())) => {}
                 Ok(Err(error)) => {
+                    delays.times.lock().not_saved(set_back);
                     return tracing::warn!(%error, "progress of delayed messages is not written: the log is not on the disk");
                 }
                 Err(_) => {
+                    delays.times.lock().not_saved(set_back);
                     return tracing::warn!(
                         "progress of delayed messages is not written: the disk takes too long"
                     );
@@ -430,7 +456,7 @@ impl Broker {
             }
         }
         crash_point!("broker.delay.write").await;
-        let bytes = file(&table, position, changes);
+        let bytes = file(&table, position, changes, ahead);
         match self.disk.replace_small(OFFSETS, &bytes).await {
             Ok(()) => {
                 *delays.written.lock() = Some((changes, position));
@@ -439,11 +465,14 @@ impl Broker {
                 }
                 crash_point!("broker.delay.written").await;
             }
-            Err(error) => tracing::error!(
-                path = OFFSETS,
-                %error,
-                "cannot write the progress of delayed messages; trying again. Until then a start takes longer"
-            ),
+            Err(error) => {
+                delays.times.lock().not_saved(set_back);
+                tracing::error!(
+                    path = OFFSETS,
+                    %error,
+                    "cannot write the progress of delayed messages; trying again. Until then a start takes longer"
+                );
+            }
         }
     }
 }
@@ -453,8 +482,14 @@ fn origin(record: &RecordRef<'_>) -> Option<Origin> {
     Origin::read(record.prepared_offset)
 }
 
-/// Takes what the file tells; the position from which the log must be read for more, if it must.
-async fn read_file(disk: &Disk, store: &Store, progress: &mut Progress) -> Option<u64> {
+/// Takes what the file tells of offsets and store times; the position from which the log must be read for more, if it
+/// must.
+async fn read_file(
+    disk: &Disk,
+    store: &Store,
+    progress: &mut Progress,
+    ahead: &mut BTreeMap<i32, Vec<(u64, i64)>>,
+) -> Option<u64> {
     let unused = store.queues(name::SCHEDULE_TOPIC).into_iter().all(|queue| bounds(store, queue).1 == 0);
     let whole_log = (!unused).then(|| store.min_position());
     let file: DelayOffsets = match saved::read(disk, OFFSETS).await {
@@ -473,6 +508,7 @@ async fn read_file(disk: &Disk, store: &Store, progress: &mut Progress) -> Optio
             return whole_log;
         }
     };
+    *ahead = file.ahead.unwrap_or_default();
     if file.log_position.is_some_and(|position| position > store.max_position()) && !planted!("M38") {
         tracing::error!(
             path = OFFSETS,
@@ -494,8 +530,27 @@ fn bounds(store: &Store, queue: i32) -> (u64, u64) {
     store.queue(name::SCHEDULE_TOPIC, queue).map_or((0, 0), |queue| (queue.min(), queue.max()))
 }
 
-fn file(table: &BTreeMap<i32, u64>, position: u64, changes: u64) -> Vec<u8> {
+/// When the last message of a queue of the schedule topic was stored; 0 when there is none.
+async fn last_stored(store: &Store, queue: i32, max: u64) -> i64 {
+    let Some(queue) = store.queue(name::SCHEDULE_TOPIC, queue).filter(|queue| queue.min() < max) else {
+        return 0;
+    };
+    let Ok(found) = queue.read(wire(max - 1), 1, BATCH_BYTES, |_| true).await else { return 0 };
+    match scan(&found.records, false) {
+        Scan::Record(message) => message.place.store_timestamp,
+        _ => 0,
+    }
+}
+
+fn file(
+    table: &BTreeMap<i32, u64>,
+    position: u64,
+    changes: u64,
+    ahead: BTreeMap<i32, Vec<(u64, i64)>>,
+) -> Vec<u8> {
     json::to_vec(&DelayOffsets {
+        ahead: (!ahead.is_empty())
+            .then(|| ahead.into_iter().map(|(queue, shifts)| (queue + 1, shifts)).collect()),
         data_version: Some(DataVersion {
             counter: i64::try_from(changes).unwrap_or(0),
             ..DataVersion::default()
@@ -514,6 +569,9 @@ const BATCH_BYTES: u32 = 1 << 20;
 
 const AFTER_TROUBLE: Duration = Duration::from_millis(200);
 const MOST_PAUSES: u32 = 10;
+
+/// A clock that is set back is noticed so soon.
+const LOOK: Duration = Duration::from_secs(1);
 
 /// How long the log may take to reach the disk.
 const FLUSH: Duration = Duration::from_secs(5);

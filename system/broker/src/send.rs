@@ -97,6 +97,9 @@ impl Broker {
         let appended = self.store.append(&record).await?;
         drop(extended);
         self.counters.stored(1, body.len());
+        if level > 0 {
+            self.delay_begins(stored_queue, &appended);
+        }
         crash_point!("broker.send.appended").await;
         let code = self.settle(&appended, seen.waits).await;
         tap!(

@@ -106,6 +106,9 @@ impl Broker {
         };
         let appended = self.store.append(&copy).await?;
         self.counters.stored(1, copy.body.len());
+        if let Some(waits) = &scheduled {
+            self.delay_begins(waits.queue, &appended);
+        }
         crash_point!("broker.send_back.appended").await;
         let (code, why) = self.settle(&appended, true).await;
         tap!(

@@ -38,6 +38,8 @@ struct Model {
     jumps: Vec<(Duration, i64)>,
     /// When the broker began to serve.
     served: Vec<Duration>,
+    /// When it died.
+    died: Vec<Duration>,
     wrong: Vec<String>,
     delivered: u64,
     quiet: bool,
@@ -50,6 +52,18 @@ struct Send {
     /// The power went after it was sent and before it can have reached the disk by itself.
     excused: bool,
     at: Duration,
+}
+
+impl Model {
+    /// True when the broker died too soon after its clock was set back, or after it stored a message while store times
+    /// stood still: it could not write how long the message had waited, and so it may wait once more.
+    fn forgot(&self, stored: Duration) -> bool {
+        let too_soon = |since: Duration| {
+            self.died.iter().any(|died| *died >= since && *died < since + Duration::from_secs(3))
+        };
+        let mut back = self.jumps.iter().filter(|(_, jump)| *jump < 0);
+        back.any(|(at, _)| too_soon(stored.max(*at)))
+    }
 }
 
 #[derive(Clone)]
@@ -203,12 +217,10 @@ fn listen(world: World, shared: Shared) {
                         .wrong
                         .push(format!("level {level} delivered after {waited} ms, clock {ahead} ahead"));
                 }
-                // A broker that was started anew with its clock behind waits once more.
-                let back = model.jumps.iter().any(|(_, jump)| *jump < 0);
                 let began = model.served.last().copied().unwrap_or_default();
-                let due = stored + Duration::from_millis(delay as u64);
-                let due =
-                    if back { due.max(began + Duration::from_millis(delay as u64)) } else { due.max(began) };
+                let delay = Duration::from_millis(delay as u64);
+                let due = (stored + delay).max(began);
+                let due = if model.forgot(stored) { due.max(began + delay) } else { due };
                 // What was due meanwhile comes one after the other, from a disk made slow now and then.
                 if tap.at > due + Duration::from_secs(5) {
                     model.wrong.push(format!("level {level} delivered {:?} late", tap.at - due));
@@ -321,6 +333,7 @@ async fn hurt(world: World, node: Node, random: &mut Random, shared: &Shared, fl
             node.crash(crash);
         }
     }
+    shared.lock().died.push(world.elapsed());
     if crash == Crash::Power && flush == FlushDiskType::AsyncFlush {
         // The flush of each two seconds had no chance.
         let now = world.elapsed();

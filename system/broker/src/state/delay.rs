@@ -136,14 +136,14 @@ pub(crate) fn explain(waiting: u64, next: u64, due_ms: i64, topic: &str, queue: 
     format!("{waiting} wait; the first, at offset {next}, {when} and goes to queue {queue} of {topic}")
 }
 
-/// How long the messages of one queue have waited at least, told by a clock that only goes forward. The wall clock
-/// may be set back, and a message that this process saw wait for its whole delay is due all the same.
-#[derive(Debug)]
-pub(crate) struct Waits {
-    delay_ms: u64,
-    step_ms: u64,
-    /// Everything below the offset was there at the time.
-    marks: VecDeque<(u64, u64)>,
+/// One moment on two clocks, ms. The steady clock showed the same as the wall clock when this process began and only
+/// goes forward since; the wall clock may be set.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Now {
+    /// What the wall clock shows.
+    pub(crate) wall: i64,
+    /// What the steady clock shows.
+    pub(crate) steady: i64,
 }
 
 /// Whether a message is to be delivered.
@@ -155,35 +155,133 @@ pub(crate) enum Due {
     In(u64),
 }
 
-impl Waits {
-    /// For a queue that holds its messages so long.
-    pub(crate) fn new(delay_ms: i64) -> Self {
-        let delay_ms = u64::try_from(delay_ms).unwrap_or(0);
-        Self { delay_ms, step_ms: STEP_MS.max(delay_ms / MOST_MARKS), marks: VecDeque::new() }
+/// What is known of store times, by queue of the schedule topic. A store time is what the wall clock showed, or that of
+/// the record before when the clock was set back since. So a message whose time by the wall clock is far away may be
+/// due all the same, and after a restart nothing but this knows it.
+#[derive(Debug)]
+pub(crate) struct StoreTimes {
+    queues: BTreeMap<i32, Shifts>,
+    /// How far the steady clock was ahead of the wall clock when this was saved.
+    ahead_ms: i64,
+    unsaved: bool,
+}
+
+/// Store times of one queue against the steady clock: what lies below an offset, and not below the one before it, has
+/// store times that are at least so many ms ahead of the steady clock.
+#[derive(Debug)]
+struct Shifts {
+    list: VecDeque<(u64, i64)>,
+    step_ms: i64,
+}
+
+impl StoreTimes {
+    /// Nothing is known of any queue of these levels.
+    pub(crate) fn new(levels: &Levels, queues: impl IntoIterator<Item = i32>) -> Self {
+        let shifts = |queue| {
+            // Long delays are measured more coarsely, so that the shifts of a queue stay few.
+            let step_ms = STEP_MS.max(levels.of_queue(queue) / MOST_SHIFTS);
+            (queue, Shifts { list: VecDeque::new(), step_ms })
+        };
+        Self { queues: queues.into_iter().map(shifts).collect(), ahead_ms: 0, unsaved: false }
     }
 
-    /// Notes that the queue ends at `end`, and forgets what lies below `next`.
-    pub(crate) fn note(&mut self, next: u64, end: u64, uptime_ms: u64) {
-        while self.marks.front().is_some_and(|(below, _)| *below <= next) {
-            self.marks.pop_front();
+    /// Takes what was saved of a queue. It holds offsets below `max` now, the last of which was stored at `last_ms`: a
+    /// wall clock that shows less was set back by the difference at least.
+    pub(crate) fn load(&mut self, queue: i32, saved: &[(u64, i64)], max: u64, last_ms: i64, wall_ms: i64) {
+        let Some(shifts) = self.queues.get_mut(&queue) else { return };
+        let least = last_ms.saturating_sub(wall_ms).max(0);
+        for (below, ahead_ms) in saved {
+            // Behind the end of the queue others get the offsets now.
+            let below = (*below).min(max);
+            if shifts.list.back().is_none_or(|(last, _)| below > *last) {
+                shifts.list.push_back((below, least.max(*ahead_ms)));
+            }
         }
-        let known = self.marks.back().map_or(next, |(below, _)| *below);
-        let fresh = self.marks.back().is_none_or(|(_, at)| uptime_ms >= at + self.step_ms);
-        if end > known && fresh {
-            self.marks.push_back((end, uptime_ms));
+        shifts.list.push_back((max, least - shifts.step_ms));
+    }
+
+    /// A message was stored, now, with this store time.
+    pub(crate) fn stored(&mut self, queue: i32, offset: u64, stored_ms: i64, now: Now) {
+        let Some(shifts) = self.queues.get_mut(&queue) else { return };
+        if shifts.add(offset, stored_ms - now.steady) && stored_ms > now.wall + NOTICED_MS {
+            self.unsaved = true;
         }
     }
 
-    /// Whether the message at `offset`, which is due at `due_ms` of the wall clock, is due now.
-    pub(crate) fn due(&self, offset: u64, due_ms: i64, wall_ms: i64, uptime_ms: u64) -> Due {
-        let seen = self.marks.iter().find(|(below, _)| offset < *below);
-        let waited = seen.map_or(0, |(_, at)| uptime_ms.saturating_sub(*at));
-        if wall_ms >= due_ms || (seen.is_some() && waited >= self.delay_ms) {
-            return Due::Now;
+    /// What lies below `next` is delivered.
+    pub(crate) fn pass(&mut self, queue: i32, next: u64) {
+        let Some(Shifts { list, .. }) = self.queues.get_mut(&queue) else { return };
+        // The last one stays: it goes on for what comes next.
+        while list.len() > 1 && list[0].0 <= next {
+            list.pop_front();
         }
-        let by_wall = u64::try_from(due_ms - wall_ms).unwrap_or(u64::MAX);
-        // Never long without a look: the clock may jump, and messages that come meanwhile are to be noted.
-        Due::In(by_wall.min((self.delay_ms - waited.min(self.delay_ms)).max(1)).min(self.step_ms))
+    }
+
+    /// Whether the message at `offset`, stored at `stored_ms` and due `delay_ms` later, is due now.
+    pub(crate) fn due(&mut self, queue: i32, offset: u64, stored_ms: i64, delay_ms: i64, now: Now) -> Due {
+        let by_wall = stored_ms.saturating_add(delay_ms).saturating_sub(now.wall);
+        let Some(shifts) = self.queues.get_mut(&queue) else { return Due::after(by_wall, STEP_MS) };
+        let ahead_ms = shifts.of(offset).unwrap_or_else(|| {
+            // Nobody told when it was stored: it waits from now on.
+            shifts.add(offset, stored_ms - now.steady);
+            stored_ms - now.steady - shifts.step_ms
+        });
+        let waited = now.steady.saturating_sub(stored_ms).saturating_add(ahead_ms);
+        // Never long without a look: the clock may jump.
+        Due::after(by_wall.min(delay_ms.saturating_sub(waited)), shifts.step_ms)
+    }
+
+    /// True when the wall clock was set back, or a message got a store time of the future, since this was saved.
+    pub(crate) fn is_unsaved(&mut self, now: Now) -> bool {
+        let ahead_ms = now.steady - now.wall;
+        self.ahead_ms = self.ahead_ms.min(ahead_ms);
+        self.unsaved || ahead_ms > self.ahead_ms + NOTICED_MS
+    }
+
+    /// What a restart must know: how far store times are ahead of the wall clock as it is now, where they are.
+    pub(crate) fn save(&mut self, now: Now) -> BTreeMap<i32, Vec<(u64, i64)>> {
+        (self.ahead_ms, self.unsaved) = (now.steady - now.wall, false);
+        let ahead = self.ahead_ms;
+        let told = |shifts: &Shifts| {
+            let list: Vec<_> = shifts.list.iter().map(|(below, it)| (*below, it + ahead)).collect();
+            list.iter().any(|(below, it)| *below > 0 && *it > 0).then_some(list)
+        };
+        self.queues.iter().filter_map(|(queue, shifts)| Some((*queue, told(shifts)?))).collect()
+    }
+
+    /// It could not be written, and if there was news it still is.
+    pub(crate) fn not_saved(&mut self, news: bool) {
+        self.unsaved |= news;
+    }
+}
+
+impl Shifts {
+    /// Store times of what lies up to this offset are so far ahead; true when nothing known says so.
+    fn add(&mut self, offset: u64, ahead_ms: i64) -> bool {
+        let below = offset + 1;
+        let step_ms = self.step_ms;
+        match self.list.back_mut() {
+            // Two senders may tell in another order than they stored.
+            Some((last, _)) if *last >= below => return false,
+            Some((last, known)) if (*known..=*known + 2 * step_ms).contains(&ahead_ms) => {
+                *last = below;
+                return false;
+            }
+            _ => {}
+        }
+        // A little less, so that it holds for the next ones too: a clock that was set back stands still for store times.
+        self.list.push_back((below, ahead_ms - step_ms));
+        true
+    }
+
+    fn of(&self, offset: u64) -> Option<i64> {
+        self.list.iter().find(|(below, _)| offset < *below).map(|(_, ahead_ms)| *ahead_ms)
+    }
+}
+
+impl Due {
+    fn after(ms: i64, most_ms: i64) -> Self {
+        u64::try_from(ms.min(most_ms)).ok().filter(|ms| *ms > 0).map_or(Self::Now, Self::In)
     }
 }
 
@@ -260,10 +358,12 @@ const QUEUES: i32 = 1 << 14;
 /// ... and an offset below this.
 const OFFSETS: i64 = 1 << 48;
 
-/// Longest pause between two looks at a queue in which something waits.
-const STEP_MS: u64 = 500;
-/// Long delays are measured more coarsely, so that the marks of a queue stay few.
-const MOST_MARKS: u64 = 20_000;
+/// Longest pause between two looks at a queue in which something waits, and how exactly the steady clock is followed.
+const STEP_MS: i64 = 500;
+/// Shifts of one queue, about, while a clock that was set back catches up.
+const MOST_SHIFTS: i64 = 20_000;
+/// A clock that is set back by less is not worth a word.
+const NOTICED_MS: i64 = 300;
 
 #[cfg(test)]
 mod tests;

@@ -205,8 +205,10 @@ body! {
     }
 
     /// Delay offsets by level, counted from 1. Java knows no log position and passes it over: messages that were
-    /// delivered later than that stand behind it in the log and name what they were made of.
+    /// delivered later than that stand behind it in the log and name what they were made of. Nor does it know how far
+    /// store times are ahead of the wall clock: by level, for what lies below an offset, in milliseconds.
     DelayOffsets {
+        "ahead"       ahead:        Option<BTreeMap<i32, Vec<(u64, i64)>>>,
         "dataVersion" data_version: Option<DataVersion>,
         "logPosition" log_position: Option<u64>,
         "offsetTable" offset_table: BTreeMap<i32, i64>,

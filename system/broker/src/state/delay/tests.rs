@@ -35,44 +35,143 @@ fn only_levels_above_zero_delay() {
     assert!(level(b"99999999999").is_err());
 }
 
+/// Store times of one level that holds messages for 10 s; the process began when its clocks showed 0.
+struct Clock {
+    times: StoreTimes,
+    now: Now,
+}
+
+const TEN: i64 = 10_000;
+
+impl Clock {
+    fn new() -> Self {
+        let mut clock = Self { times: times(), now: Now { wall: 0, steady: 0 } };
+        clock.times.load(0, &[], 0, 0, 0);
+        clock
+    }
+
+    fn wait(&mut self, ms: i64) {
+        self.now.wall += ms;
+        self.now.steady += ms;
+    }
+
+    fn stored(&mut self, offset: u64, stored_ms: i64) {
+        self.times.stored(0, offset, stored_ms, self.now);
+    }
+
+    fn due(&mut self, offset: u64, stored_ms: i64) -> Due {
+        self.times.due(0, offset, stored_ms, TEN, self.now)
+    }
+
+    /// Another process begins; the queue holds `max` messages, the last of them stored at `last_ms`.
+    fn restart(&mut self, max: u64, last_ms: i64) {
+        let saved = self.times.save(self.now);
+        self.times = times();
+        self.now.steady = self.now.wall;
+        self.times.load(0, saved.get(&0).map_or(&[][..], Vec::as_slice), max, last_ms, self.now.wall);
+    }
+}
+
+fn times() -> StoreTimes {
+    StoreTimes::new(&Levels::parse("10s").unwrap(), [0])
+}
+
 #[test]
 fn a_message_is_due_by_the_wall_clock_to_the_millisecond() {
-    let mut waits = Waits::new(10_000);
-    waits.note(0, 1, 0);
-    assert_eq!(waits.due(0, 50_000, 49_999, 9_999), Due::In(1));
-    assert_eq!(waits.due(0, 50_000, 50_000, 9_999), Due::Now);
-    assert_eq!(waits.due(0, 50_000, 45_000, 5_000), Due::In(500), "it is looked at again and again");
+    let mut clock = Clock::new();
+    clock.stored(0, 0);
+    clock.wait(5_000);
+    assert_eq!(clock.due(0, 0), Due::In(500), "it is looked at again and again");
+    clock.wait(4_999);
+    assert_eq!(clock.due(0, 0), Due::In(1));
+    clock.wait(1);
+    assert_eq!(clock.due(0, 0), Due::Now);
+    assert!(!clock.times.is_unsaved(clock.now) && clock.times.save(clock.now).is_empty());
 }
 
 #[test]
 fn a_clock_that_was_set_back_delays_nothing_twice() {
-    let mut waits = Waits::new(10_000);
-    waits.note(0, 3, 1_000); // 0, 1 and 2 are there
-    waits.note(0, 4, 1_100); // too soon for a mark of its own
-    waits.note(0, 5, 1_600);
-    let an_hour_behind = -3_600_000;
-    assert_ne!(waits.due(2, 10_000, an_hour_behind, 10_999), Due::Now);
-    assert_eq!(waits.due(2, 10_000, an_hour_behind, 11_000), Due::Now, "it has waited");
-    assert_ne!(waits.due(3, 10_000, an_hour_behind, 11_000), Due::Now, "this one came later");
-    assert_eq!(waits.due(3, 10_000, an_hour_behind, 11_600), Due::Now);
-    waits.note(3, 5, 11_000);
-    assert_eq!(
-        waits.due(3, 10_000, an_hour_behind, 11_600),
-        Due::Now,
-        "passing the first ones changes nothing"
-    );
-    waits.note(5, 5, 12_000);
-    assert_eq!(waits.marks.len(), 0);
+    let mut clock = Clock::new();
+    clock.stored(0, 0);
+    clock.wait(4_000);
+    clock.now.wall -= 3_600_000;
+    // Store times do not go back: these two stand still.
+    clock.stored(1, 4_000);
+    clock.wait(3_000);
+    clock.stored(2, 4_000);
+    clock.wait(2_999);
+    assert_ne!(clock.due(0, 0), Due::Now);
+    clock.wait(501);
+    assert_eq!(clock.due(0, 0), Due::Now, "it has waited");
+    clock.wait(3_499);
+    assert_ne!(clock.due(1, 4_000), Due::Now, "this one came later");
+    clock.wait(501);
+    assert_eq!(clock.due(1, 4_000), Due::Now);
+    clock.times.pass(0, 2);
+    clock.wait(2_499);
+    assert_ne!(clock.due(2, 4_000), Due::Now, "and this one later yet");
+    clock.wait(501);
+    assert_eq!(clock.due(2, 4_000), Due::Now);
 }
 
 #[test]
-fn marks_of_a_long_delay_stay_few() {
+fn a_restart_knows_that_the_clock_was_set_back() {
+    let mut clock = Clock::new();
+    clock.stored(0, 0);
+    clock.wait(2_000);
+    clock.now.wall -= 600_000;
+    assert!(clock.times.is_unsaved(clock.now), "it is noticed at the next look");
+    clock.stored(1, 2_000);
+    clock.wait(3_000);
+    clock.stored(2, 2_000);
+    clock.restart(3, 2_000);
+    assert!(!clock.times.is_unsaved(clock.now));
+    clock.wait(4_000);
+    clock.restart(3, 2_000); // and once more, and 9 s have passed
+    assert_ne!(clock.due(0, 0), Due::Now);
+    clock.wait(1_500);
+    assert_eq!(clock.due(0, 0), Due::Now, "10.5 s after it was stored");
+    assert_ne!(clock.due(1, 2_000), Due::Now, "8.5 s after it was stored");
+    clock.wait(2_000);
+    assert_eq!(clock.due(1, 2_000), Due::Now);
+    assert_ne!(clock.due(2, 2_000), Due::Now, "7.5 s after it was stored");
+    clock.wait(3_000);
+    assert_eq!(clock.due(2, 2_000), Due::Now);
+    // A queue that lost its tail: who gets those offsets now is not thought to be older.
+    clock.restart(1, 0);
+    clock.stored(1, 2_000);
+    assert_ne!(clock.due(1, 2_000), Due::Now);
+}
+
+#[test]
+fn what_nobody_could_save_is_told_by_the_last_store_time() {
+    // The clock was set back while the broker was down, or it died too soon after.
+    let mut clock = Clock::new();
+    clock.times = times();
+    clock.now = Now { wall: -600_000, steady: -600_000 };
+    clock.times.load(0, &[], 2, 8_000, clock.now.wall);
+    clock.wait(1_999);
+    assert_ne!(clock.due(0, 0), Due::Now);
+    clock.wait(501);
+    assert_eq!(clock.due(0, 0), Due::Now, "it was 8 s old when the last one came");
+    clock.wait(7_499);
+    assert_ne!(clock.due(1, 8_000), Due::Now);
+    clock.wait(501);
+    assert_eq!(clock.due(1, 8_000), Due::Now);
+}
+
+#[test]
+fn shifts_of_a_long_delay_stay_few() {
+    let mut times = StoreTimes::new(&Levels::parse("1d").unwrap(), [0]);
+    times.load(0, &[], 0, 0, 0);
     let day = 86_400_000;
-    let mut waits = Waits::new(day);
-    for second in 0..day as u64 / 1000 {
-        waits.note(0, second + 1, second * 1000);
+    for second in 0..day / 1000 {
+        // Set back by a day when it began: store times stand still all day long.
+        let now = Now { wall: second * 1000 - day, steady: second * 1000 };
+        times.stored(0, second as u64, 0, now);
     }
-    assert!(waits.marks.len() <= 20_001, "{}", waits.marks.len());
+    let shifts = times.queues[&0].list.len();
+    assert!(shifts <= 20_001, "{shifts}");
 }
 
 #[test]
