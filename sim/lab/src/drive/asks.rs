@@ -122,7 +122,16 @@ impl Asker {
             for _ in 0..MOST_KEYS {
                 ask_key(&client, &shared, &brokers, &mut draw).await;
             }
-            // What is deleted meanwhile, after a disk was full, is not missed.
+            tasks.close().await;
+        };
+        self.on_node(question).await.unwrap_or_default();
+    }
+
+    /// Asks for the ends of all queues, last of all: what was deleted meanwhile, after a disk was full, is not missed.
+    pub(super) async fn ranges(&self) {
+        let (shared, brokers) = (self.shared.clone(), self.brokers.clone());
+        let question = async move {
+            let (tasks, client) = connect();
             let queues = shared.recorder.live().queues();
             for queue in queues {
                 ask_queue(&client, &shared, &brokers, queue).await;

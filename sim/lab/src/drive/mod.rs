@@ -255,6 +255,7 @@ async fn story(world: World, plan: Arc<Plan>, recorder: Recorder) -> Result<Audi
     audit.queues = read_everything(&cluster).await;
     audit.by_id = asker.by_offset_id().await;
     asker.by_key().await;
+    asker.ranges().await;
     audit.images = std::mem::take(&mut *images.lock().unwrap_or_else(std::sync::PoisonError::into_inner));
     audit_files(&plan, &cluster, &mut audit).await;
     for node in cluster.all() {
