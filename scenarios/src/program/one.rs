@@ -96,6 +96,7 @@ impl Look {
         table("sends", &run.sends);
         say(&format!("deliveries: {}, consumed {}", run.deliveries, run.consumed));
         table("repeats, by cause", &run.repeats);
+        table("the worst", &run.worst);
         table("faults planned", &run.planned);
         table("effects", &run.effects);
         table("checks", &run.checked);

@@ -66,6 +66,9 @@ pub struct Run {
     pub consumed: u64,
     /// Repeated deliveries by cause.
     pub repeats: BTreeMap<String, u64>,
+    /// The largest of what is bounded, by what it is.
+    #[serde(default)]
+    pub worst: BTreeMap<String, u64>,
     /// Planned faults by kind.
     pub planned: BTreeMap<String, u64>,
     /// What faults changed, by kind.

@@ -1,10 +1,10 @@
 //! DLY-1 to DLY-5: delayed messages come in time, once, whole and in order.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
-use super::view::Trouble;
+use super::view::{Outage, Trouble};
 use super::{Judged, Rule, SECOND, View, seconds};
-use crate::history::{Kind, NodeId, QueueId, Slot};
+use crate::history::{How, Kind, MessageId, NodeId, Outcome, QueueId, Slot};
 
 /// A message in the schedule topic.
 #[derive(Clone, Copy)]
@@ -12,14 +12,16 @@ struct Waiting {
     since: u64,
     event: usize,
     target: Option<QueueId>,
-    /// Deliveries: the event of the last.
-    delivered: Option<usize>,
+    /// The last delivery: its event, and the place it went to.
+    delivered: Option<(usize, Slot)>,
     skipped: bool,
+    /// The log says that it was delivered, by a broker that died before it could tell.
+    unheard: bool,
 }
 
 pub(super) fn check(view: &View<'_>, judged: &mut Judged) {
     let history = view.history;
-    let troubles = view.troubles();
+    let troubles = troubles(view);
     let mut waiting: BTreeMap<Slot, Waiting> = BTreeMap::new();
     let mut written: BTreeMap<QueueId, u64> = BTreeMap::new();
     let mut last: BTreeMap<QueueId, u64> = BTreeMap::new();
@@ -27,17 +29,25 @@ pub(super) fn check(view: &View<'_>, judged: &mut Judged) {
         match event.kind {
             Kind::Append { slot, .. } if history.is_schedule(slot.queue) => {
                 let (since, event) = (event.at_ns, number);
-                waiting.insert(slot, Waiting { since, event, target: None, delivered: None, skipped: false });
+                let fresh =
+                    Waiting { since, event, target: None, delivered: None, skipped: false, unheard: false };
+                waiting.insert(slot, fresh);
             }
             Kind::DelayStored { slot, target } => {
                 if let Some(waiting) = waiting.get_mut(&slot) {
                     waiting.target = Some(target);
                 }
+                let topic = history.queues[target.index()].topic;
+                judged.count(Rule::Dly4, 1);
+                if history.groups.iter().any(|group| group.dlq == topic) {
+                    let sentence = format!("{} is a dead letter and waits.", history.slot_name(slot));
+                    judged.broken(view, Rule::Dly4, number, history.slot_name(slot), sentence);
+                }
             }
             Kind::DelayDelivered { from, to } => {
                 let Some(waits) = waiting.get_mut(&from) else { continue };
                 in_time(view, judged, &troubles, (from, waits.since), number);
-                if let Some(before) = waits.delivered.replace(number) {
+                if let Some(before) = waits.delivered.replace((number, to)) {
                     let known = written.get(&from.queue).copied().unwrap_or(0);
                     repeated(view, judged, from, (before, number), known);
                 }
@@ -68,6 +78,13 @@ pub(super) fn check(view: &View<'_>, judged: &mut Judged) {
             Kind::DelayOffset { queue, offset, loaded: false } => {
                 written.insert(queue, offset);
             }
+            Kind::DelayOffset { queue, offset, loaded: true } => {
+                // One at most: the next one is not delivered before the one before it is told of.
+                let last = offset.checked_sub(1).map(|offset| Slot { queue, offset });
+                if let Some(waits) = last.and_then(|last| waiting.get_mut(&last)) {
+                    waits.unheard = was_due(view, event.node, (waits.since, number), history.held_ms(queue));
+                }
+            }
             Kind::QueueRecovered { queue, max, .. } if history.is_schedule(queue) => {
                 waiting.retain(|slot, _| slot.queue != queue || slot.offset < max);
             }
@@ -76,6 +93,16 @@ pub(super) fn check(view: &View<'_>, judged: &mut Judged) {
         }
     }
     lost(view, judged, &waiting);
+    came(view, judged);
+}
+
+/// True when a message was due before its broker went down the last time.
+fn was_due(view: &View<'_>, broker: NodeId, (since, event): (u64, usize), held_ms: u64) -> bool {
+    let down = view.outages_of(broker).iter().rfind(|outage| outage.event < event);
+    down.is_some_and(|down| {
+        let ahead = ahead(view, broker, since, down.from_ns) + ROUNDING;
+        since + held_ms * MS <= down.from_ns + ahead
+    })
 }
 
 /// DLY-1 and DLY-3: not before its time, and not long after it.
@@ -105,34 +132,122 @@ fn in_time(
     let over = troubles.iter().filter(|trouble| trouble.touches(broker) && trouble.from_ns <= at);
     let over = over.map(|trouble| trouble.until_ns.min(at)).max().unwrap_or(0);
     // So shortly after a fault the longer bound holds.
-    let shaken = due < over + CALM;
-    let bound = if shaken && over > 0 { due.max(over) + LATE_AFTER_FAULT } else { due + LATE };
-    if at > bound {
+    let shaken = over > 0 && due < over + CALM;
+    let (expected, bound) = if shaken { (due.max(over), LATE_AFTER_FAULT) } else { (due, LATE) };
+    // Then it waits once more after the restart, at the most.
+    let unseen = set_back_unseen(view, troubles, broker, (since, at)).min(history.held_ms(from.queue) * MS);
+    let late = at.saturating_sub(expected);
+    judged.worst(
+        match (unseen, shaken) {
+            (0, false) => "delayed messages late in health, ms",
+            (0, true) => "delayed messages late after a fault, ms",
+            _ => "delayed messages late after a clock was set back unseen, ms",
+        },
+        late / MS,
+    );
+    if late > bound + unseen {
         let sentence = format!("{} came {} after its time.", history.slot_name(from), seconds(at - due));
         judged.broken(view, Rule::Dly3, event, history.slot_name(from), sentence);
     }
 }
 
-/// How far the clock of a node may have run ahead of the time between two moments.
+/// When something was wrong with a broker. A plan to kill it is nothing yet, and what was killed is well again when it
+/// has recovered its log.
+fn troubles(view: &View<'_>) -> Vec<Trouble> {
+    let mut troubles = Vec::new();
+    for (step, on) in view.history.steps.iter().zip(&view.steps).filter(|(step, _)| !step.kills) {
+        let Some((from_ns, until_ns)) = *on else { continue };
+        let of = |node| Trouble { node, from_ns, until_ns };
+        troubles.extend(step.nodes.iter().map(|node| of(Some(*node))));
+        troubles.extend(step.wide.then(|| of(None)));
+    }
+    let mut recovered: BTreeMap<NodeId, Vec<u64>> = BTreeMap::new();
+    for event in view.history.events.iter().filter(|event| matches!(event.kind, Kind::Recovered { .. })) {
+        recovered.entry(event.node).or_default().push(event.at_ns);
+    }
+    for broker in &view.history.brokers {
+        for outage in view.outages_of(broker.node) {
+            let recovered =
+                recovered.get(&broker.node).and_then(|all| all.iter().find(|at| **at >= outage.until_ns));
+            let until_ns = recovered.copied().unwrap_or(outage.until_ns);
+            troubles.push(Trouble { node: Some(broker.node), from_ns: outage.from_ns, until_ns });
+        }
+    }
+    troubles
+}
+
+/// By how much the clock of a broker was set back when the broker could not remember it: while it was down, or so
+/// shortly before it died that nothing could be written. Nothing is left then that shows how long a message has waited.
+fn set_back_unseen(view: &View<'_>, troubles: &[Trouble], broker: NodeId, (since, at): (u64, u64)) -> u64 {
+    let steps = view.history.steps.iter().zip(&view.steps).filter(|(step, _)| step.nodes.contains(&broker));
+    let back: Vec<_> = steps.filter_map(|(step, on)| Some((step, (*on)?))).collect();
+    let mut unseen = 0;
+    for outage in view.outages_of(broker).iter().filter(|it| it.until_ns >= since && it.from_ns <= at) {
+        for (step, (start, end)) in &back {
+            // What was stored while store times stood still had to be remembered, too.
+            let news = if *start < outage.from_ns { since.max(*start) } else { *start };
+            if step.jump_ms < 0
+                && *start <= outage.until_ns.min(at)
+                && !could_write(troubles, broker, news, outage.from_ns)
+            {
+                unseen += step.jump_ms.unsigned_abs() * MS;
+            }
+            let shared = (*end).min(outage.until_ns).saturating_sub((*start).max(outage.from_ns));
+            unseen += shared / 1_000_000 * step.drift_ppm.min(0).unsigned_abs();
+        }
+    }
+    unseen
+}
+
+/// True when the broker had a while without trouble between two moments.
+fn could_write(troubles: &[Trouble], broker: NodeId, from: u64, until: u64) -> bool {
+    let mut spans: Vec<_> = troubles
+        .iter()
+        .filter(|trouble| trouble.touches(broker) && trouble.until_ns > from && trouble.from_ns < until)
+        .map(|trouble| (trouble.from_ns, trouble.until_ns))
+        .collect();
+    spans.sort_unstable();
+    let mut free_since = from;
+    for (start, end) in spans {
+        if start >= free_since.saturating_add(WRITTEN) {
+            return true;
+        }
+        free_since = free_since.max(end);
+    }
+    until >= free_since.saturating_add(WRITTEN)
+}
+
+/// How far the clock of a node may have run ahead of the time between two moments: set forward, or fast.
 fn ahead(view: &View<'_>, node: NodeId, from: u64, until: u64) -> u64 {
     let steps = view.history.steps.iter().zip(&view.steps).filter(|(step, _)| step.nodes.contains(&node));
     let ahead = steps.filter_map(|(step, on)| {
         let (start, end) = (*on)?;
         let shared = end.min(until).saturating_sub(start.max(from));
-        let jump =
-            if start <= until && start + SECOND >= from { step.jump_ms.unsigned_abs() * MS } else { 0 };
-        Some(jump + shared / 1_000_000 * step.drift_ppm.unsigned_abs())
+        let jump = if start <= until && start + SECOND >= from {
+            step.jump_ms.max(0).unsigned_abs() * MS
+        } else {
+            0
+        };
+        Some(jump + shared / 1_000_000 * step.drift_ppm.max(0).unsigned_abs())
     });
     ahead.sum()
 }
 
-/// DLY-2: a second delivery needs a crash that lost how far the level was.
-fn repeated(view: &View<'_>, judged: &mut Judged, from: Slot, (before, again): (usize, usize), written: u64) {
+/// DLY-2: a second delivery needs a crash that lost how far the level was, or the loss of the first one. A clean stop
+/// loses nothing.
+fn repeated(
+    view: &View<'_>,
+    judged: &mut Judged,
+    from: Slot,
+    ((before, first), again): ((usize, Slot), usize),
+    written: u64,
+) {
     let history = view.history;
     judged.count(Rule::Dly2, 1);
     let broker = history.queues[from.queue.index()].broker;
-    let crashed = view.outages_of(broker).iter().any(|outage| outage.event > before && outage.event < again);
-    if crashed && from.offset >= written {
+    let died = |outage: &Outage| outage.how != How::Stop && outage.event > before && outage.event < again;
+    let crashed = view.outages_of(broker).iter().any(died);
+    if (crashed && from.offset >= written) || view.rewound(first, before) {
         return;
     }
     let sentence = format!(
@@ -156,8 +271,8 @@ fn lost(view: &View<'_>, judged: &mut Judged, waiting: &BTreeMap<Slot, Waiting>)
             .steps
             .iter()
             .any(|step| step.fills && step.nodes.contains(&history.queues[slot.queue.index()].broker));
-        let overdue = waits.delivered.is_none() && due + OVERDUE < end;
-        if (overdue || waits.skipped) && !fills && !view.ever_excused(slot.queue) {
+        let overdue = waits.delivered.is_none() && !waits.unheard && due + OVERDUE < end;
+        if (overdue || waits.skipped) && !fills && !view.excused(slot.queue, waits.event) {
             let sentence = format!(
                 "{} was stored at {} and due at {}; it never came.",
                 history.slot_name(*slot),
@@ -165,6 +280,45 @@ fn lost(view: &View<'_>, judged: &mut Judged, waiting: &BTreeMap<Slot, Waiting>)
                 seconds(due)
             );
             judged.broken(view, Rule::Dly2, waits.event, history.slot_name(*slot), sentence);
+        }
+    }
+}
+
+/// DLY-2, as clients see it: what was acknowledged and is due lies in its topic in the end.
+fn came(view: &View<'_>, judged: &mut Judged) {
+    let history = view.history;
+    let Some((_, end, _)) = view.drained.filter(|_| !view.audit.queues.is_empty()) else { return };
+    if history.steps.iter().any(|step| step.fills) {
+        return;
+    }
+    let mut there = BTreeSet::new();
+    for content in &view.audit.queues {
+        let topic = history.queues[content.queue.index()].topic;
+        let own = |id: &MessageId| history.messages[id.index()].topic == topic;
+        there.extend(content.read.iter().filter_map(|read| read.message.filter(own)));
+    }
+    for (index, message) in history.messages.iter().enumerate() {
+        let (id, send) = (MessageId(index as u32), view.sends[index]);
+        let (Some(delay_ms), Some(Outcome::Ok), Some(invoked), Some(returned)) =
+            (message.delay_ms, send.outcome, send.invoked, send.returned)
+        else {
+            continue;
+        };
+        judged.count(Rule::Dly2, 1);
+        let due = view.at(returned) + delay_ms * MS;
+        // Nobody knows which broker has it.
+        let lost = history.brokers.iter().filter(|broker| !broker.sync_flush).any(|broker| {
+            let outages = view.outages_of(broker.node);
+            outages.iter().any(|outage| outage.how == How::Power && outage.event > invoked)
+        });
+        if due + OVERDUE < end && !lost && !there.contains(&id) {
+            let sentence = format!(
+                "Message {} was acknowledged at {} and due at {}; it never came.",
+                history.message_name(id),
+                seconds(view.at(returned)),
+                seconds(due)
+            );
+            judged.broken(view, Rule::Dly2, returned, history.message_name(id), sentence);
         }
     }
 }
@@ -177,13 +331,15 @@ const LATE: u64 = SECOND;
 const LATE_AFTER_FAULT: u64 = 5 * SECOND;
 /// So long after a fault it may still be felt.
 const CALM: u64 = 5 * SECOND;
+/// A broker that is well remembers within this time that its clock was set back.
+const WRITTEN: u64 = 3 * SECOND;
 /// When something is called lost.
 const OVERDUE: u64 = 60 * SECOND;
 
 #[cfg(test)]
 mod tests {
     use super::super::script::{Expect, Script, run};
-    use crate::history::How;
+    use crate::history::{How, Outcome};
 
     #[test]
     fn a_delayed_message_does_not_come_early() {
@@ -196,6 +352,12 @@ mod tests {
             s.waits("ten", 0, "q");
             s.jumps("b0", 3000);
             s.wait(5.0);
+            s.delivered(("ten", 0), ("q", 0));
+        });
+        run("DLY-1", Expect::Broken, "its clock was set back, which brings nothing early", |s| {
+            s.waits("ten", 0, "q");
+            s.jumps("b0", -3000);
+            s.wait(7.5);
             s.delivered(("ten", 0), ("q", 0));
         });
         run("DLY-1", Expect::Kept, "in time", |s| {
@@ -227,10 +389,72 @@ mod tests {
             s.crash("b0", How::Process);
             s.delivered(("second", 0), ("q", 1));
         });
+        run("DLY-2", Expect::Broken, "again after a clean stop", |s| {
+            s.waits("second", 0, "q");
+            s.wait(1.0);
+            s.delivered(("second", 0), ("q", 0));
+            s.crash("b0", How::Stop);
+            s.delivered(("second", 0), ("q", 1));
+        });
+        run("DLY-2", Expect::Kept, "again, because the log lost the first one", |s| {
+            s.waits("second", 0, "q");
+            s.wait(1.0);
+            s.append("q", 0, 100, 200);
+            s.delivered(("second", 0), ("q", 0));
+            s.crash("b0", How::Stop);
+            s.recovered("b0", &[("q", 0), ("second", 1)]);
+            s.delivered(("second", 0), ("q", 0));
+        });
         run("DLY-2", Expect::Broken, "never", |s| {
             s.waits("second", 0, "q");
             s.wait(100.0);
             s.drained(0);
+        });
+        run("DLY-2", Expect::Broken, "acknowledged, and in the end not there", |s| {
+            s.delayed("a", 1000);
+            s.sent("a", Outcome::Ok, None);
+            s.wait(100.0);
+            s.drained(0);
+            s.holds("q", &[]);
+        });
+        run("DLY-2", Expect::Broken, "passed by a broker that died before it was due", |s| {
+            s.waits("second", 0, "q");
+            s.crash("b0", How::Process);
+            s.delay_loaded("second", 1);
+            s.wait(100.0);
+            s.drained(0);
+        });
+        run("DLY-2", Expect::Broken, "one of two that a broker is past when it comes back", |s| {
+            s.waits("second", 0, "q");
+            s.waits("second", 1, "q");
+            s.wait(1.0);
+            s.crash("b0", How::Process);
+            s.delay_loaded("second", 2);
+            s.wait(100.0);
+            s.drained(0);
+        });
+        run("DLY-2", Expect::Kept, "its broker died before it could tell", |s| {
+            s.waits("second", 0, "q");
+            s.wait(1.0);
+            s.crash("b0", How::Process);
+            s.delay_loaded("second", 1);
+            s.wait(100.0);
+            s.drained(0);
+        });
+        run("DLY-2", Expect::Kept, "acknowledged, and there", |s| {
+            s.delayed("a", 1000);
+            s.sent("a", Outcome::Ok, None);
+            s.wait(100.0);
+            s.drained(0);
+            s.holds("q", &["a"]);
+        });
+        run("DLY-2", Expect::Kept, "acknowledged under async flush when the power went", |s| {
+            s.delayed("a", 1000);
+            s.sent("a", Outcome::Ok, None);
+            s.crash("b0", How::Power);
+            s.wait(100.0);
+            s.drained(0);
+            s.holds("q", &[]);
         });
         run("DLY-2", Expect::Kept, "again after a crash, before it was written", |s| {
             s.waits("second", 0, "q");
@@ -238,6 +462,12 @@ mod tests {
             s.delivered(("second", 0), ("q", 0));
             s.crash("b0", How::Process);
             s.delivered(("second", 0), ("q", 1));
+            s.drained(0);
+        });
+        run("DLY-2", Expect::Broken, "stored after the loss of power, and passed", |s| {
+            s.crash("b0", How::Power);
+            s.waits("second", 0, "q");
+            s.wait(100.0);
             s.drained(0);
         });
         run("DLY-2", Expect::Kept, "lost with the tail of its queue", |s| {
@@ -262,6 +492,60 @@ mod tests {
             s.wait(10.0);
             s.delivered(("second", 0), ("q", 0));
         });
+        run("DLY-3", Expect::Broken, "while a crash is only planned", |s| {
+            s.waits("second", 0, "q");
+            s.armed("b0");
+            s.wait(3.0);
+            s.delivered(("second", 0), ("q", 0));
+        });
+        run("DLY-3", Expect::Broken, "its clock was set back long before it was restarted", |s| {
+            s.waits("ten", 0, "q");
+            s.jumps("b0", -600_000);
+            s.wait(5.0);
+            s.crash("b0", How::Process);
+            s.wait(10.5);
+            s.delivered(("ten", 0), ("q", 0));
+        });
+        run("DLY-3", Expect::Broken, "later than its clock was set back while it was down", |s| {
+            s.waits("ten", 0, "q");
+            s.down("b0", How::Power);
+            s.jumps("b0", -2000);
+            s.up("b0");
+            s.wait(13.5);
+            s.delivered(("ten", 0), ("q", 0));
+        });
+        run("DLY-3", Expect::Kept, "its clock was set back while it was down", |s| {
+            s.waits("ten", 0, "q");
+            s.wait(9.0);
+            s.down("b0", How::Power);
+            s.jumps("b0", -600_000);
+            s.up("b0");
+            s.wait(10.5);
+            s.delivered(("ten", 0), ("q", 0));
+        });
+        run("DLY-3", Expect::Kept, "it died when its clock had just been set back", |s| {
+            s.waits("ten", 0, "q");
+            s.wait(9.0);
+            s.jumps("b0", -600_000);
+            s.wait(1.0);
+            s.crash("b0", How::Process);
+            s.wait(10.5);
+            s.delivered(("ten", 0), ("q", 0));
+        });
+        run(
+            "DLY-3",
+            Expect::Kept,
+            "it was stored just before its broker died, and the clock stood behind",
+            |s| {
+                s.jumps("b0", -600_000);
+                s.wait(20.0);
+                s.waits("ten", 0, "q");
+                s.wait(1.0);
+                s.crash("b0", How::Process);
+                s.wait(16.5);
+                s.delivered(("ten", 0), ("q", 0));
+            },
+        );
         run("DLY-3", Expect::Kept, "within the second", |s| {
             s.waits("second", 0, "q");
             s.wait(1.9);
@@ -288,6 +572,12 @@ mod tests {
             s.waits("second", 0, "q");
             s.wait(1.0);
             s.delivered(("second", 0), ("other", 0));
+        });
+        run("DLY-4", Expect::Broken, "a dead letter", |s| {
+            s.waits("second", 0, "dead");
+        });
+        run("DLY-4", Expect::Kept, "a retry", |s| {
+            s.waits("second", 0, "retry");
         });
         run("DLY-4", Expect::Kept, "there", |s| {
             s.waits("second", 0, "q");

@@ -137,6 +137,8 @@ pub struct Judged {
     pub checked: BTreeMap<Rule, u64>,
     /// Repeated deliveries, by cause.
     pub repeats: BTreeMap<&'static str, u64>,
+    /// The largest of what is bounded, by what it is.
+    pub worst: BTreeMap<&'static str, u64>,
     broken: BTreeMap<Rule, usize>,
 }
 
@@ -144,6 +146,12 @@ impl Judged {
     /// Counts things a rule looked at.
     fn count(&mut self, rule: Rule, things: u64) {
         *self.checked.entry(rule).or_default() += things;
+    }
+
+    /// Something that is bounded was so large.
+    fn worst(&mut self, what: &'static str, size: u64) {
+        let worst = self.worst.entry(what).or_default();
+        *worst = size.max(*worst);
     }
 
     /// A rule is broken.

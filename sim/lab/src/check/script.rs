@@ -289,6 +289,22 @@ impl Script {
         self.on_broker(Kind::DelayOffset { queue, offset, loaded: false });
     }
 
+    pub(super) fn delay_loaded(&mut self, queue: &str, offset: u64) {
+        let queue = self.queue(queue);
+        self.on_broker(Kind::DelayOffset { queue, offset, loaded: true });
+    }
+
+    pub(super) fn delayed(&mut self, message: &str, delay_ms: u64) {
+        let id = self.message(message);
+        self.history.messages[id.index()].delay_ms = Some(delay_ms);
+    }
+
+    /// A crash is planned that does not come.
+    pub(super) fn armed(&mut self, node: &str) {
+        let step = self.begin(&[node]);
+        self.history.steps[step as usize].kills = true;
+    }
+
     pub(super) fn jumps(&mut self, node: &str, by_ms: i64) {
         let step = self.begin(&[node]);
         let told = &mut self.history.steps[step as usize];

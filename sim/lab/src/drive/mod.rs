@@ -92,6 +92,7 @@ pub fn run(plan: &Plan, options: &Options) -> Done {
         deliveries: 0,
         consumed: 0,
         repeats: BTreeMap::new(),
+        worst: BTreeMap::new(),
         planned: BTreeMap::new(),
         effects: named(&outcome.effects),
         idle: BTreeSet::new(),
@@ -111,7 +112,8 @@ pub fn run(plan: &Plan, options: &Options) -> Done {
             struck.clone_from(&audit.struck);
             let judged = check::judge(&history, &audit);
             run.violations.extend(judged.violations);
-            run.repeats = judged.repeats.iter().map(|(cause, count)| ((*cause).to_owned(), *count)).collect();
+            run.repeats = named(&judged.repeats);
+            run.worst = named(&judged.worst);
             run.checked = judged.checked.iter().map(|(rule, count)| (rule.id().to_owned(), *count)).collect();
         }
         Ok(Err(note)) => {

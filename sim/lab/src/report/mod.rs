@@ -52,6 +52,7 @@ mod tests {
             deliveries: 2010,
             consumed: 2000,
             repeats: counted(&[("crash of the consumer", 10)]),
+            worst: counted(&[]),
             planned: counted(&[("crash", 2)]),
             effects: counted(&[("node.crash", 2)]),
             idle: std::collections::BTreeSet::new(),

@@ -29,6 +29,9 @@ pub fn html(summary: &Summary) -> String {
         out.push_str("<div class=\"cards\">\n");
         table(&mut out, "Sends by outcome", "outcome", &scenario.sends);
         table(&mut out, "Repeated deliveries, each with a cause", "cause", &scenario.repeats);
+        if !scenario.worst.is_empty() {
+            table(&mut out, "The worst of all runs", "what", &scenario.worst);
+        }
         table(&mut out, "Faults planned", "kind", &scenario.planned);
         table(&mut out, "What they changed", "effect", &scenario.effects);
         out.push_str("</div>\n");

@@ -63,6 +63,9 @@ pub struct ScenarioSummary {
     pub consumed: u64,
     /// Repeated deliveries by cause.
     pub repeats: BTreeMap<String, u64>,
+    /// The largest of what is bounded, by what it is.
+    #[serde(default)]
+    pub worst: BTreeMap<String, u64>,
     /// Planned faults by kind.
     pub planned: BTreeMap<String, u64>,
     /// What faults changed, by kind.
@@ -134,6 +137,10 @@ impl Summary {
         scenario.consumed += run.consumed;
         add(&mut scenario.sends, &run.sends);
         add(&mut scenario.repeats, &run.repeats);
+        for (what, size) in &run.worst {
+            let worst = scenario.worst.entry(what.clone()).or_default();
+            *worst = (*size).max(*worst);
+        }
         add(&mut scenario.planned, &run.planned);
         add(&mut scenario.effects, &run.effects);
         run.planned.keys().for_each(|kind| *scenario.tried.entry(kind.clone()).or_default() += 1);

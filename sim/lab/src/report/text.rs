@@ -57,6 +57,9 @@ pub fn markdown(summary: &Summary) -> String {
         let _ = writeln!(out, "- seeds {}..{}", scenario.seeds.0, scenario.seeds.1);
         let _ = writeln!(out, "- sends: {}", counts(&scenario.sends));
         let _ = writeln!(out, "- repeats, all with a cause: {}", counts(&scenario.repeats));
+        if !scenario.worst.is_empty() {
+            let _ = writeln!(out, "- worst: {}", counts(&scenario.worst));
+        }
         let _ = writeln!(out, "- faults planned: {}", counts(&scenario.planned));
         let _ = writeln!(out, "- effects seen: {}", counts(&scenario.effects));
         let tried = scenario.tried.iter().map(|(kind, runs)| {
