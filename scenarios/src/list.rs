@@ -3,8 +3,8 @@
 use lab::scenario::Scenario;
 
 use crate::{
-    broker_heartbeat_expiry, crash_before_offset_commit, first_message, query_after_crash,
-    rebalance_during_queue_expansion, transaction_checkback,
+    broker_heartbeat_expiry, crash_before_offset_commit, delay_with_restart_and_clock_jumps, first_message,
+    query_after_crash, rebalance_during_queue_expansion, transaction_checkback,
 };
 
 /// Every scenario, in the order they run.
@@ -16,5 +16,6 @@ pub(crate) fn all() -> Vec<Scenario> {
         crash_before_offset_commit::scenario(),
         query_after_crash::scenario(),
         transaction_checkback::scenario(),
+        delay_with_restart_and_clock_jumps::scenario(),
     ]
 }

@@ -3,6 +3,7 @@
 
 mod broker_heartbeat_expiry;
 mod crash_before_offset_commit;
+mod delay_with_restart_and_clock_jumps;
 mod first_message;
 mod list;
 mod query_after_crash;

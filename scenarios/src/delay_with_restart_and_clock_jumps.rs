@@ -1,0 +1,113 @@
+//! Delayed messages wait while brokers are restarted, crash and have their clocks set.
+
+use lab::check::Rule;
+use lab::draw::Draw;
+use lab::plan::{Fails, Plan, Step, What};
+use lab::scenario::Scenario;
+use lab::swarm::{self, Class, Size};
+
+/// Messages of all levels, restarts of every kind, and clocks that jump and drift.
+pub(crate) fn scenario() -> Scenario {
+    Scenario {
+        name: "delay_with_restart_and_clock_jumps",
+        proves: "A delayed message comes once, not before its time, at most a second late, 5 s after a fault; neither a \
+                 restart nor a clock that is set loses it, repeats it or brings it early by more than the jump.",
+        hunts: "levels that are dead after a recovery, messages delivered again in masses, clocks that re-arm or skip, due \
+                times that are rounded, dead letters that wait once more",
+        upstream: &["3473", "1869", "2357", "2724"],
+        rules: &[Rule::Dly1, Rule::Dly2, Rule::Dly3, Rule::Dly4, Rule::Dly5, Rule::Con1],
+        kills: &[
+            ("M37", &[Rule::Dly2]),
+            ("M38", &[Rule::Dly2, Rule::Dly3, Rule::L4]),
+            ("M40", &[Rule::Dly1]),
+            ("M41", &[Rule::Dly3, Rule::Dly2]),
+            ("M42", &[Rule::Dly4, Rule::Rty3]),
+        ],
+        plan,
+    }
+}
+
+fn plan(seed: u64) -> Plan {
+    let size = Size { messages: 1200, load_ms: (100_000, 200_000) };
+    let mut plan = swarm::base("delay_with_restart_and_clock_jumps", seed, size);
+    let mut draw = Draw::new(seed, "delays");
+    plan.delay_levels_s = vec![1, 2, 3, 5, 8, 13, 21, 34];
+    plan.delay_levels_s.truncate(draw.range(3, 8) as usize);
+    swarm::delayed(&mut plan, &mut draw, 100);
+    for broker in &mut plan.brokers {
+        if draw.chance(60) {
+            let interval_ms = *draw.pick(&[500, 2000, 5000]);
+            broker.config.push(("flushDelayOffsetInterval".to_owned(), interval_ms.to_string()));
+        }
+        // The longer the log is not flushed, the more of it a loss of power takes back.
+        if draw.chance(50) && broker.config.iter().all(|(key, _)| key != LOG_FLUSH) {
+            broker.config.push((LOG_FLUSH.to_owned(), "10000".to_owned()));
+        }
+    }
+    if draw.chance(80) {
+        clocks(&mut plan, &mut draw);
+        restarts(&mut plan, &mut draw);
+        swarm::faults(&mut plan, CLASSES, (2, 7));
+        swarm::settle(&mut plan);
+    } else {
+        // Some come back and wait again, and some of these die: with the mark of their delay or without.
+        let limit = draw.range(1, 3) as u32;
+        let group = draw.below(plan.groups.len() as u64) as usize;
+        plan.groups[group].fails = Some(Fails { one_in: draw.range(5, 20) as u32, most: limit + 2, limit });
+    }
+    plan
+}
+
+/// Clocks of brokers are set by half a second to a quarter of an hour.
+fn clocks(plan: &mut Plan, draw: &mut Draw) {
+    for _ in 0..draw.range(0, 3) {
+        let by_ms = draw.spread(500, 900_000) as i64;
+        let by_ms = if draw.chance(50) { by_ms } else { -by_ms };
+        step(plan, draw, 0, |node| What::ClockJump { node, by_ms });
+    }
+}
+
+/// A clean stop, which must repeat nothing, and an end between two steps of a delivery.
+fn restarts(plan: &mut Plan, draw: &mut Draw) {
+    if draw.chance(60) {
+        let for_ms = draw.range(500, 20_000);
+        step(plan, draw, for_ms, |node| What::Stop { node });
+    }
+    for _ in 0..draw.range(0, 2) {
+        let (point, most) = *draw.pick(POINTS);
+        let (nth, power) = (draw.spread(1, most), draw.chance(60));
+        let for_ms = draw.range(500, 10_000);
+        step(plan, draw, for_ms, |node| What::CrashAt { node, point: point.to_owned(), nth, power });
+    }
+}
+
+fn step(plan: &mut Plan, draw: &mut Draw, for_ms: u64, what: impl FnOnce(String) -> What) {
+    let node = format!("b{}", draw.below(plan.brokers.len() as u64));
+    let at_ms = draw.range(10_000, plan.load_ms - 10_000);
+    plan.steps.push(Step { at_ms, for_ms, what: what(node) });
+}
+
+const LOG_FLUSH: &str = "flushIntervalCommitLog";
+
+/// Points of a delivery, and how often they are passed at most before the end comes.
+const POINTS: &[(&str, u64)] = &[
+    ("broker.delay.delivered", 60),
+    ("broker.delay.write", 3),
+    ("broker.delay.written", 6),
+    ("broker.delay.written", 6),
+];
+
+const CLASSES: &[Class] = &[
+    Class::BrokerCrash,
+    Class::BrokerStop,
+    Class::BrokerPower,
+    Class::BrokerPoint,
+    Class::Clock,
+    Class::Drift,
+    Class::Pause,
+    Class::SlowSync,
+    Class::SyncFails,
+    Class::NamesFail,
+    Class::TornWrite,
+    Class::Cut,
+];
