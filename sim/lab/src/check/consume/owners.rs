@@ -51,7 +51,15 @@ fn quiet(view: &View<'_>) -> Vec<(usize, usize)> {
             _ => continue,
         };
         if quiet {
-            push(view, &mut stretches, settled, previous, number);
+            // Others hear of a member before its own start returns, and make room for it.
+            let until = match event.kind {
+                Kind::Joined { .. } => {
+                    let before = &view.history.events[..number];
+                    before.partition_point(|it| it.at_ns + JOINS < event.at_ns).max(previous)
+                }
+                _ => number,
+            };
+            push(view, &mut stretches, settled, previous, until);
         }
         settled = settled.max(event.at_ns + settles);
         previous = number;
@@ -129,6 +137,8 @@ fn one_owner_each(view: &View<'_>, group: GroupId, from: usize, until: usize, ju
     }
 }
 
+/// The start of a member takes less when nothing is wrong.
+const JOINS: u64 = 5 * SECOND;
 /// Two rebalance periods and a moment, after a member came or went.
 const SETTLE_MEMBERS: u64 = 45 * SECOND;
 /// After a fault or a change of routes: what L-3 allows.
@@ -184,6 +194,18 @@ mod tests {
             s.wait(20.0);
             s.end("c0", "q");
             s.wait(30.0);
+            s.stored("q", 0);
+        });
+        run("CON-5", Expect::Kept, "given away to one whose start returns a moment later", |s| {
+            s.queues("b0", 1, 1);
+            s.joined("c0");
+            s.session("c0", "q", 0);
+            s.wait(120.0);
+            s.stored("q", 0);
+            s.end("c0", "q");
+            s.joined("c1");
+            s.session("c1", "q", 0);
+            s.wait(60.0);
             s.stored("q", 0);
         });
         run("CON-5", Expect::Kept, "a queue that comes back later has no owner until then", |s| {
