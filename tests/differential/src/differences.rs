@@ -46,10 +46,9 @@ impl Listed {
         self.lines.iter_mut().find(fits).map(|line| line.used = true).is_some()
     }
 
-    /// Lines that no difference needed, of the versions that were compared.
-    pub(crate) fn unused(&self, versions: &[String]) -> Vec<&str> {
-        let compared = |line: &&Line| line.version == "*" || versions.contains(&line.version);
-        self.lines.iter().filter(compared).filter(|line| !line.used).map(|line| line.text.as_str()).collect()
+    /// Lines that no difference needed.
+    pub(crate) fn unused(&self) -> Vec<&str> {
+        self.lines.iter().filter(|line| !line.used).map(|line| line.text.as_str()).collect()
     }
 }
 

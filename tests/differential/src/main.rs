@@ -30,7 +30,7 @@ use crate::stories::Story;
 #[derive(Parser)]
 struct Options {
     /// Versions of the genuine broker.
-    #[arg(long, value_delimiter = ',', default_values = ["4.9.7", "5.3.3", "5.5.0"])]
+    #[arg(long, value_delimiter = ',', default_values = VERSIONS)]
     versions: Vec<String>,
     /// Only stories whose names contain this.
     #[arg(long)]
@@ -39,6 +39,9 @@ struct Options {
     #[arg(long)]
     show: bool,
 }
+
+/// The newest of each line: 4.9.8 has no server artefacts.
+const VERSIONS: [&str; 3] = ["4.9.7", "5.3.3", "5.5.0"];
 
 /// What a broker answered, story by story.
 type Played = Vec<Result<Vec<Seen>>>;
@@ -91,8 +94,8 @@ fn main() -> Result<()> {
             told.add(&format!("{version} index"), compared);
         }
     }
-    if whole {
-        for line in listed.unused(&options.versions) {
+    if whole && VERSIONS.iter().all(|version| options.versions.iter().any(|v| v == version)) {
+        for line in listed.unused() {
             told.add(
                 "differences.txt",
                 Err(anyhow::anyhow!("no difference fits this line any more: {line}")),
