@@ -78,13 +78,23 @@ pub(super) async fn gather(cluster: &Cluster, found: Found) -> Case {
     case
 }
 
-async fn transactions(cluster: &Cluster, case: &mut Case) {
+/// The half messages of a case by broker and first offset, each with its copies.
+pub(super) fn halves(case: &Case) -> BTreeMap<(Text, i64), Vec<Stored>> {
     let mut all: BTreeMap<(Text, i64), Vec<Stored>> = BTreeMap::new();
+    let mut first_of: BTreeMap<Text, i64> = BTreeMap::new();
     for copy in case.records.iter().filter(|record| record.topic == name::HALF_TOPIC) {
         let own = i64::try_from(copy.offset).unwrap_or(i64::MAX);
-        let root = copy.number(names::TRANSACTION_PREPARED_OFFSET).unwrap_or(own);
+        let first = *first_of.entry(copy.broker.clone()).or_insert(own);
+        let named = copy.number(names::TRANSACTION_PREPARED_OFFSET);
+        // Copies of Java's brokers do not name what they are made from: they are one by their key.
+        let root = if case.is_ours(&copy.broker) { named.unwrap_or(own) } else { first };
         all.entry((copy.broker.clone(), root)).or_default().push(copy.clone());
     }
+    all
+}
+
+async fn transactions(cluster: &Cluster, case: &mut Case) {
+    let all = halves(case);
     for ((broker, root), copies) in all {
         let group = copies[0].property(names::PRODUCER_GROUP).unwrap_or_default().to_owned();
         let mut or_note = Notes(&mut case.notes);
@@ -203,6 +213,11 @@ impl Case {
     /// A number that a broker tells of itself.
     pub(super) fn fact(&self, broker: &Text, key: &str) -> Option<&str> {
         self.brokers.get(broker).and_then(|(_, known)| known.runtime.get(key)).map(|value| &**value)
+    }
+
+    /// Java's brokers tell nothing of half messages in their numbers.
+    pub(super) fn is_ours(&self, broker: &Text) -> bool {
+        self.fact(broker, "halfMessagesUndecided").is_some()
     }
 
     /// The offset that a delay level delivers next.

@@ -249,13 +249,19 @@ impl Case {
             "Now: its transaction is open: group {group} has said neither commit nor rollback. Consumers do not see it. It was \
              checked {checks} of {most} times."
         )];
+        if !self.is_ours(&t.broker) {
+            lines.push(
+                "  A broker of this make notes an end some seconds after it was told: ask again soon."
+                    .to_owned(),
+            );
+        }
         let name = self.broker(newest);
         if t.producers == Some(0) {
             lines.push(format!(
                 "Next: nothing until a producer of group {group} connects to {name}: none is connected, and nobody else can \
                  tell the outcome."
             ));
-            lines.push(if self.is_ours(t) {
+            lines.push(if self.is_ours(&t.broker) {
                 let hours = self.setting(&t.broker, "fileReservedTime", 72);
                 let kept = t.copies[0].stored_ms.saturating_add(hours.saturating_mul(3_600_000) - 60_000);
                 format!("  Meanwhile no check is counted. If none comes it is given up at {}.", moment(kept, self.now_ms))
@@ -307,11 +313,6 @@ impl Case {
         };
         let boot = self.fact(&t.broker, "bootTimestamp").and_then(|text| text.parse().ok()).unwrap_or(0);
         newest.stored_ms.max(boot).saturating_add(wait)
-    }
-
-    /// Java's brokers do not tell of half messages in their numbers.
-    fn is_ours(&self, t: &Transaction) -> bool {
-        self.fact(&t.broker, "halfMessagesUndecided").is_some()
     }
 
     fn delayed(&self, record: &Stored) -> Vec<String> {

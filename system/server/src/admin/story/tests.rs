@@ -6,7 +6,7 @@ use protocol::{Text, name, properties::names};
 use super::*;
 use crate::admin::{
     calls::{Known, Stored},
-    facts::{Case, Progress, Transaction},
+    facts::{Case, Progress, Transaction, halves},
 };
 
 const BROKER: Text = Text::from_static("10.0.0.1:10911");
@@ -114,6 +114,18 @@ fn a_half_message_is_explained_from_its_first_second_to_its_end() {
     let mut passed = transaction(copies(), 2, None);
     passed.transactions[0].done = Some(10);
     insta::assert_snapshot!("half_passed", end_of(&passed));
+}
+
+#[test]
+fn copies_belong_to_what_they_name_or_to_their_key() {
+    let named = [(names::TRANSACTION_PREPARED_OFFSET, "7")];
+    let mut case = case(vec![half(7, 0, &[]), half(8, 6000, &named), half(9, 7000, &[])]);
+    let offsets = |case: &Case| -> Vec<Vec<u64>> {
+        halves(case).values().map(|copies| copies.iter().map(|copy| copy.offset).collect()).collect()
+    };
+    assert_eq!(offsets(&case), [vec![7, 8], vec![9]], "the producer sent it twice");
+    case.brokers.get_mut(&BROKER).expect("the broker").1.runtime.clear();
+    assert_eq!(offsets(&case), [vec![7, 8, 9]], "a broker that does not tell");
 }
 
 #[test]
