@@ -2,13 +2,15 @@
 
 use std::io::{IsTerminal as _, Write as _};
 use std::ops::Range;
+use std::path::{Path, PathBuf};
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Instant;
 
+use anyhow::Context as _;
 use lab::drive::{self, Options};
 use lab::outcome::{Run, Verdict, gravest};
-use lab::report::{Summary, html, markdown, terminal};
+use lab::report::{Summary, github, html, junit, markdown, terminal};
 use lab::scenario::Scenario;
 
 use super::interrupt::{self, Interrupt};
@@ -35,6 +37,47 @@ pub(super) struct Sweep {
     /// Does not write the report.
     #[arg(long)]
     no_report: bool,
+    /// Only part I of N, from 0: every N-th run. `merge` puts the parts together.
+    #[arg(long, value_name = "I/N", value_parser = shard, default_value = "0/1")]
+    shard: (usize, usize),
+    /// Writes a JUnit file too.
+    #[arg(long, value_name = "FILE")]
+    junit: Option<PathBuf>,
+}
+
+/// Puts the summaries of several parts of a campaign together and writes its report.
+#[derive(clap::Args)]
+pub(super) struct Merge {
+    /// The summary.json of each part.
+    #[arg(required = true)]
+    files: Vec<PathBuf>,
+    /// Writes a JUnit file too.
+    #[arg(long, value_name = "FILE")]
+    junit: Option<PathBuf>,
+}
+
+impl Merge {
+    pub(super) fn go(self) -> anyhow::Result<u8> {
+        let mut parts = self.files.iter().map(|file| read(file));
+        let mut whole = parts.next().context("no part was named")??;
+        whole.made_by = command_line();
+        for part in parts {
+            whole.merge(part?)?;
+        }
+        say(terminal(&whole).trim_end());
+        write(&whole)?;
+        tell_machines(&whole, self.junit.as_deref())?;
+        say("report: reports/index.html");
+        let unrepeated = whole.repeated.is_some_and(|(runs, same)| same < runs).then_some(3);
+        Ok(gravest(whole.failures.iter().map(|failure| failure.first.exit_code()).chain(unrepeated)))
+    }
+}
+
+/// Part I of N.
+fn shard(text: &str) -> Result<(usize, usize), String> {
+    let parts = text.split_once('/').and_then(|(i, n)| Some((i.parse().ok()?, n.parse().ok()?)));
+    let parts = parts.filter(|(i, n)| i < n);
+    parts.ok_or_else(|| format!("{text} is no part: write I/N with I from 0 to N-1"))
 }
 
 impl Sweep {
@@ -47,6 +90,8 @@ impl Sweep {
             plant: Vec::new(),
             check: false,
             no_report: false,
+            shard: (0, 1),
+            junit: None,
         }
     }
 
@@ -56,8 +101,12 @@ impl Sweep {
         } else {
             self.names.iter().map(|name| find(name)).collect::<anyhow::Result<_>>()?
         };
-        let work: Vec<(Scenario, u64)> =
-            scenarios.iter().flat_map(|scenario| self.seeds.clone().map(|seed| (*scenario, seed))).collect();
+        let work: Vec<(Scenario, u64)> = scenarios
+            .iter()
+            .flat_map(|scenario| self.seeds.clone().map(|seed| (*scenario, seed)))
+            .skip(self.shard.0)
+            .step_by(self.shard.1)
+            .collect();
         let (commit, toolchain) = provenance();
         let asked = Interrupt::listen()?;
         say(&format!("{} runs; Ctrl-C ends them early, with a report of those done", work.len()));
@@ -91,6 +140,7 @@ impl Sweep {
             write(&campaign.summary)?;
             say("report: reports/index.html");
         }
+        tell_machines(&campaign.summary, self.junit.as_deref())?;
         Ok(if asked.is_asked() { interrupt::CODE } else { gravest(campaign.codes) })
     }
 }
@@ -160,6 +210,28 @@ pub(super) fn in_parallel<W: Sync>(
     });
 }
 
+/// Reads the summary of a campaign.
+pub(super) fn read(file: &Path) -> anyhow::Result<Summary> {
+    let text = std::fs::read_to_string(file).with_context(|| format!("cannot read {}", file.display()))?;
+    serde_json::from_str(&text).with_context(|| format!("{} is no summary", file.display()))
+}
+
+/// A JUnit file when one is wanted; on GitHub's runners annotations and the summary of the job.
+fn tell_machines(summary: &Summary, file: Option<&Path>) -> anyhow::Result<()> {
+    if let Some(file) = file {
+        std::fs::write(file, junit(summary)?).with_context(|| format!("cannot write {}", file.display()))?;
+    }
+    if std::env::var_os("GITHUB_ACTIONS").is_some() {
+        say(github(summary).trim_end());
+    }
+    if let Some(page) = std::env::var_os("GITHUB_STEP_SUMMARY") {
+        let page = std::fs::OpenOptions::new().append(true).create(true).open(page);
+        page.and_then(|mut page| page.write_all(markdown(summary).as_bytes()))
+            .context("cannot write the summary of the job")?;
+    }
+    Ok(())
+}
+
 /// Writes the report in its three forms.
 pub(super) fn write(summary: &Summary) -> anyhow::Result<()> {
     let folder = reports();
@@ -172,3 +244,14 @@ pub(super) fn write(summary: &Summary) -> anyhow::Result<()> {
 
 /// Seeds of each scenario when nothing is asked for.
 const USUAL: Range<u64> = 1..26;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn parts_are_counted_from_0() {
+        assert_eq!([shard("0/1"), shard("2/3")], [Ok((0, 1)), Ok((2, 3))]);
+        assert!(["3/3", "1", "/2", "-1/2", "0/0"].iter().all(|text| shard(text).is_err()));
+    }
+}

@@ -6,13 +6,14 @@ mod check;
 mod interrupt;
 mod mutants;
 mod one;
+mod shrink;
 
 use std::ops::Range;
 use std::path::PathBuf;
 use std::process::{Command, ExitCode};
 
+use anyhow::Context as _;
 use clap::{Parser, Subcommand};
-use lab::report::Summary;
 use lab::scenario::Scenario;
 
 use crate::list;
@@ -47,6 +48,8 @@ enum Ask {
     Run(one::Run),
     /// Runs a plan from a file that `run --save` wrote.
     Replay(one::Replay),
+    /// Takes from a failing plan all that it does not need to fail.
+    Shrink(shrink::Shrink),
     /// Runs a seed several times, here and in another process, and compares the traces.
     Check {
         /// The scenario.
@@ -59,6 +62,8 @@ enum Ask {
     Sweep(campaign::Sweep),
     /// Runs with planted bugs and counts the seeds until each is found.
     Mutants(mutants::Mutants),
+    /// Puts the parts of a campaign together that `sweep --shard` ran on several machines.
+    Merge(campaign::Merge),
     /// Measures how fast the simulation is.
     Bench,
     /// Writes the report again from reports/summary.json.
@@ -82,9 +87,11 @@ pub(crate) fn main() -> ExitCode {
         Some(Ask::Describe { name }) => find(&name).map(|scenario| describe(&scenario)),
         Some(Ask::Run(run)) => run.go(),
         Some(Ask::Replay(replay)) => replay.go(),
+        Some(Ask::Shrink(shrink)) => shrink.go(),
         Some(Ask::Check { name, seed }) => find(&name).and_then(|scenario| check::check(&scenario, seed)),
         Some(Ask::Sweep(sweep)) => sweep.go(),
         Some(Ask::Mutants(mutants)) => mutants.go(),
+        Some(Ask::Merge(merge)) => merge.go(),
         Some(Ask::Bench) => Ok(bench::bench()),
         Some(Ask::Report) => again(),
         Some(Ask::Lines { name, seed }) => find(&name).map(|scenario| check::lines(&scenario, seed)),
@@ -144,11 +151,8 @@ fn describe(scenario: &Scenario) -> u8 {
 
 fn again() -> anyhow::Result<u8> {
     let folder = reports();
-    let read = std::fs::read_to_string(folder.join("summary.json"));
-    let read = read.map_err(|error| {
-        anyhow::anyhow!("there is no summary to report from ({error}): run `cargo sim` first")
-    })?;
-    let summary: Summary = serde_json::from_str(&read)?;
+    let summary = campaign::read(&folder.join("summary.json"));
+    let summary = summary.context("there is no summary to report from: run `cargo sim` first")?;
     campaign::write(&summary)?;
     say(lab::report::terminal(&summary).trim_end());
     Ok(0)

@@ -1,6 +1,6 @@
 //! `run`: one seed, everything about it.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use anyhow::Context as _;
 use lab::drive::{self, Level, Options};
@@ -55,8 +55,7 @@ impl Run {
         say(&format!("seed {seed}"));
         let plan = (scenario.plan)(seed);
         if let Some(file) = &self.save {
-            let text = serde_json::to_string_pretty(&plan)?;
-            std::fs::write(file, text + "\n").with_context(|| format!("cannot write {}", file.display()))?;
+            save(&plan, file)?;
         }
         let repeat = |run: &lab::outcome::Run| run.repeat();
         Ok(self.look.at(&plan, drawn.then_some(seed), repeat))
@@ -66,8 +65,7 @@ impl Run {
 impl Replay {
     pub(super) fn go(self) -> anyhow::Result<u8> {
         let name = self.file.display().to_string();
-        let text = std::fs::read_to_string(&self.file).with_context(|| format!("cannot read {name}"))?;
-        let plan: Plan = serde_json::from_str(&text).with_context(|| format!("{name} is no plan"))?;
+        let plan = load(&self.file)?;
         Ok(self.look.at(&plan, None, |_| format!("cargo sim replay {name}")))
     }
 }
@@ -129,6 +127,18 @@ impl Look {
         say(&format!("verdict {}", run.verdict.name()));
         run.exit_code()
     }
+}
+
+/// Writes a plan for `replay`.
+pub(super) fn save(plan: &Plan, file: &Path) -> anyhow::Result<()> {
+    let text = serde_json::to_string_pretty(plan)?;
+    std::fs::write(file, text + "\n").with_context(|| format!("cannot write {}", file.display()))
+}
+
+/// Reads a plan that [`save`] wrote.
+pub(super) fn load(file: &Path) -> anyhow::Result<Plan> {
+    let text = std::fs::read_to_string(file).with_context(|| format!("cannot read {}", file.display()))?;
+    serde_json::from_str(&text).with_context(|| format!("{} is no plan", file.display()))
 }
 
 /// A seed nobody chose.

@@ -1,9 +1,12 @@
-//! The report of a campaign: one summary, shown as a table on the terminal, as Markdown, as JSON and as one HTML page.
+//! The report of a campaign: one summary, shown as a table on the terminal, as Markdown, as JSON,
+//! as one HTML page, and to machines that show tests.
 
+mod junit;
 mod page;
 mod summary;
 mod text;
 
+pub use junit::{github, junit};
 pub use page::html;
 pub use summary::{Failure, ScenarioSummary, Summary};
 pub use text::{markdown, terminal};
@@ -112,6 +115,36 @@ mod tests {
     #[test]
     fn the_table_on_the_terminal() {
         insta::assert_snapshot!(terminal(&campaign()));
+    }
+
+    #[test]
+    fn machines_that_show_tests_are_told_how_to_repeat() {
+        insta::assert_snapshot!("junit", junit(&campaign()).unwrap());
+        insta::assert_snapshot!("github", github(&campaign()));
+    }
+
+    #[test]
+    fn shards_that_are_merged_are_the_whole() {
+        let shard = |seeds: &[u64]| {
+            let mut summary = Summary::new("cargo sim", "abc1234", "rustc 1.95.0");
+            for seed in seeds {
+                let verdict = if *seed == 8 { Verdict::Unknown } else { Verdict::Pass };
+                // Eighths of a second: sums of them are exact in any order.
+                let (cpu_ns, check_ns) = (seed * 125_000_000, 125_000_000);
+                summary.add(&Run { cpu_ns, check_ns, ..run(*seed, verdict) });
+            }
+            summary.wanted = seeds.len() as u64;
+            summary.repeated = Some((seeds.len() as u64, 1));
+            summary.finish(2.0);
+            summary
+        };
+        let mut whole = shard(&[5, 6, 7, 8]);
+        let mut merged = shard(&[5, 7]);
+        merged.merge(shard(&[6, 8])).unwrap();
+        (whole.wall_s, merged.wall_s, whole.repeated) = (0.0, 0.0, Some((4, 2)));
+        assert_eq!(serde_json::to_value(&merged).unwrap(), serde_json::to_value(&whole).unwrap());
+        let other = Summary::new("cargo sim", "def5678", "rustc 1.95.0");
+        assert!(merged.merge(other).unwrap_err().to_string().contains("def5678"));
     }
 
     #[test]

@@ -1,6 +1,6 @@
 //! What a campaign came to: counts by scenario, and each kind of failure once with its smallest seed.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, btree_map::Entry};
 
 use serde::{Deserialize, Serialize};
 
@@ -78,6 +78,7 @@ pub struct ScenarioSummary {
     pub idle: BTreeMap<String, u64>,
     /// What each rule looked at.
     pub checked: BTreeMap<String, u64>,
+    /// Of each run, for the medians of several campaigns together.
     cpu_ms: Vec<f64>,
     speed: Vec<f64>,
 }
@@ -170,11 +171,55 @@ impl Summary {
         for scenario in self.scenarios.values_mut() {
             scenario.cpu_median_ms = median(&mut scenario.cpu_ms);
             scenario.speed_median = median(&mut scenario.speed);
-            scenario.cpu_ms.clear();
-            scenario.speed.clear();
         }
         self.failures
             .sort_by(|a, b| b.first.verdict.cmp(&a.first.verdict).then(a.signature.cmp(&b.signature)));
+    }
+
+    /// Takes over another part of the same campaign.
+    ///
+    /// # Errors
+    /// When it was another program that ran there.
+    pub fn merge(&mut self, other: Self) -> anyhow::Result<()> {
+        let (mine, its) = ((&self.commit, &self.toolchain), (&other.commit, &other.toolchain));
+        anyhow::ensure!(
+            mine == its,
+            "parts of two different programs: commit {} built by {}, and commit {} built by {}",
+            mine.0,
+            mine.1,
+            its.0,
+            its.1
+        );
+        self.verdict = self.verdict.max(other.verdict);
+        self.seeds += other.seeds;
+        self.wanted += other.wanted;
+        self.simulated_s += other.simulated_s;
+        self.cpu_s += other.cpu_s;
+        self.wall_s = self.wall_s.max(other.wall_s);
+        self.frames += other.frames;
+        self.repeated = match (self.repeated, other.repeated) {
+            (Some((runs, same)), Some((more, too))) => Some((runs + more, same + too)),
+            (mine, its) => mine.or(its),
+        };
+        for (name, theirs) in other.scenarios {
+            match self.scenarios.entry(name) {
+                Entry::Vacant(free) => drop(free.insert(theirs)),
+                Entry::Occupied(mut known) => known.get_mut().merge(&theirs),
+            }
+        }
+        for failure in other.failures {
+            match self.failures.iter_mut().find(|known| known.signature == failure.signature) {
+                None => self.failures.push(failure),
+                Some(known) => {
+                    known.runs += failure.runs;
+                    if failure.first.seed < known.first.seed {
+                        known.first = failure.first;
+                    }
+                }
+            }
+        }
+        self.finish(self.wall_s);
+        Ok(())
     }
 
     /// Runs with this verdict.
@@ -185,6 +230,29 @@ impl Summary {
 }
 
 impl ScenarioSummary {
+    fn merge(&mut self, other: &Self) {
+        self.seeds = (self.seeds.0.min(other.seeds.0), self.seeds.1.max(other.seeds.1));
+        self.simulated_s += other.simulated_s;
+        self.cpu_s += other.cpu_s;
+        self.check_s += other.check_s;
+        self.cpu_ms.extend(&other.cpu_ms);
+        self.speed.extend(&other.speed);
+        self.deliveries += other.deliveries;
+        self.consumed += other.consumed;
+        for (mine, its) in [
+            (&mut self.verdicts, &other.verdicts),
+            (&mut self.sends, &other.sends),
+            (&mut self.repeats, &other.repeats),
+            (&mut self.planned, &other.planned),
+            (&mut self.effects, &other.effects),
+            (&mut self.tried, &other.tried),
+            (&mut self.idle, &other.idle),
+            (&mut self.checked, &other.checked),
+        ] {
+            add(mine, its);
+        }
+    }
+
     /// Runs with this verdict.
     #[must_use]
     pub fn count(&self, verdict: Verdict) -> u64 {
