@@ -292,7 +292,13 @@ impl Broker {
             let late = due.max(wall + if wall < stored { delay } else { 0 });
             return Due::In(u64::try_from(late - wall).unwrap_or(0).min(500));
         }
-        self.delays.times.lock().due(id, message.place.queue_offset, stored, delay, now)
+        Due::after(self.left_ms(id, message, now))
+    }
+
+    /// In how many milliseconds a message is due.
+    fn left_ms(&self, id: i32, message: &RecordRef<'_>, now: Now) -> i64 {
+        let (place, delay) = (message.place, self.delays.levels.of_queue(id));
+        self.delays.times.lock().left_ms(id, place.queue_offset, place.store_timestamp, delay, now)
     }
 
     /// Appends a message to the queue it is meant for.
@@ -387,13 +393,10 @@ impl Broker {
             let Some(queue) = self.store.queue(name::SCHEDULE_TOPIC, level - 1) else { continue };
             let Ok(found) = queue.read(wire(next), 1, BATCH_BYTES, |_| true).await else { continue };
             let Scan::Record(message) = scan(&found.records, false) else { continue };
-            let due = message.place.store_timestamp.saturating_add(self.delays.levels.of_queue(level - 1));
+            let left_ms = self.left_ms(level - 1, &message, self.moment());
             let topic = message.property(names::REAL_TOPIC).unwrap_or("?");
             let to = message.property(names::REAL_QUEUE_ID).unwrap_or("?");
-            told.push((
-                level,
-                delay::explain(end.saturating_sub(next), next, due, topic, to, clock::now_ms()),
-            ));
+            told.push((level, delay::explain(end.saturating_sub(next), next, left_ms, topic, to)));
         }
         told
     }

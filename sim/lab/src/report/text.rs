@@ -26,6 +26,9 @@ pub fn terminal(summary: &Summary) -> String {
         }
         out.push('\n');
     }
+    for (name, scenario) in summary.scenarios.iter().filter(|(_, scenario)| !scenario.worst.is_empty()) {
+        let _ = writeln!(out, "{name}, the worst: {}", counts(&scenario.worst));
+    }
     for failure in &summary.failures {
         let run = &failure.first;
         let _ = writeln!(out, "\n{} {} ({} runs)", run.verdict.name(), failure.signature, failure.runs);

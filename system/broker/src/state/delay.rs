@@ -126,10 +126,10 @@ impl Origin {
     }
 }
 
-/// What a level does next, in words: `waiting` messages, of which the one at offset `next` is due at `due_ms` and goes
+/// What a level does next, in words: `waiting` messages, of which the one at offset `next` is due in `left_ms` and goes
 /// to a queue of a topic.
-pub(crate) fn explain(waiting: u64, next: u64, due_ms: i64, topic: &str, queue: &str, now_ms: i64) -> String {
-    let when = match due_ms.saturating_sub(now_ms) {
+pub(crate) fn explain(waiting: u64, next: u64, left_ms: i64, topic: &str, queue: &str) -> String {
+    let when = match left_ms {
         ms if ms > 0 => format!("is due in {ms} ms"),
         ms => format!("has been due for {} ms", -ms),
     };
@@ -179,7 +179,7 @@ impl StoreTimes {
     pub(crate) fn new(levels: &Levels, queues: impl IntoIterator<Item = i32>) -> Self {
         let shifts = |queue| {
             // Long delays are measured more coarsely, so that the shifts of a queue stay few.
-            let step_ms = STEP_MS.max(levels.of_queue(queue) / MOST_SHIFTS);
+            let step_ms = EXACT_MS.max(levels.of_queue(queue) / MOST_SHIFTS);
             (queue, Shifts { list: VecDeque::new(), step_ms })
         };
         Self { queues: queues.into_iter().map(shifts).collect(), ahead_ms: 0, unsaved: false }
@@ -197,7 +197,7 @@ impl StoreTimes {
                 shifts.list.push_back((below, least.max(*ahead_ms)));
             }
         }
-        shifts.list.push_back((max, least - shifts.step_ms));
+        shifts.list.push_back((max, least - ROUNDING_MS));
     }
 
     /// A message was stored, now, with this store time.
@@ -217,18 +217,25 @@ impl StoreTimes {
         }
     }
 
-    /// Whether the message at `offset`, stored at `stored_ms` and due `delay_ms` later, is due now.
-    pub(crate) fn due(&mut self, queue: i32, offset: u64, stored_ms: i64, delay_ms: i64, now: Now) -> Due {
+    /// In how many milliseconds the message at `offset`, stored at `stored_ms` with a delay of `delay_ms`, is due; below
+    /// zero when it has been.
+    pub(crate) fn left_ms(
+        &mut self,
+        queue: i32,
+        offset: u64,
+        stored_ms: i64,
+        delay_ms: i64,
+        now: Now,
+    ) -> i64 {
         let by_wall = stored_ms.saturating_add(delay_ms).saturating_sub(now.wall);
-        let Some(shifts) = self.queues.get_mut(&queue) else { return Due::after(by_wall, STEP_MS) };
+        let Some(shifts) = self.queues.get_mut(&queue) else { return by_wall };
         let ahead_ms = shifts.of(offset).unwrap_or_else(|| {
             // Nobody told when it was stored: it waits from now on.
             shifts.add(offset, stored_ms - now.steady);
-            stored_ms - now.steady - shifts.step_ms
+            stored_ms - now.steady
         });
         let waited = now.steady.saturating_sub(stored_ms).saturating_add(ahead_ms);
-        // Never long without a look: the clock may jump.
-        Due::after(by_wall.min(delay_ms.saturating_sub(waited)), shifts.step_ms)
+        by_wall.min(delay_ms.saturating_sub(waited))
     }
 
     /// True when the wall clock was set back, or a message got a store time of the future, since this was saved.
@@ -244,7 +251,7 @@ impl StoreTimes {
         let ahead = self.ahead_ms;
         let told = |shifts: &Shifts| {
             let list: Vec<_> = shifts.list.iter().map(|(below, it)| (*below, it + ahead)).collect();
-            list.iter().any(|(below, it)| *below > 0 && *it > 0).then_some(list)
+            list.iter().any(|(below, it)| *below > 0 && *it > NOTICED_MS).then_some(list)
         };
         self.queues.iter().filter_map(|(queue, shifts)| Some((*queue, told(shifts)?))).collect()
     }
@@ -259,18 +266,19 @@ impl Shifts {
     /// Store times of what lies up to this offset are so far ahead; true when nothing known says so.
     fn add(&mut self, offset: u64, ahead_ms: i64) -> bool {
         let below = offset + 1;
-        let step_ms = self.step_ms;
+        let mut less = ROUNDING_MS;
         match self.list.back_mut() {
             // Two senders may tell in another order than they stored.
             Some((last, _)) if *last >= below => return false,
-            Some((last, known)) if (*known..=*known + 2 * step_ms).contains(&ahead_ms) => {
+            Some((last, known)) if (*known..=*known + 2 * self.step_ms).contains(&ahead_ms) => {
                 *last = below;
                 return false;
             }
+            // Store times stand still while a clock that was set back catches up: so it holds for the next ones too.
+            Some((_, known)) if ahead_ms < *known => less = self.step_ms,
             _ => {}
         }
-        // A little less, so that it holds for the next ones too: a clock that was set back stands still for store times.
-        self.list.push_back((below, ahead_ms - step_ms));
+        self.list.push_back((below, ahead_ms - less));
         true
     }
 
@@ -280,8 +288,9 @@ impl Shifts {
 }
 
 impl Due {
-    fn after(ms: i64, most_ms: i64) -> Self {
-        u64::try_from(ms.min(most_ms)).ok().filter(|ms| *ms > 0).map_or(Self::Now, Self::In)
+    /// For a message that is due in so many milliseconds. Never long without a look: the clock may jump.
+    pub(crate) fn after(ms: i64) -> Self {
+        u64::try_from(ms.min(LOOK_MS)).ok().filter(|ms| *ms > 0).map_or(Self::Now, Self::In)
     }
 }
 
@@ -358,8 +367,12 @@ const QUEUES: i32 = 1 << 14;
 /// ... and an offset below this.
 const OFFSETS: i64 = 1 << 48;
 
-/// Longest pause between two looks at a queue in which something waits, and how exactly the steady clock is followed.
-const STEP_MS: i64 = 500;
+/// Longest pause between two looks at a queue in which something waits.
+const LOOK_MS: i64 = 500;
+/// How exactly the wait of messages is known that came while a clock that was set back catches up.
+const EXACT_MS: i64 = 100;
+/// Both clocks show whole milliseconds.
+const ROUNDING_MS: i64 = 2;
 /// Shifts of one queue, about, while a clock that was set back catches up.
 const MOST_SHIFTS: i64 = 20_000;
 /// A clock that is set back by less is not worth a word.

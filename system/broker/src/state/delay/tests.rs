@@ -60,7 +60,7 @@ impl Clock {
     }
 
     fn due(&mut self, offset: u64, stored_ms: i64) -> Due {
-        self.times.due(0, offset, stored_ms, TEN, self.now)
+        Due::after(self.times.left_ms(0, offset, stored_ms, TEN, self.now))
     }
 
     /// Another process begins; the queue holds `max` messages, the last of them stored at `last_ms`.
