@@ -2,7 +2,7 @@
 
 use lab::check::Rule;
 use lab::draw::Draw;
-use lab::plan::{Fails, Plan, Step, What};
+use lab::plan::{Broker, Fails, Plan, Step, What};
 use lab::scenario::Scenario;
 use lab::swarm::{self, Class, Size};
 
@@ -37,16 +37,15 @@ fn plan(seed: u64) -> Plan {
     for broker in &mut plan.brokers {
         if draw.chance(60) {
             let interval_ms = *draw.pick(&[500, 2000, 5000]);
-            broker.config.push(("flushDelayOffsetInterval".to_owned(), interval_ms.to_string()));
-        }
-        // The longer the log is not flushed, the more of it a loss of power takes back.
-        if draw.chance(50) && broker.config.iter().all(|(key, _)| key != LOG_FLUSH) {
-            broker.config.push((LOG_FLUSH.to_owned(), "10000".to_owned()));
+            set(broker, PROGRESS, interval_ms);
         }
     }
     if draw.chance(80) {
         clocks(&mut plan, &mut draw);
         restarts(&mut plan, &mut draw);
+        if draw.chance(60) {
+            unflushed(&mut plan, &mut draw);
+        }
         swarm::faults(&mut plan, CLASSES, (2, 7));
         swarm::settle(&mut plan);
     } else {
@@ -81,21 +80,36 @@ fn restarts(plan: &mut Plan, draw: &mut Draw) {
     }
 }
 
+/// Progress is written often and the log rarely, and then the power goes: what the log loses must not count as delivered.
+fn unflushed(plan: &mut Plan, draw: &mut Draw) {
+    let index = draw.below(plan.brokers.len() as u64) as usize;
+    let broker = &mut plan.brokers[index];
+    broker.sync_flush = false;
+    set(broker, PROGRESS, 500);
+    set(broker, LOG_FLUSH, 10_000);
+    let (at_ms, for_ms) = (draw.range(10_000, plan.load_ms - 10_000), draw.range(500, 10_000));
+    let (node, point) = (format!("b{index}"), "broker.delay.written".to_owned());
+    let what = What::CrashAt { node, point, nth: draw.range(4, 20), power: true };
+    plan.steps.push(Step { at_ms, for_ms, what });
+}
+
+fn set(broker: &mut Broker, key: &str, value: u64) {
+    broker.config.retain(|(other, _)| other != key);
+    broker.config.push((key.to_owned(), value.to_string()));
+}
+
 fn step(plan: &mut Plan, draw: &mut Draw, for_ms: u64, what: impl FnOnce(String) -> What) {
     let node = format!("b{}", draw.below(plan.brokers.len() as u64));
     let at_ms = draw.range(10_000, plan.load_ms - 10_000);
     plan.steps.push(Step { at_ms, for_ms, what: what(node) });
 }
 
+const PROGRESS: &str = "flushDelayOffsetInterval";
 const LOG_FLUSH: &str = "flushIntervalCommitLog";
 
 /// Points of a delivery, and how often they are passed at most before the end comes.
-const POINTS: &[(&str, u64)] = &[
-    ("broker.delay.delivered", 60),
-    ("broker.delay.write", 3),
-    ("broker.delay.written", 6),
-    ("broker.delay.written", 6),
-];
+const POINTS: &[(&str, u64)] =
+    &[("broker.delay.delivered", 60), ("broker.delay.write", 3), ("broker.delay.written", 3)];
 
 const CLASSES: &[Class] = &[
     Class::BrokerCrash,

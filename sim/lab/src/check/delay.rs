@@ -271,8 +271,10 @@ fn lost(view: &View<'_>, judged: &mut Judged, waiting: &BTreeMap<Slot, Waiting>)
             .steps
             .iter()
             .any(|step| step.fills && step.nodes.contains(&history.queues[slot.queue.index()].broker));
-        let overdue = waits.delivered.is_none() && !waits.unheard && due + OVERDUE < end;
-        if (overdue || waits.skipped) && !fills && !view.excused(slot.queue, waits.event) {
+        // What the log lost again did not come. The message itself is there: what was lost of its queue is forgotten.
+        let delivered = waits.delivered.is_some_and(|(event, to)| !view.rewound(to, event));
+        let overdue = !delivered && !waits.unheard && due + OVERDUE < end;
+        if (overdue || waits.skipped) && !fills {
             let sentence = format!(
                 "{} was stored at {} and due at {}; it never came.",
                 history.slot_name(*slot),
@@ -462,6 +464,27 @@ mod tests {
             s.delivered(("second", 0), ("q", 0));
             s.crash("b0", How::Process);
             s.delivered(("second", 0), ("q", 1));
+            s.drained(0);
+        });
+        run("DLY-2", Expect::Broken, "the log lost it again, and it is passed", |s| {
+            s.waits("second", 0, "q");
+            s.wait(1.0);
+            s.append("q", 0, 100, 200);
+            s.delivered(("second", 0), ("q", 0));
+            s.crash("b0", How::Power);
+            s.recovered("b0", &[("q", 0), ("second", 1)]);
+            s.wait(100.0);
+            s.drained(0);
+        });
+        run("DLY-2", Expect::Kept, "the log lost it again, and it came again", |s| {
+            s.waits("second", 0, "q");
+            s.wait(1.0);
+            s.append("q", 0, 100, 200);
+            s.delivered(("second", 0), ("q", 0));
+            s.crash("b0", How::Power);
+            s.recovered("b0", &[("q", 0), ("second", 1)]);
+            s.delivered(("second", 0), ("q", 0));
+            s.wait(100.0);
             s.drained(0);
         });
         run("DLY-2", Expect::Broken, "stored after the loss of power, and passed", |s| {
