@@ -291,8 +291,20 @@ func queries(a []string) {
 	groups, err := tool.GetAllSubscriptionGroup(ctx, broker, 3*time.Second)
 	must(err)
 	say("group", groups.SubscriptionGroupTable[group].GroupName, groups.SubscriptionGroupTable[group].RetryMaxTimes)
+	// Operators ask this one.
+	asked, err := rocketmq.NewPushConsumer(consumer.WithNsResolver(servers(server)), consumer.WithGroupName(group+"-asked"),
+		consumer.WithInstance("asked"), consumer.WithConsumeFromWhere(consumer.ConsumeFromFirstOffset))
+	must(err)
+	must(asked.Subscribe(topic, consumer.MessageSelector{}, func(_ context.Context, all ...*primitive.MessageExt) (consumer.ConsumeResult, error) {
+		for _, m := range all {
+			say("got", m.MsgId)
+		}
+		return consumer.ConsumeSuccess, nil
+	}))
+	must(asked.Start())
 	say("ready")
 	untilInputEnds()
+	must(asked.Shutdown())
 	must(c.Shutdown())
 	must(p.Shutdown())
 	must(tool.DeleteTopic(ctx, admin.WithTopicDelete(topic), admin.WithBrokerAddrDelete(broker), admin.WithNameSrvAddr([]string{server})))

@@ -8,9 +8,20 @@ use std::{
 
 use anyhow::{Context, Result, bail, ensure};
 use process::{Asker, LONG, Program};
-use protocol::rpc::{QueryConsumerOffset, QueryConsumerOffsetReply};
+use protocol::{
+    body::GetConsumerListByGroupBody,
+    json,
+    rpc::{
+        ConsumeMessageDirectly, GetConsumerListByGroup, GetConsumerRunningInfo, QueryConsumerOffset,
+        QueryConsumerOffsetReply,
+    },
+};
 
-use crate::{later, queries, transactions};
+use crate::{
+    later,
+    queries::{self, Sent},
+    transactions,
+};
 
 /// The driver, built by the Go toolchain.
 #[derive(Clone, Debug)]
@@ -73,6 +84,7 @@ impl Go {
         let answer = Asker::connect(broker)?.ask(&stored, "")?;
         let stored: QueryConsumerOffsetReply = answer.header()?;
         ensure!(stored.offset == 3, "{topic}: {stored:?} is stored, not 3");
+        asked(&mut program, broker, topic, &format!("{group}-asked"), last)?;
         program.finish(LONG)?;
 
         let lines = program.lines();
@@ -105,4 +117,35 @@ impl Go {
         println!("ok {topic:<14} {} sent, found by the Go and the Rust client", sent.len());
         Ok(())
     }
+}
+
+/// What operators ask of a consumer goes through the broker: its state, and to consume a message now.
+fn asked(program: &mut Program, broker: &str, topic: &str, group: &str, last: &Sent) -> Result<()> {
+    let got = format!("got\t{}", last.unique);
+    program.wait_for(&got, LONG)?;
+    let mut asker = Asker::connect(broker)?;
+    let list = asker.ask(&GetConsumerListByGroup { consumer_group: group.into() }, "")?;
+    let list: GetConsumerListByGroupBody = json::from_slice(&list.body)?;
+    let client = list.consumer_id_list.first().with_context(|| format!("{group} has no member"))?;
+    let state = GetConsumerRunningInfo {
+        consumer_group: group.into(),
+        client_id: client.clone(),
+        jstack_enable: Some(false),
+    };
+    let state = asker.ask(&state, "")?;
+    let text = String::from_utf8_lossy(&state.body);
+    ensure!(state.code == 0 && text.contains(topic), "{topic}: its state is {} {text}", state.code);
+    let directly = ConsumeMessageDirectly {
+        consumer_group: group.into(),
+        client_id: Some(client.clone()),
+        msg_id: Some(last.offset_id.as_str().into()),
+        topic: Some(topic.into()),
+        ..ConsumeMessageDirectly::default()
+    };
+    let done = asker.ask(&directly, "")?;
+    let text = String::from_utf8_lossy(&done.body);
+    ensure!(done.code == 0, "{topic}: consumed directly: {} {:?} {text}", done.code, done.remark);
+    let times = program.lines().iter().filter(|line| **line == got).count();
+    ensure!(times == 2, "{topic}: {} was consumed {times} times: {text}", last.unique);
+    Ok(())
 }
