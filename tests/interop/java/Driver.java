@@ -334,7 +334,18 @@ public class Driver {
         say("closed");
     }
 
-    public static void main(String[] arguments) throws Exception {
+    /** A client's threads would keep a failed run alive for ever. */
+    public static void main(String[] arguments) {
+        try {
+            run(arguments);
+        } catch (Throwable error) {
+            error.printStackTrace();
+            System.exit(1);
+        }
+        System.exit(0);
+    }
+
+    static void run(String[] arguments) throws Exception {
         if (arguments[0].equals("produce")) {
             produce(arguments);
         } else if (arguments[0].equals("stress")) {
@@ -346,6 +357,5 @@ public class Driver {
         } else {
             consume(arguments);
         }
-        System.exit(0);
     }
 }
