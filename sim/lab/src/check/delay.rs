@@ -182,17 +182,23 @@ fn set_back_unseen(view: &View<'_>, troubles: &[Trouble], broker: NodeId, (since
     let steps = view.history.steps.iter().zip(&view.steps).filter(|(step, _)| step.nodes.contains(&broker));
     let back: Vec<_> = steps.filter_map(|(step, on)| Some((step, (*on)?))).collect();
     let mut unseen = 0;
-    for outage in view.outages_of(broker).iter().filter(|it| it.until_ns >= since && it.from_ns <= at) {
+    for outage in view.outages_of(broker) {
+        // Until it has recovered its log it knows of no clock.
+        let down = troubles.iter().filter(|it| it.node == Some(broker) && it.from_ns == outage.from_ns);
+        let until_ns = down.map(|it| it.until_ns).max().unwrap_or(outage.until_ns);
+        if until_ns < since || outage.from_ns > at {
+            continue;
+        }
         for (step, (start, end)) in &back {
             // What was stored while store times stood still had to be remembered, too.
             let news = if *start < outage.from_ns { since.max(*start) } else { *start };
             if step.jump_ms < 0
-                && *start <= outage.until_ns.min(at)
+                && *start <= until_ns.min(at)
                 && !could_write(troubles, broker, news, outage.from_ns)
             {
                 unseen += step.jump_ms.unsigned_abs() * MS;
             }
-            let shared = (*end).min(outage.until_ns).saturating_sub((*start).max(outage.from_ns));
+            let shared = (*end).min(until_ns).saturating_sub((*start).max(outage.from_ns));
             unseen += shared / 1_000_000 * step.drift_ppm.min(0).unsigned_abs();
         }
     }
@@ -543,6 +549,15 @@ mod tests {
             s.down("b0", How::Power);
             s.jumps("b0", -600_000);
             s.up("b0");
+            s.wait(10.5);
+            s.delivered(("ten", 0), ("q", 0));
+        });
+        run("DLY-3", Expect::Kept, "its clock was set back while it started", |s| {
+            s.waits("ten", 0, "q");
+            s.wait(9.0);
+            s.crash("b0", How::Process);
+            s.jumps("b0", -600_000);
+            s.recovered("b0", &[]);
             s.wait(10.5);
             s.delivered(("ten", 0), ("q", 0));
         });
