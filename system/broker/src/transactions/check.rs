@@ -122,7 +122,7 @@ impl Broker {
         looked
     }
 
-    fn check_interval(&self) -> u64 {
+    pub(super) fn check_interval(&self) -> u64 {
         self.config().transaction_check_interval.max(1000)
     }
 

@@ -55,7 +55,9 @@ impl Broker {
         ends.mark(end_queue.max(), half_queue.max());
         *self.transactions.halves.lock() = halves;
         *self.transactions.ends.lock() = ends;
-        self.mend_last(last_record).await
+        self.mend_last(last_record).await?;
+        tap!("halves_loaded", count = self.transactions.halves.lock().len() as u64);
+        Ok(())
     }
 
     /// Up to where a queue was done with before.
@@ -69,22 +71,22 @@ impl Broker {
     /// the last check that was counted went out: it is sent once more, under its number.
     fn load(&self, halves: &mut Halves, found: &HalfRef<'_>, now_ms: i64) {
         let record = found.record.expect("a half message that was read");
+        tap!("half_loaded", key = found.key, root = found.root, offset = found.offset, checks = found.checks);
         let copy = Copy { offset: found.offset, position: record.place.position, end: 0 };
+        let now = self.uptime_ms();
         if halves.find(found.root).is_some() {
             halves.put_back(found.root, copy, found.checks);
-            halves.set_owed(found.root, found.checks > 0);
-            return;
+        } else {
+            let immunity = found.immunity_ms.unwrap_or(self.config().transaction_time_out);
+            let age = u64::try_from(now_ms.saturating_sub(record.place.store_timestamp)).unwrap_or(0);
+            let (due, kept_until) = (now.saturating_add(immunity), now + self.kept_for(age));
+            halves.add(found.root, copy, found.group, found.checks, due, kept_until);
         }
-        let config = self.config();
-        let wait = match found.checks {
-            0 => found.immunity_ms.unwrap_or(config.transaction_time_out),
-            _ => config.transaction_check_interval,
-        };
-        let age = u64::try_from(now_ms.saturating_sub(record.place.store_timestamp)).unwrap_or(0);
-        let now = self.uptime_ms();
-        let (due, kept_until) = (now.saturating_add(wait), now + self.kept_for(age));
-        halves.add(found.root, copy, found.group, found.checks, due, kept_until);
-        halves.set_owed(found.root, found.checks > 0);
+        if found.checks > 0 {
+            // Whichever copy was met first, its producer was asked: the immunity is over, and the interval counts.
+            halves.look_after(found.root, now, self.check_interval());
+            halves.set_owed(found.root, true);
+        }
     }
 
     /// When power was lost between a committed or given-up message and its end, it is the log's last record: the
