@@ -101,7 +101,8 @@ impl Broker {
             self.delay_begins(stored_queue, &appended);
         }
         crash_point!("broker.send.appended").await;
-        let code = self.settle(&appended, seen.waits).await;
+        // Whoever publishes a retry lets go of the message then, and what was given back before says not to wait.
+        let code = self.settle(&appended, seen.waits || is_retried(h)).await;
         tap!(
             "acked",
             topic = if level > 0 { name::SCHEDULE_TOPIC } else { topic.config.topic_name.as_str() },

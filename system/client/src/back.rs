@@ -3,7 +3,7 @@
 use bytes::Bytes;
 use protocol::properties::{self, names};
 use protocol::{code, name, rpc};
-use runtime::clock;
+use runtime::{clock, tap};
 
 use crate::calls::{OFFSET_LIMIT, signed};
 use crate::instance::{Instance, refused};
@@ -67,6 +67,7 @@ impl Instance {
             let sent = async {
                 let address = self.master(&queue.broker)?;
                 let request = copy(queue, message, most_times);
+                tell(group, message, queue, false);
                 let answer = self.call_any(&address, &request, message.body.clone(), OFFSET_LIMIT).await?;
                 match answer.code {
                     code::SUCCESS
@@ -77,12 +78,31 @@ impl Instance {
                 }
             };
             match sent.await {
-                Ok(()) => return Ok(()),
+                Ok(()) => {
+                    tell(group, message, queue, true);
+                    return Ok(());
+                }
                 Err(error) => last = error,
             }
         }
         Err(last)
     }
+}
+
+/// Tells an observer that a copy goes to a broker, or that it is there.
+fn tell(group: &Text, message: &Received, to: &MessageQueue, done: bool) {
+    tap!(
+        "client.copied_back",
+        group = &**group,
+        topic = &*message.queue.topic,
+        broker = &*message.queue.broker,
+        queue = message.queue.id,
+        offset = message.offset,
+        times = message.reconsume_times.saturating_add(1),
+        to = &*to.broker,
+        done = done
+    );
+    let _ = (group, message, to, done);
 }
 
 /// The message as a new one of the retry topic, one try further.
@@ -96,8 +116,9 @@ fn copy(queue: &MessageQueue, message: &Received, most_times: i32) -> rpc::SendM
         (names::MAX_RECONSUME_TIMES, most_times.to_string()),
         (names::DELAY, (FIRST_LEVEL + message.reconsume_times).to_string()),
     ];
-    let replaced =
-        |name: &str| name == names::TRANSACTION_PREPARED || own.iter().any(|(other, _)| name == *other);
+    // One that came back before says that nobody waits for the disk; here somebody does.
+    let dropped = |name: &str| name == names::TRANSACTION_PREPARED || name == names::WAIT;
+    let replaced = |name: &str| dropped(name) || own.iter().any(|(other, _)| name == *other);
     let kept = message.properties.iter().map(|(name, value)| (&**name, &**value));
     let kept = kept.filter(|(name, _)| !replaced(name));
     let text = properties::from_map(kept.chain(own.iter().map(|(name, value)| (*name, &**value))));
