@@ -2,7 +2,7 @@
 
 use lab::check::Rule;
 use lab::draw::Draw;
-use lab::plan::{Mode, Plan};
+use lab::plan::{Mode, Plan, Producer};
 use lab::scenario::Scenario;
 use lab::swarm::{self, Class, Size};
 
@@ -22,6 +22,7 @@ pub(crate) fn scenario() -> Scenario {
             ("M33", &[Rule::Txn3, Rule::Txn2]),
             ("M34", &[Rule::Txn6, Rule::Txn4]),
             ("M35", &[Rule::Txn5]),
+            ("M36", &[Rule::Txn4]),
         ],
         plan,
     }
@@ -49,8 +50,22 @@ fn plan(seed: u64) -> Plan {
             producer.timeout_ms = 3000;
         }
     }
+    deserters(&mut plan);
     swarm::faults(&mut plan, CLASSES, (3, 9));
     plan
+}
+
+/// Some plans have a group whose only producer disappears for good, with half messages that nobody ends: they must not
+/// hold up those of others.
+fn deserters(plan: &mut Plan) {
+    let mut draw = Draw::new(plan.seed, "deserters");
+    if !draw.chance(40) {
+        return;
+    }
+    let gone_ms = draw.range(plan.load_ms / 5, plan.load_ms / 2);
+    let mode = Mode::Transaction { rollback: 10, unknown: draw.range(30, 80) as u32 };
+    let first = plan.producers[0].clone();
+    plan.producers.push(Producer { mode, group: 1, gone_ms: Some(gone_ms), ..first });
 }
 
 const CLASSES: &[Class] = &[

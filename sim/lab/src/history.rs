@@ -191,7 +191,9 @@ pub enum Kind {
     /// Tap: how far a queue of the schedule topic is delivered, read at start or written.
     DelayOffset { queue: QueueId, offset: u64, loaded: bool },
     /// Tap: a message that a group could not handle is stored for another try, or as a dead letter.
-    SentBack { group: GroupId, slot: Slot, times: u32, level: u32, dead: bool, code: i32 },
+    SentBack { group: GroupId, slot: Slot, times: u32, level: u32, dead: bool, code: i32, to: Slot, end: u64 },
+    /// Tap: a client that could not give a message back sends a copy of it to a broker, or (done) has its answer.
+    CopiedBack { group: GroupId, slot: Slot, times: u32, to: NodeId, done: bool },
     /// A producer knows the outcome of a transaction; none = it does not know either.
     Decided { message: MessageId, commit: Option<bool> },
     /// A producer was asked for the outcome of a transaction, and answered so.
@@ -199,15 +201,19 @@ pub enum Kind {
     /// Tap: a half message is stored; nobody is asked about it before its immunity is over.
     HalfStored { half: HalfId, offset: u64, end: u64, immunity_ms: u64 },
     /// Tap: a decision was accepted, now or (mended) found to have been when the broker started.
-    HalfEnded { half: HalfId, commit: bool, mended: bool },
+    HalfEnded { half: HalfId, commit: bool, mended: bool, end: u64 },
     /// Tap: a producer is asked.
     HalfChecked { half: HalfId, checks: u32 },
     /// Tap: an undecided half message is stored anew.
-    HalfPutBack { half: HalfId, from: u64, offset: u64, end: u64 },
+    HalfPutBack { half: HalfId, from: u64, offset: u64, end: u64, checks: u32 },
     /// Tap: nobody is asked any more.
-    HalfGivenUp { half: HalfId, checks: u32 },
+    HalfGivenUp { half: HalfId, checks: u32, end: u64 },
     /// Tap: half messages below this need not be looked at any more.
     HalfOffset { offset: u64 },
+    /// Tap: a broker that starts finds a copy of an undecided half message.
+    HalfLoaded { half: HalfId, offset: u64, checks: u32 },
+    /// Tap: it has found all of them.
+    HalvesLoaded,
     /// Tap: a name server applied a registration.
     Registered { broker: NodeId, peer: u64 },
     /// Tap: a name server heard that a broker lives, without a registration.
@@ -291,6 +297,15 @@ pub struct Member {
     pub node: NodeId,
 }
 
+/// A producer.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Writer {
+    /// On this node.
+    pub node: NodeId,
+    /// Which of the groups of transactional producers it belongs to.
+    pub group: u32,
+}
+
 /// A half message.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Half {
@@ -358,6 +373,8 @@ pub struct History {
     pub groups: Vec<Group>,
     /// All members.
     pub members: Vec<Member>,
+    /// All producers.
+    pub producers: Vec<Writer>,
     /// All brokers.
     pub brokers: Vec<Broker>,
     /// All steps of the plan.
@@ -546,6 +563,13 @@ impl History {
         self.delays_ms.get(level).or(self.delays_ms.last()).copied().unwrap_or(0)
     }
 
+    /// The group of producers that a half message belongs to.
+    #[must_use]
+    pub fn producer_group(&self, half: HalfId) -> Option<u32> {
+        let producer = self.messages[self.halves[half.index()].message?.index()].producer;
+        Some(self.producers.get(producer as usize)?.group)
+    }
+
     /// One event as a line.
     #[must_use]
     pub fn line(&self, number: usize) -> String {
@@ -632,9 +656,15 @@ impl History {
                 let how = if loaded { "loaded" } else { "written" };
                 format!("{} is delivered to {offset}: {how}", self.queue_name(queue))
             }
-            Kind::SentBack { group, slot, times, level, dead, code } => {
+            Kind::SentBack { group, slot, times, level, dead, code, to, .. } => {
                 let how = if dead { "is dead".to_owned() } else { format!("waits on level {level}") };
-                format!("{} of {} {how} after {times} tries: {code}", slot_name(slot), self.group_name(group))
+                let (slot, to, group) = (slot_name(slot), slot_name(to), self.group_name(group));
+                format!("{slot} of {group} {how} after {times} tries at {to}: {code}")
+            }
+            Kind::CopiedBack { group, slot, times, to, done } => {
+                let how = if done { "has taken" } else { "is sent" };
+                let (slot, to, group) = (slot_name(slot), self.node_name(to), self.group_name(group));
+                format!("{to} {how} a copy of {slot} for {group} after {times} tries")
             }
             Kind::Decided { message, commit } => {
                 format!("transaction {}: {}", self.message_name(message), decision(commit))
@@ -646,18 +676,25 @@ impl History {
                 "{} stored as half {offset} end {end}, immune for {immunity_ms} ms",
                 self.half_name(half)
             ),
-            Kind::HalfEnded { half, commit, mended } => {
+            Kind::HalfEnded { half, commit, mended, .. } => {
                 let mended = if mended { ", found at start" } else { "" };
                 format!("{} ends: {}{mended}", self.half_name(half), decision(Some(commit)))
             }
             Kind::HalfChecked { half, checks } => format!("check {checks} of {}", self.half_name(half)),
-            Kind::HalfPutBack { half, from, offset, end } => {
-                format!("{} put back from {from} to {offset} end {end}", self.half_name(half))
+            Kind::HalfPutBack { half, from, offset, end, checks } => {
+                format!(
+                    "{} put back from {from} to {offset} end {end} for check {checks}",
+                    self.half_name(half)
+                )
             }
-            Kind::HalfGivenUp { half, checks } => {
+            Kind::HalfGivenUp { half, checks, .. } => {
                 format!("{} given up after {checks} checks", self.half_name(half))
             }
             Kind::HalfOffset { offset } => format!("halves below {offset} are done"),
+            Kind::HalfLoaded { half, offset, checks } => {
+                format!("{} found at {offset}, undecided after {checks} checks", self.half_name(half))
+            }
+            Kind::HalvesLoaded => "all undecided halves are found".to_owned(),
             Kind::Registered { broker, peer } => format!("{} registered on #{peer}", self.node_name(broker)),
             Kind::Heard { broker, peer } => format!("{} heard on #{peer}", self.node_name(broker)),
             Kind::Removed { broker, why } => format!("{} removed: {why:?}", self.node_name(broker)),

@@ -105,6 +105,12 @@ pub struct Producer {
     /// Some messages are delayed.
     #[serde(default)]
     pub delayed: Option<Delayed>,
+    /// The group of transactional producers that it belongs to: its members answer for each other.
+    #[serde(default)]
+    pub group: u32,
+    /// When its process dies and never comes back, if it does.
+    #[serde(default)]
+    pub gone_ms: Option<u64>,
 }
 
 /// Which messages of a producer are delayed.
@@ -631,6 +637,12 @@ impl fmt::Display for Plan {
             )?;
             if let Some(Delayed { one_in, most_level }) = producer.delayed {
                 writeln!(f, "      one in {one_in} is delayed by a level up to {most_level}")?;
+            }
+            if producer.group > 0 {
+                writeln!(f, "      of group {}", producer.group)?;
+            }
+            if let Some(gone_ms) = producer.gone_ms {
+                writeln!(f, "      gone for good at {:.1} s", gone_ms as f64 / 1e3)?;
             }
         }
         let mut node = 0;

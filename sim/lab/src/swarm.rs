@@ -117,6 +117,8 @@ fn load(plan: &mut Plan, draw: &mut Draw, size: Size) {
             timeout_ms: *draw.pick(&[500, 1000, 3000]),
             retries: draw.below(3) as u32,
             delayed: None,
+            group: 0,
+            gone_ms: None,
         });
     }
 }
@@ -288,7 +290,8 @@ pub fn settle(plan: &mut Plan) {
 pub fn meets(plan: &Plan, step: &Step) -> bool {
     let lasts_ms = step.for_ms.min(plan.load_ms.saturating_sub(step.at_ms));
     match &step.what {
-        What::Crash { .. } | What::Pause { .. } | What::Reset { .. } => true,
+        What::Crash { .. } | What::Pause { .. } => true,
+        What::Reset { a, b } => ![a, b].iter().any(|node| may_be_down(plan, node, step.at_ms)),
         // A broker looks at its clock with each message.
         What::ClockJump { node, .. } | What::Drift { node, .. } => node.starts_with('b'),
         What::Backlog { .. } => true,
@@ -297,6 +300,18 @@ pub fn meets(plan: &Plan, step: &Step) -> bool {
         What::Isolate { node } | What::Slow { node, .. } => lasts_ms >= talk_ms(plan, node),
         _ => false,
     }
+}
+
+/// True when another step may keep the node down at this time, or has just brought it up: nobody may be connected.
+fn may_be_down(plan: &Plan, node: &str, at_ms: u64) -> bool {
+    let mut steps = plan.steps.iter().filter(|step| {
+        let killed = matches!(
+            step.what,
+            What::Crash { .. } | What::CrashAt { .. } | What::Stop { .. } | What::TornWrite { .. }
+        );
+        (killed || step.what.sickens()) && step.what.nodes().contains(&node)
+    });
+    steps.any(|step| step.at_ms <= at_ms && at_ms <= step.at_ms + step.for_ms + 30_000)
 }
 
 /// No node is silent for longer than this: heartbeats, route questions and registrations are that frequent.
@@ -347,7 +362,8 @@ fn present(plan: &Plan, at_ms: u64) -> Vec<String> {
         let came = member.joins_ms == 0 || member.joins_ms + SETTLED_MS <= at_ms;
         came && member.leaves_ms.is_none_or(|leaves_ms| at_ms + SETTLED_MS <= leaves_ms)
     });
-    let there: Vec<bool> = plan.producers.iter().map(|_| true).chain(there).collect();
+    let stays = |gone_ms: Option<u64>| gone_ms.is_none_or(|gone_ms| at_ms + SETTLED_MS <= gone_ms);
+    let there: Vec<bool> = plan.producers.iter().map(|it| stays(it.gone_ms)).chain(there).collect();
     plan.client_nodes().into_iter().zip(there).filter_map(|(name, there)| there.then_some(name)).collect()
 }
 
@@ -453,6 +469,7 @@ pub const POINTS: &[&str] = &[
     "broker.offsets.write",
     "broker.offsets.written",
     "broker.send.appended",
+    "broker.send_back.appended",
     "broker.transaction.commit",
     "broker.transaction.end",
     "broker.transaction.ended",
@@ -516,13 +533,11 @@ pub const RECOVERY: &str = "store.recover.";
 mod tests {
     use super::*;
 
-    /// Points that no plan reaches: nothing deletes topics or expires files yet, no scenario gives messages back, a clean
-    /// stop is a fault of its own, two need an earlier crash at the right place, and one belongs
-    /// to a planted bug.
+    /// Points that no plan reaches: nothing deletes topics or expires files yet, a clean stop is a fault of its own, two
+    /// need an earlier crash at the right place, and one belongs to a planted bug.
     const UNAIMED: &[&str] = &[
         "broker.delete_topic.unlisted",
         "broker.offsets.in_place",
-        "broker.send_back.appended",
         "store.close.removed",
         "store.close.settled",
         "store.delete.durable",

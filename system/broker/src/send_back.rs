@@ -140,6 +140,8 @@ impl Broker {
             times = times,
             level = scheduled.as_ref().map_or(0, |waits| waits.level),
             to = name,
+            to_queue = queue_id,
+            at = appended.queue_offset,
             end = appended.end,
             code = code
         );

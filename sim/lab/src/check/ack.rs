@@ -1,14 +1,19 @@
 //! ACK-1 to ACK-8: what a producer was told is true.
 
+use std::collections::BTreeMap;
+
 use super::{Judged, Rule, SECOND, View, seconds, witness};
-use crate::history::{ById, How, Kind, Message, MessageId, Outcome, QueueContent, QueueId, Read, Slot};
+use crate::history::{ById, Kind, Message, MessageId, Outcome, QueueContent, QueueId, Read, Slot};
 
 pub(super) fn check(view: &View<'_>, judged: &mut Judged) {
     acknowledged(view, judged);
     delivered(view, judged);
     copies(view, judged);
     by_id(view, judged);
-    view.audit.queues.iter().for_each(|content| batches(view, content, judged));
+    if view.history.messages.iter().any(|message| message.batch.is_some()) {
+        let appends = view.appends();
+        view.audit.queues.iter().for_each(|content| batches(view, &appends, content, judged));
+    }
     honest(view, judged);
 }
 
@@ -146,9 +151,16 @@ fn by_id(view: &View<'_>, judged: &mut Judged) {
 }
 
 /// ACK-7: whoever reads a member of a batch finds its neighbours next to it.
-fn batches(view: &View<'_>, content: &QueueContent, judged: &mut Judged) {
+fn batches(
+    view: &View<'_>,
+    appends: &BTreeMap<Slot, Vec<(usize, u64)>>,
+    content: &QueueContent,
+    judged: &mut Judged,
+) {
     let history = view.history;
-    let batch = |message: MessageId| history.messages.get(message.index()).and_then(|message| message.batch);
+    // Tries after the first come one by one.
+    let own = |message: &&Message| message.topic == history.queues[content.queue.index()].topic;
+    let batch = |message: MessageId| history.messages.get(message.index()).filter(own)?.batch;
     for (place, read) in content.read.iter().enumerate() {
         let Some((message, number)) = read.message.and_then(|id| Some((id, batch(id)?))) else { continue };
         judged.count(Rule::Ack7, 1);
@@ -162,13 +174,16 @@ fn batches(view: &View<'_>, content: &QueueContent, judged: &mut Judged) {
             .filter(|id| at(place.checked_sub(1)) != Some(*id) && !made_room_before(view, content, place))
             .or_else(|| after.filter(|id| at(Some(place + 1)) != Some(*id)));
         let Some(missing) = missing else { continue };
-        // A loss of power cuts what was not promised yet anywhere, also within a batch.
+        // A loss of power cuts what was not flushed yet anywhere, also within a batch.
         let send = view.sends[message.index()];
         let promised = send.outcome == Some(Outcome::Ok) && history.sync_flush(content.queue);
-        if !promised && lost_power(view, content.queue, send.invoked.unwrap_or(0)) {
+        let slot = Slot { queue: content.queue, offset: read.offset };
+        let broker = history.queues[content.queue.index()].broker;
+        let last = appends.get(&slot).and_then(|appends| appends.last());
+        let (event, end) = last.copied().unwrap_or((send.invoked.unwrap_or(0), u64::MAX));
+        if !promised && view.may_be_lost(broker, event, end) {
             continue;
         }
-        let slot = Slot { queue: content.queue, offset: read.offset };
         let sentence = format!(
             "Message {} at {} was sent in a batch, but {} of the same batch is not next to it.",
             history.message_name(message),
@@ -184,11 +199,6 @@ fn batches(view: &View<'_>, content: &QueueContent, judged: &mut Judged) {
 fn made_room_before(view: &View<'_>, content: &QueueContent, place: usize) -> bool {
     let before = content.min.checked_sub(1).map(|offset| Slot { queue: content.queue, offset });
     place == 0 && before.is_some_and(|slot| view.made_room(slot))
-}
-
-fn lost_power(view: &View<'_>, queue: QueueId, after: usize) -> bool {
-    let broker = view.history.queues[queue.index()].broker;
-    view.outages_of(broker).iter().any(|outage| outage.how == How::Power && outage.event > after)
 }
 
 /// ACK-4, ACK-6 and ACK-8: no copy of a refused message, no more copies than attempts, and all with one key.
@@ -247,7 +257,7 @@ fn copies(view: &View<'_>, judged: &mut Judged) {
 fn honest(view: &View<'_>, judged: &mut Judged) {
     let history = view.history;
     let mut flushed = vec![0; history.events.iter().map(|event| event.node.index() + 1).max().unwrap_or(0)];
-    let mut appended = std::collections::BTreeMap::new();
+    let mut appended = BTreeMap::new();
     for (number, event) in history.events.iter().enumerate() {
         let at = &mut flushed[event.node.index()];
         match event.kind {
@@ -510,6 +520,11 @@ mod tests {
             s.holds("q", &["a"]);
             s.holds("r", &["b"]);
         });
+        run("ACK-7", Expect::Kept, "one of them is tried again", |s| {
+            s.batch(&["a", "b"]);
+            s.holds("q", &["a", "b"]);
+            s.holds("retry", &["b"]);
+        });
         run("ACK-7", Expect::Kept, "whole, and once more by a retry", |s| {
             s.batch(&["a", "b"]);
             s.holds("q", &["a", "b", "a", "b"]);
@@ -517,6 +532,33 @@ mod tests {
         run("ACK-7", Expect::Kept, "not stored at all", |s| {
             s.batch(&["a", "b"]);
             s.holds("q", &[]);
+        });
+        run(
+            "ACK-7",
+            Expect::Broken,
+            "it was flushed when the power went, though nobody had promised it",
+            |s| {
+                s.batch(&["a", "b"]);
+                s.append("q", 0, 0, 200);
+                s.append("q", 1, 0, 200);
+                s.flushed("b0", 200);
+                s.crash("b0", How::Power);
+                s.holds("q", &["a"]);
+            },
+        );
+        run("ACK-7", Expect::Broken, "a process died, nothing else", |s| {
+            s.batch(&["a", "b"]);
+            s.append("q", 0, 0, 200);
+            s.crash("b0", How::Process);
+            s.holds("q", &["a"]);
+        });
+        run("ACK-7", Expect::Kept, "half of it was flushed when the power went", |s| {
+            s.batch(&["a", "b"]);
+            s.append("q", 0, 0, 200);
+            s.append("q", 1, 0, 200);
+            s.flushed("b0", 100);
+            s.crash("b0", How::Power);
+            s.holds("q", &["a"]);
         });
         run("ACK-7", Expect::Kept, "nobody had promised it when the power went", |s| {
             s.sync_flush();

@@ -3,41 +3,23 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use super::consume::{Commits, passed_before_rewind};
+use super::view::Delivery;
 use super::{Judged, Rule, View, seconds, witness};
-use crate::history::{GroupId, Kind, MessageId, QueueContent, Slot};
+use crate::history::{GroupId, How, Kind, MessageId, NodeId, Outcome, QueueContent, Slot};
 use crate::plan::FIRST_RETRY_LEVEL;
 
 pub(super) fn check(view: &View<'_>, judged: &mut Judged) {
-    let stored = Stored::collect(view);
-    let back = Back::collect(view, &stored);
+    let back = Back::collect(view);
     judge_back(view, &back, judged);
-    counts(view, &back, judged);
+    counts(view, judged);
+    in_time(view, judged);
     dead_letters(view, &back, judged);
-    conserved(view, &back, judged);
-}
-
-/// What is known of places: which message, and how many tries it had had.
-struct Stored {
-    at: BTreeMap<Slot, (MessageId, u32)>,
-}
-
-impl Stored {
-    fn collect(view: &View<'_>) -> Self {
-        let mut at = BTreeMap::new();
-        for delivery in &view.deliveries {
-            // The listener's count grows also with tries the broker does not know of: the first one tells.
-            if let Some(message) = delivery.message {
-                at.entry(delivery.slot).or_insert((message, delivery.times));
-            }
-        }
-        for content in &view.audit.queues {
-            for read in &content.read {
-                let slot = Slot { queue: content.queue, offset: read.offset };
-                at.extend(read.message.map(|message| (slot, (message, read.times))));
-            }
-        }
-        Self { at }
+    let calm = view.history.steps.is_empty();
+    if calm {
+        once(view, &back, judged);
     }
+    conserved(view, &back, judged);
 }
 
 /// One message that a broker took back.
@@ -54,28 +36,85 @@ struct Returned {
     level: u32,
     dead: bool,
     code: i32,
+    /// Where it is stored, and up to where in the log.
+    to: Slot,
+    end: u64,
 }
 
-/// All that was taken back.
+/// One copy that a client sent because nobody took the message back.
+#[derive(Clone, Copy)]
+struct Copied {
+    event: usize,
+    times: u32,
+    to: NodeId,
+    done: bool,
+}
+
+/// All that went back.
 struct Back {
     all: Vec<Returned>,
-    messages: BTreeSet<(GroupId, MessageId)>,
+    copies: BTreeMap<(GroupId, MessageId), Vec<Copied>>,
 }
 
 impl Back {
-    fn collect(view: &View<'_>, stored: &Stored) -> Self {
-        let mut all = Vec::new();
+    fn collect(view: &View<'_>) -> Self {
+        let (mut all, mut copies) = (Vec::new(), BTreeMap::new());
+        // What each group found at each place last, and how many tries it had had. The listener's count grows also
+        // with tries that the broker does not know of: the lowest one tells.
+        let mut places: BTreeMap<(GroupId, Slot), (MessageId, u32)> = BTreeMap::new();
         for (event, told) in view.history.events.iter().enumerate() {
-            let Kind::SentBack { group, slot, times, level, dead, code } = told.kind else { continue };
-            let Some(&(message, had)) = stored.at.get(&slot) else { continue };
-            // A place that was given out twice says nothing of who was there first.
-            if view.lines[slot.queue.index()].rewinds.is_empty() {
-                all.push(Returned { event, group, slot, message, had, times, level, dead, code });
+            match told.kind {
+                Kind::Enter { member, slot, message: Some(message), times, .. } => {
+                    let group = view.history.members[member.index()].group;
+                    let known = places.entry((group, slot)).or_insert((message, times));
+                    *known =
+                        if known.0 == message { (message, times.min(known.1)) } else { (message, times) };
+                }
+                Kind::SentBack { group, slot, times, level, dead, code, to, end } => {
+                    let Some(&(message, had)) = places.get(&(group, slot)) else { continue };
+                    all.push(Returned {
+                        event,
+                        group,
+                        slot,
+                        message,
+                        had,
+                        times,
+                        level,
+                        dead,
+                        code,
+                        to,
+                        end,
+                    });
+                }
+                Kind::CopiedBack { group, slot, times, to, done } => {
+                    let Some(&(message, _)) = places.get(&(group, slot)) else { continue };
+                    let copied = Copied { event, times, to, done };
+                    copies.entry((group, message)).or_insert_with(Vec::new).push(copied);
+                }
+                _ => {}
             }
         }
-        let messages = all.iter().map(|back| (back.group, back.message)).collect();
-        Self { all, messages }
+        Self { all, copies }
     }
+
+    fn copies(&self, group: GroupId, message: MessageId) -> &[Copied] {
+        self.copies.get(&(group, message)).map_or(&[], Vec::as_slice)
+    }
+}
+
+fn group_of(view: &View<'_>, delivery: &Delivery) -> GroupId {
+    view.history.members[delivery.member.index()].group
+}
+
+/// Deliveries of each message to each group, in order.
+fn tries<'a>(view: &'a View<'_>) -> BTreeMap<(GroupId, MessageId), Vec<&'a Delivery>> {
+    let mut tries: BTreeMap<_, Vec<_>> = BTreeMap::new();
+    for delivery in &view.deliveries {
+        if let Some(message) = delivery.message {
+            tries.entry((group_of(view, delivery), message)).or_default().push(delivery);
+        }
+    }
+    tries
 }
 
 /// RTY-1, RTY-3 and RTY-4 of each return: level, limit and count.
@@ -113,24 +152,41 @@ fn judge_back(view: &View<'_>, back: &Back, judged: &mut Judged) {
     }
 }
 
-/// RTY-4: whatever lies in a retry queue was put there with that count.
-fn counts(view: &View<'_>, back: &Back, judged: &mut Judged) {
+/// RTY-4: who gets a message for the n-th time, or finds it with so many tries, can name the try before.
+fn counts(view: &View<'_>, judged: &mut Judged) {
     let history = view.history;
-    let known: BTreeSet<(GroupId, MessageId, u32)> =
-        back.all.iter().map(|back| (back.group, back.message, back.times)).collect();
-    for (group, content) in of_groups(view, |view, group| view.history.groups[group.index()].retry) {
-        if !view.lines[content.queue.index()].rewinds.is_empty() || view.ever_excused(content.queue) {
-            continue;
+    let mut seen: BTreeSet<(GroupId, MessageId, u32)> = BTreeSet::new();
+    for delivery in &view.deliveries {
+        let (Some(message), group) = (delivery.message, group_of(view, delivery)) else { continue };
+        judged.count(Rule::Rty4, 1);
+        let retried =
+            history.queues[delivery.slot.queue.index()].topic == history.groups[group.index()].retry;
+        let known = match delivery.times.checked_sub(1) {
+            Some(before) => seen.contains(&(group, message, before)),
+            None => !retried,
+        };
+        seen.insert((group, message, delivery.times));
+        if !known {
+            let sentence = format!(
+                "Message {} came to group {} from {} after {} tries, and no try before that is known.",
+                history.message_name(message),
+                history.group_name(group),
+                history.slot_name(delivery.slot),
+                delivery.times
+            );
+            let told = witness(history, Some(message), delivery.slot.queue, delivery.slot.offset);
+            judged.broken(view, Rule::Rty4, delivery.entered, told, sentence);
         }
+    }
+    let of = |group: GroupId| &history.groups[group.index()];
+    for (group, content) in of_groups(view, |group| [of(group).retry, of(group).dlq]) {
         for read in &content.read {
-            let Some(message) = read.message.filter(|id| back.messages.contains(&(group, *id))) else {
-                continue;
-            };
+            let Some(message) = read.message else { continue };
             judged.count(Rule::Rty4, 1);
-            if !known.contains(&(group, message, read.times)) {
+            if read.times.checked_sub(1).is_none_or(|before| !seen.contains(&(group, message, before))) {
                 let slot = Slot { queue: content.queue, offset: read.offset };
                 let sentence = format!(
-                    "Message {} lies at {} with {} tries, and was never taken back after so many.",
+                    "Message {} lies at {} with {} tries, and the group never had the one before.",
                     history.message_name(message),
                     history.slot_name(slot),
                     read.times
@@ -142,90 +198,223 @@ fn counts(view: &View<'_>, back: &Back, judged: &mut Judged) {
     }
 }
 
-/// RTY-3: one dead letter for each that died, and when nothing went wrong, not more.
-fn dead_letters(view: &View<'_>, back: &Back, judged: &mut Judged) {
+/// RTY-1: a retry comes after the delay of its level, whoever took the message back.
+fn in_time(view: &View<'_>, judged: &mut Judged) {
     let history = view.history;
-    let letters = letters(view);
-    let calm = history.steps.is_empty();
-    let mut first: BTreeMap<(GroupId, MessageId), &Returned> = BTreeMap::new();
-    for died in back.all.iter().filter(|back| back.dead && back.code == 0) {
-        first.entry((died.group, died.message)).or_insert(died);
-    }
-    for (&(group, message), died) in &first {
-        judged.count(Rule::Rty3, 1);
-        let count = letters.get(&(group, message)).copied().unwrap_or(0);
-        let told = witness(history, Some(message), died.slot.queue, died.slot.offset);
-        if count == 0 && !view.ever_excused(died.slot.queue) && view.drained.is_some() {
-            let sentence = format!(
-                "Message {} of group {} died at {}, and there is no dead letter of it.",
-                history.message_name(message),
-                history.group_name(group),
-                seconds(view.at(died.event))
-            );
-            judged.broken(view, Rule::Rty3, died.event, told, sentence);
-        } else if count > 1 && calm && history.messages[message.index()].attempts == 1 {
-            let sentence =
-                format!("There are {count} dead letters of message {}.", history.message_name(message));
-            judged.broken(view, Rule::Rty3, died.event, told, sentence);
-        }
-    }
-    if !calm {
+    // DLY-1 judges by how much a clock that is set brings a message forward.
+    if history.delays_ms.is_empty() || history.steps.iter().any(|step| step.clock) {
         return;
     }
+    let mut failed: BTreeMap<(GroupId, MessageId, u32), u64> = BTreeMap::new();
+    let mut seen: BTreeSet<(GroupId, Slot, MessageId)> = BTreeSet::new();
     for delivery in &view.deliveries {
-        let group = history.members[delivery.member.index()].group;
-        let Some(message) = delivery.message else { continue };
-        let Some(died) = first.get(&(group, message)).filter(|died| died.event < delivery.entered) else {
+        let (Some(message), group) = (delivery.message, group_of(view, delivery)) else { continue };
+        let at = view.at(delivery.entered);
+        failed.entry((group, message, delivery.times)).or_insert(at);
+        let retried =
+            history.queues[delivery.slot.queue.index()].topic == history.groups[group.index()].retry;
+        let Some(before) = delivery.times.checked_sub(1).filter(|_| retried) else { continue };
+        // The same place once more is a try of the client's own, or of another owner.
+        if !seen.insert((group, delivery.slot, message)) {
             continue;
-        };
-        if history.messages[message.index()].attempts == 1 {
+        }
+        let Some(since) = failed.get(&(group, message, before)) else { continue };
+        judged.count(Rule::Rty1, 1);
+        let level = ((FIRST_RETRY_LEVEL + before) as usize).min(history.delays_ms.len());
+        let delay_ms = history.delays_ms[level - 1];
+        if at + ROUNDING < since + delay_ms * 1_000_000 {
             let sentence = format!(
-                "Message {} died at {} and was delivered to group {} again at {}.",
+                "Message {} came to group {} again {} after try {before}; the delay of its level is {delay_ms} ms.",
                 history.message_name(message),
-                seconds(view.at(died.event)),
                 history.group_name(group),
-                seconds(view.at(delivery.entered))
+                seconds(at - since)
             );
             let told = witness(history, Some(message), delivery.slot.queue, delivery.slot.offset);
-            judged.broken(view, Rule::Rty3, delivery.entered, told, sentence);
+            judged.broken(view, Rule::Rty1, delivery.entered, told, sentence);
         }
     }
 }
 
-/// RTY-5: in the end each message that came back was handled after all, or is a dead letter.
+/// RTY-3: a dead letter for each that died, and none for which no last try failed.
+fn dead_letters(view: &View<'_>, back: &Back, judged: &mut Judged) {
+    let history = view.history;
+    let mut contents: BTreeMap<_, &QueueContent> = BTreeMap::new();
+    for content in &view.audit.queues {
+        contents.insert(content.queue, content);
+    }
+    for died in back.all.iter().filter(|back| back.dead && back.code == 0) {
+        judged.count(Rule::Rty3, 1);
+        let broker = history.queues[died.to.queue.index()].broker;
+        let there = contents.get(&died.to.queue).is_some_and(|content| {
+            let mut at = content.read.iter().filter(|read| read.offset == died.to.offset);
+            at.any(|read| read.message == Some(died.message))
+        });
+        let excused = view.may_be_lost(broker, died.event, died.end) || view.made_room(died.to);
+        if !there && !excused && view.drained.is_some() {
+            let sentence = format!(
+                "Message {} of group {} died at {}, and there is no dead letter of it at {}.",
+                history.message_name(died.message),
+                history.group_name(died.group),
+                seconds(view.at(died.event)),
+                history.slot_name(died.to)
+            );
+            let told = witness(history, Some(died.message), died.slot.queue, died.slot.offset);
+            judged.broken(view, Rule::Rty3, died.event, told, sentence);
+        }
+    }
+    let tries = tries(view);
+    for ((group, message), count) in letters(view) {
+        judged.count(Rule::Rty3, 1);
+        let limit = history.groups[group.index()].limit;
+        let all = tries.get(&(group, message)).map_or(&[][..], Vec::as_slice);
+        let failed = all.iter().filter(|it| it.times >= limit && it.succeeded.is_none()).count();
+        // Of one whose return was not answered there may be a copy as well.
+        let copies = back.copies(group, message).iter().filter(|it| !it.done && it.times > limit).count();
+        if count > failed + copies {
+            let sentence = format!(
+                "There are {count} dead letters of message {} in group {}, whose last try failed {failed} times.",
+                history.message_name(message),
+                history.group_name(group)
+            );
+            let event = all.last().map_or(view.last(), |it| it.entered);
+            judged.broken(view, Rule::Rty3, event, history.message_name(message), sentence);
+        }
+    }
+}
+
+/// RTY-1 and RTY-3 when nothing goes wrong: what was taken back does not come again from the same place as long as its
+/// queue stays with its owner, and what died comes no more.
+fn once(view: &View<'_>, back: &Back, judged: &mut Judged) {
+    let history = view.history;
+    let tries = tries(view);
+    for back in back.all.iter().filter(|back| back.code == 0) {
+        let Some(all) = tries.get(&(back.group, back.message)) else { continue };
+        let (before, after) = all.split_at(all.partition_point(|it| it.entered < back.event));
+        let session = before.iter().rev().find(|it| it.slot == back.slot).and_then(|it| it.session);
+        let distinct = before.iter().map(|it| (it.slot, it.times)).collect::<BTreeSet<_>>().len();
+        let one_chain = distinct == before.len() && history.messages[back.message.index()].attempts == 1;
+        let again = after.iter().find(|it| {
+            let same = it.slot == back.slot && it.session.is_some() && it.session == session;
+            same || back.dead && one_chain && !before.iter().any(|before| before.slot == it.slot)
+        });
+        let Some(again) = again else { continue };
+        let (rule, how) =
+            if back.dead { (Rule::Rty3, "died") } else { (Rule::Rty1, "was to be tried again later") };
+        let sentence = format!(
+            "Message {} {how} at {} and was delivered to group {} again at {}.",
+            history.message_name(back.message),
+            seconds(view.at(back.event)),
+            history.group_name(back.group),
+            seconds(view.at(again.entered))
+        );
+        let told = witness(history, Some(back.message), again.slot.queue, again.slot.offset);
+        judged.broken(view, rule, again.entered, told, sentence);
+    }
+}
+
+/// RTY-5: in the end each message that a listener failed with was handled after all, or is a dead letter.
 fn conserved(view: &View<'_>, back: &Back, judged: &mut Judged) {
     let history = view.history;
     if view.drained.is_none_or(|(_, _, rest)| rest > 0) {
         return;
     }
     let letters = letters(view);
-    let handled: BTreeSet<(GroupId, MessageId)> = view
-        .deliveries
-        .iter()
-        .filter(|delivery| delivery.succeeded.is_some())
-        .filter_map(|delivery| Some((history.members[delivery.member.index()].group, delivery.message?)))
-        .collect();
-    for back in back.all.iter().filter(|back| back.code == 0) {
+    let way = Way::collect(view);
+    let mut returned: BTreeMap<(GroupId, MessageId), Vec<&Returned>> = BTreeMap::new();
+    for back in &back.all {
+        returned.entry((back.group, back.message)).or_default().push(back);
+    }
+    for (&(group, message), tries) in &tries(view) {
+        let Some(failed) = tries.iter().rev().find(|it| it.deferred.is_some()) else { continue };
         judged.count(Rule::Rty5, 1);
-        let key = (back.group, back.message);
-        if handled.contains(&key) || letters.contains_key(&key) || view.ever_excused(back.slot.queue) {
+        let handled = tries.iter().any(|it| it.succeeded.is_some());
+        if handled || letters.contains_key(&(group, message)) {
+            continue;
+        }
+        let returned = returned.get(&(group, message)).map_or(&[][..], Vec::as_slice);
+        let excused = returned.iter().any(|back| way.lost(view, back))
+            || back.copies(group, message).iter().any(|copied| may_be_lost(view, copied))
+            || tries.iter().any(|it| way.lost_at_first(view, it, message));
+        if excused {
             continue;
         }
         let sentence = format!(
-            "Message {} was taken back from group {} at {}; in the end it was neither handled nor is it a dead letter.",
-            history.message_name(back.message),
-            history.group_name(back.group),
-            seconds(view.at(back.event))
+            "Message {} failed in group {} at {}, {} times in all; in the end it was neither handled nor is it a dead letter.",
+            history.message_name(message),
+            history.group_name(group),
+            seconds(view.at(failed.entered)),
+            tries.len()
         );
-        let told = witness(history, Some(back.message), back.slot.queue, back.slot.offset);
-        judged.broken(view, Rule::Rty5, back.event, told, sentence);
+        let told = witness(history, Some(message), failed.slot.queue, failed.slot.offset);
+        judged.broken(view, Rule::Rty5, failed.entered, told, sentence);
+    }
+}
+
+/// True when a loss of power beyond what its broker promised, or a full disk, may have taken a copy.
+fn may_be_lost(view: &View<'_>, copied: &Copied) -> bool {
+    let history = view.history;
+    let safe = history.brokers.iter().any(|broker| broker.node == copied.to && broker.sync_flush);
+    let mut outages = view.outages_of(copied.to).iter();
+    copied.done && !safe && outages.any(|it| it.how == How::Power && it.event > copied.event)
+        || copied.done && fills(view, copied.to)
+}
+
+fn fills(view: &View<'_>, broker: NodeId) -> bool {
+    view.history.steps.iter().any(|step| step.fills && step.nodes.contains(&broker))
+}
+
+/// What became of messages on their way.
+struct Way {
+    /// From the schedule topic to the queue they are meant for.
+    delivered: BTreeMap<Slot, Slot>,
+    skipped: BTreeSet<Slot>,
+    appends: BTreeMap<Slot, Vec<(usize, u64)>>,
+    commits: Commits,
+}
+
+impl Way {
+    fn collect(view: &View<'_>) -> Self {
+        let (mut delivered, mut skipped) = (BTreeMap::new(), BTreeSet::new());
+        for event in &view.history.events {
+            match event.kind {
+                Kind::DelayDelivered { from, to } => drop(delivered.insert(from, to)),
+                Kind::DelaySkipped { from } => drop(skipped.insert(from)),
+                _ => {}
+            }
+        }
+        Self { delivered, skipped, appends: view.appends(), commits: Commits::collect(view) }
+    }
+
+    /// True when what a broker took back may be lost rightly: a loss of power took what was not flushed, or a full disk
+    /// the oldest, or it came to a place that the group had passed before its queue was cut off.
+    fn lost(&self, view: &View<'_>, back: &Returned) -> bool {
+        let broker = view.history.queues[back.to.queue.index()].broker;
+        let removed = self.skipped.contains(&back.to) && fills(view, broker) || view.made_room(back.to);
+        let unseen = self.delivered.get(&back.to).is_some_and(|to| {
+            view.made_room(*to) || passed_before_rewind(view, &self.commits, back.group, *to)
+        });
+        removed || unseen || view.may_be_lost(broker, back.event, back.end)
+    }
+
+    /// True when the message may have been lost rightly where it was at first.
+    fn lost_at_first(&self, view: &View<'_>, delivery: &Delivery, message: MessageId) -> bool {
+        let (history, slot) = (view.history, delivery.slot);
+        let queue = history.queues[slot.queue.index()];
+        let appends = self.appends.get(&slot).map_or(&[][..], Vec::as_slice);
+        let before = appends.iter().rfind(|(event, _)| *event < delivery.entered);
+        let known = before.filter(|_| queue.topic == history.messages[message.index()].topic);
+        // What its sender was not told of, nobody promised.
+        let promised =
+            view.sends[message.index()].outcome == Some(Outcome::Ok) && history.sync_flush(slot.queue);
+        view.made_room(slot)
+            || !promised && known.is_some_and(|(event, end)| view.may_be_lost(queue.broker, *event, *end))
     }
 }
 
 /// Dead letters of each message, by group.
 fn letters(view: &View<'_>) -> BTreeMap<(GroupId, MessageId), usize> {
     let mut letters = BTreeMap::new();
-    for (group, content) in of_groups(view, |view, group| view.history.groups[group.index()].dlq) {
+    for (group, content) in of_groups(view, |group| [view.history.groups[group.index()].dlq]) {
         for message in content.read.iter().filter_map(|read| read.message) {
             *letters.entry((group, message)).or_default() += 1;
         }
@@ -233,34 +422,74 @@ fn letters(view: &View<'_>) -> BTreeMap<(GroupId, MessageId), usize> {
     letters
 }
 
-/// Contents of one of each group's own topics.
-fn of_groups<'a>(
+/// Contents of each group's own topics.
+fn of_groups<'a, const N: usize>(
     view: &'a View<'a>,
-    topic: impl Fn(&View<'_>, GroupId) -> crate::history::TopicId,
+    topics: impl Fn(GroupId) -> [crate::history::TopicId; N],
 ) -> Vec<(GroupId, &'a QueueContent)> {
     let groups = (0..view.history.groups.len() as u32).map(GroupId);
     groups
         .flat_map(|group| {
-            let topic = topic(view, group);
+            let topics = topics(group);
             let queues = view.audit.queues.iter();
             queues
-                .filter(move |content| view.history.queues[content.queue.index()].topic == topic)
+                .filter(move |content| topics.contains(&view.history.queues[content.queue.index()].topic))
                 .map(move |content| (group, content))
         })
         .collect()
 }
 
+/// Times of brokers are whole milliseconds.
+const ROUNDING: u64 = 2_000_000;
+
 #[cfg(test)]
 mod tests {
     use super::super::script::{Expect, Script, run};
+    use crate::history::How;
 
     fn defer(s: &mut Script, queue: &str, offset: u64, message: &str) {
         s.enter("c0", queue, offset, message);
         s.defers("c0", queue, offset);
     }
 
+    /// A try that failed, of one that had had so many.
+    fn tried(s: &mut Script, queue: &str, offset: u64, message: &str, times: u32) {
+        s.enter_after("c0", queue, offset, message, times);
+        s.defers("c0", queue, offset);
+    }
+
     #[test]
     fn a_try_comes_after_the_delay_of_its_level() {
+        run("RTY-1", Expect::Broken, "at once, though it was taken back", |s: &mut Script| {
+            s.ok("a", "q", 0);
+            s.session("c0", "q", 0);
+            defer(s, "q", 0, "a");
+            s.sent_back("q", 0, 1, 3);
+            s.deliver("c0", "q", 0, "a");
+        });
+        run("RTY-1", Expect::Broken, "before the delay of its level was over", |s| {
+            s.ok("a", "q", 0);
+            tried(s, "q", 0, "a", 0);
+            s.copied_back("q", 0, 1, true);
+            s.wait(9.0);
+            tried(s, "retry", 0, "a", 1);
+        });
+        run("RTY-1", Expect::Kept, "after the delay of its level", |s| {
+            s.ok("a", "q", 0);
+            tried(s, "q", 0, "a", 0);
+            s.copied_back("q", 0, 1, true);
+            s.wait(10.0);
+            tried(s, "retry", 0, "a", 1);
+        });
+        run("RTY-1", Expect::Kept, "the queue has another owner", |s| {
+            s.ok("a", "q", 0);
+            s.session("c0", "q", 0);
+            defer(s, "q", 0, "a");
+            s.sent_back("q", 0, 1, 3);
+            s.end("c0", "q");
+            s.session("c1", "q", 0);
+            s.deliver("c1", "q", 0, "a");
+        });
         run("RTY-1", Expect::Broken, "the level of the next try", |s: &mut Script| {
             s.ok("a", "q", 0);
             defer(s, "q", 0, "a");
@@ -272,23 +501,24 @@ mod tests {
             s.sent_back("q", 0, 1, 3);
             s.holds("retry", &["a"]);
             s.last_read().times = 1;
-            defer(s, "retry", 0, "a");
+            tried(s, "retry", 0, "a", 1);
             s.sent_back("retry", 0, 2, 3);
         });
         run("RTY-1", Expect::Kept, "level by level", |s| {
             s.ok("a", "q", 0);
             defer(s, "q", 0, "a");
             s.sent_back("q", 0, 1, 3);
+            s.wait(10.0);
             s.holds("retry", &["a"]);
             s.last_read().times = 1;
-            defer(s, "retry", 0, "a");
+            tried(s, "retry", 0, "a", 1);
             s.sent_back("retry", 0, 2, 4);
         });
         run("RTY-1", Expect::Kept, "not beyond the last level", |s| {
             s.ok("a", "q", 0);
             s.holds("retry", &["a"]);
             s.last_read().times = 2;
-            defer(s, "retry", 0, "a");
+            tried(s, "retry", 0, "a", 2);
             s.sent_back("retry", 0, 3, 4);
         });
     }
@@ -312,6 +542,18 @@ mod tests {
             s.sent_back("q", 0, 1, 3);
             s.stored("q", 1);
         });
+        run("RTY-2", Expect::Broken, "a copy was sent and not answered", |s| {
+            s.ok("a", "q", 0);
+            defer(s, "q", 0, "a");
+            s.copied_back("q", 0, 1, false);
+            s.stored("q", 1);
+        });
+        run("RTY-2", Expect::Kept, "a copy of it is stored", |s| {
+            s.ok("a", "q", 0);
+            defer(s, "q", 0, "a");
+            s.copied_back("q", 0, 1, true);
+            s.stored("q", 1);
+        });
         run("RTY-2", Expect::Kept, "handled here in the end", |s| {
             s.ok("a", "q", 0);
             defer(s, "q", 0, "a");
@@ -332,7 +574,7 @@ mod tests {
             s.ok("a", "q", 0);
             s.holds("retry", &["a"]);
             s.last_read().times = 3;
-            defer(s, "retry", 0, "a");
+            tried(s, "retry", 0, "a", 3);
             s.sent_back("retry", 0, 4, 0);
             s.holds("dead", &["a", "a"]);
         });
@@ -340,7 +582,7 @@ mod tests {
             s.ok("a", "q", 0);
             s.holds("retry", &["a"]);
             s.last_read().times = 3;
-            defer(s, "retry", 0, "a");
+            tried(s, "retry", 0, "a", 3);
             s.sent_back("retry", 0, 4, 0);
             s.drained(0);
         });
@@ -348,7 +590,7 @@ mod tests {
             s.ok("a", "q", 0);
             s.holds("retry", &["a"]);
             s.last_read().times = 3;
-            defer(s, "retry", 0, "a");
+            tried(s, "retry", 0, "a", 3);
             s.sent_back("retry", 0, 4, 0);
             s.holds("dead", &["a"]);
             s.enter("c0", "retry", 1, "a");
@@ -357,21 +599,54 @@ mod tests {
             s.ok("a", "q", 0);
             s.holds("retry", &["a"]);
             s.last_read().times = 3;
-            defer(s, "retry", 0, "a");
+            tried(s, "retry", 0, "a", 3);
             s.sent_back("retry", 0, 4, 0);
             s.holds("dead", &["a"]);
             s.drained(0);
         });
-        run("RTY-3", Expect::Kept, "twice, after a fault", |s| {
-            let step = s.begin(&["b0"]);
-            s.over(step);
+        run("RTY-3", Expect::Kept, "twice, as its last try failed twice", |s| {
             s.ok("a", "q", 0);
             s.holds("retry", &["a"]);
             s.last_read().times = 3;
-            defer(s, "retry", 0, "a");
+            tried(s, "retry", 0, "a", 3);
             s.sent_back("retry", 0, 4, 0);
+            tried(s, "retry", 0, "a", 3);
             s.sent_back("retry", 0, 4, 0);
             s.holds("dead", &["a", "a"]);
+        });
+        run("RTY-3", Expect::Broken, "two letters of one failure, in spite of a fault", |s| {
+            let step = s.begin(&["b0"]);
+            s.over(step);
+            s.ok("a", "q", 0);
+            tried(s, "retry", 0, "a", 3);
+            s.sent_back("retry", 0, 4, 0);
+            s.holds("dead", &["a", "a"]);
+        });
+        run("RTY-3", Expect::Kept, "the answer was lost, and a copy followed", |s| {
+            s.ok("a", "q", 0);
+            tried(s, "retry", 0, "a", 3);
+            s.sent_back("retry", 0, 4, 0);
+            s.copied_back("retry", 0, 4, false);
+            s.holds("dead", &["a", "a"]);
+        });
+        run("RTY-3", Expect::Broken, "the power took a letter that was flushed", |s| {
+            s.ok("a", "q", 0);
+            s.holds("retry", &["a"]);
+            s.last_read().times = 3;
+            tried(s, "retry", 0, "a", 3);
+            s.flushed("b0", 1000);
+            s.sent_back("retry", 0, 4, 0);
+            s.crash("b0", How::Power);
+            s.drained(0);
+        });
+        run("RTY-3", Expect::Kept, "the power took a letter that was not", |s| {
+            s.ok("a", "q", 0);
+            s.holds("retry", &["a"]);
+            s.last_read().times = 3;
+            tried(s, "retry", 0, "a", 3);
+            s.sent_back("retry", 0, 4, 0);
+            s.crash("b0", How::Power);
+            s.drained(0);
         });
     }
 
@@ -388,6 +663,24 @@ mod tests {
             s.sent_back("q", 0, 1, 3);
             s.holds("retry", &["a"]);
             s.last_read().times = 2;
+        });
+        run("RTY-4", Expect::Broken, "a try was left out", |s| {
+            s.ok("a", "q", 0);
+            tried(s, "q", 0, "a", 0);
+            tried(s, "retry", 0, "a", 2);
+        });
+        run("RTY-4", Expect::Broken, "a dead letter that counts one too many", |s| {
+            s.ok("a", "q", 0);
+            tried(s, "q", 0, "a", 0);
+            s.holds("dead", &["a"]);
+            s.last_read().times = 2;
+        });
+        run("RTY-4", Expect::Kept, "a copy that was made after a try here", |s| {
+            s.ok("a", "q", 0);
+            tried(s, "q", 0, "a", 0);
+            tried(s, "q", 0, "a", 1);
+            s.copied_back("q", 0, 2, true);
+            tried(s, "retry", 0, "a", 2);
         });
         run("RTY-4", Expect::Kept, "one more", |s| {
             s.ok("a", "q", 0);
@@ -416,8 +709,27 @@ mod tests {
             s.ok("a", "q", 0);
             s.holds("retry", &["a"]);
             s.last_read().times = 3;
-            defer(s, "retry", 0, "a");
+            tried(s, "retry", 0, "a", 3);
             s.sent_back("retry", 0, 4, 0);
+            s.drained(0);
+        });
+        run("RTY-5", Expect::Broken, "dropped without a word", |s| {
+            s.ok("a", "q", 0);
+            tried(s, "retry", 0, "a", 3);
+            s.drained(0);
+        });
+        run("RTY-5", Expect::Broken, "a loss of power before it was taken back", |s| {
+            s.crash("b0", How::Power);
+            s.ok("a", "q", 0);
+            defer(s, "q", 0, "a");
+            s.sent_back("q", 0, 1, 3);
+            s.drained(0);
+        });
+        run("RTY-5", Expect::Kept, "the power took what was not flushed", |s| {
+            s.ok("a", "q", 0);
+            defer(s, "q", 0, "a");
+            s.sent_back("q", 0, 1, 3);
+            s.crash("b0", How::Power);
             s.drained(0);
         });
         run("RTY-5", Expect::Kept, "handled at the second try", |s| {
@@ -431,7 +743,7 @@ mod tests {
             s.ok("a", "q", 0);
             s.holds("retry", &["a"]);
             s.last_read().times = 3;
-            defer(s, "retry", 0, "a");
+            tried(s, "retry", 0, "a", 3);
             s.sent_back("retry", 0, 4, 0);
             s.holds("dead", &["a"]);
             s.drained(0);

@@ -6,7 +6,7 @@ use super::{Rule, judge};
 use crate::history::{
     Audit, Broker, ById, Checks, Fit, Group, GroupId, Half, HalfId, History, How, Image, Kind, Member,
     MemberId, Message, MessageId, NodeId, Outcome, QueueContent, QueueId, Read, SCHEDULE, SessionId, Slot,
-    Step, Stored, Units, Why,
+    Step, Stored, Units, Why, Writer,
 };
 
 /// What a rule must say of a history.
@@ -17,6 +17,9 @@ pub(super) enum Expect {
     /// It holds.
     Kept,
 }
+
+/// Where in the log all ends of transactions stand.
+pub(super) const END_AT: u64 = 1000;
 
 /// Runs a script and compares what one rule says of it.
 pub(super) fn run(rule: &str, expect: Expect, what: &str, script: impl FnOnce(&mut Script)) {
@@ -39,6 +42,7 @@ pub(super) struct Script {
     now_ns: u64,
     messages: BTreeMap<String, MessageId>,
     open: BTreeMap<(String, String), SessionId>,
+    stored_back: u64,
 }
 
 impl Script {
@@ -48,6 +52,8 @@ impl Script {
         let topic = history.topic("t");
         let broker = history.node("b0");
         history.brokers.push(Broker { node: broker, sync_flush: false });
+        let node = history.node("p0");
+        history.producers.push(Writer { node, group: 0 });
         history.topic(SCHEDULE);
         history.delays_ms = vec![1000, 5000, 10_000, 30_000];
         let (retry, dlq) = (history.topic("%RETRY%g"), history.topic("%DLQ%g"));
@@ -56,7 +62,14 @@ impl Script {
             let node = history.node(member);
             history.members.push(Member { group: GroupId(0), node });
         }
-        Self { history, audit: Audit::default(), now_ns: 0, messages: BTreeMap::new(), open: BTreeMap::new() }
+        Self {
+            history,
+            audit: Audit::default(),
+            now_ns: 0,
+            messages: BTreeMap::new(),
+            open: BTreeMap::new(),
+            stored_back: 0,
+        }
     }
 
     pub(super) fn second_group(&mut self) {
@@ -196,8 +209,14 @@ impl Script {
     }
 
     pub(super) fn enter(&mut self, member: &str, queue: &str, offset: u64, message: &str) {
-        let message = self.message(message);
-        self.entered(member, queue, offset, Some(message), Fit::WHOLE);
+        self.enter_after(member, queue, offset, message, 0);
+    }
+
+    /// A listener gets a message that has had so many tries.
+    pub(super) fn enter_after(&mut self, member: &str, queue: &str, offset: u64, message: &str, times: u32) {
+        let (message, slot) = (Some(self.message(message)), self.slot(queue, offset));
+        let (member, node) = self.member(member);
+        self.push(node, Kind::Enter { member, slot, message, fit: Fit::WHOLE, times });
     }
 
     fn entered(&mut self, member: &str, queue: &str, offset: u64, message: Option<MessageId>, fit: Fit) {
@@ -270,7 +289,19 @@ impl Script {
     pub(super) fn sent_back(&mut self, queue: &str, offset: u64, times: u32, level: u32) {
         let slot = self.slot(queue, offset);
         let (group, dead) = (GroupId(0), level == 0);
-        self.on_broker(Kind::SentBack { group, slot, times, level, dead, code: 0 });
+        self.stored_back += 1;
+        // The second dead letter stands behind the first; what waits is of no matter here.
+        let to = if dead { "dead" } else { "ten" };
+        let to = self.slot(to, self.stored_back - 1);
+        let end = to.offset * 100 + 100;
+        self.on_broker(Kind::SentBack { group, slot, times, level, dead, code: 0, to, end });
+    }
+
+    /// A client that cannot give a message back sends a copy to its broker, and may have an answer.
+    pub(super) fn copied_back(&mut self, queue: &str, offset: u64, times: u32, done: bool) {
+        let (slot, to) = (self.slot(queue, offset), self.history.node("b0"));
+        let (_, node) = self.member("c0");
+        self.push(node, Kind::CopiedBack { group: GroupId(0), slot, times, to, done });
     }
 
     pub(super) fn waits(&mut self, queue: &str, offset: u64, target: &str) {
@@ -330,7 +361,7 @@ impl Script {
     }
 
     pub(super) fn ended(&mut self, half: HalfId, commit: bool) {
-        self.on_broker(Kind::HalfEnded { half, commit, mended: false });
+        self.on_broker(Kind::HalfEnded { half, commit, mended: false, end: END_AT });
     }
 
     pub(super) fn checked(&mut self, half: HalfId, checks: u32) {
@@ -338,11 +369,31 @@ impl Script {
     }
 
     pub(super) fn put_back(&mut self, half: HalfId, from: u64, offset: u64) {
-        self.on_broker(Kind::HalfPutBack { half, from, offset, end: offset * 100 + 100 });
+        let (end, checks) = (offset * 100 + 100, offset as u32);
+        self.on_broker(Kind::HalfPutBack { half, from, offset, end, checks });
     }
 
     pub(super) fn given_up(&mut self, half: HalfId, checks: u32) {
-        self.on_broker(Kind::HalfGivenUp { half, checks });
+        self.on_broker(Kind::HalfGivenUp { half, checks, end: END_AT });
+    }
+
+    /// A broker that starts has found these undecided ones.
+    pub(super) fn halves_loaded(&mut self, found: &[(HalfId, u64)]) {
+        for &(half, offset) in found {
+            self.on_broker(Kind::HalfLoaded { half, offset, checks: offset as u32 });
+        }
+        self.on_broker(Kind::HalvesLoaded);
+    }
+
+    /// One more producer, of this group.
+    pub(super) fn producer(&mut self, name: &str, group: u32) {
+        let node = self.history.node(name);
+        self.history.producers.push(Writer { node, group });
+    }
+
+    pub(super) fn asked(&mut self, producer: &str, half: HalfId) {
+        let node = self.history.node(producer);
+        self.push(node, Kind::Asked { half, commit: None });
     }
 
     pub(super) fn halves_done(&mut self, offset: u64) {

@@ -1,8 +1,11 @@
 //! TXN-1 to TXN-6: transactions end once, as their producers decided, and those who do not know are asked.
+//!
+//! What a broker stored is judged by the log: the death of a process takes nothing back, and a loss of power only what
+//! was not flushed. So each rule holds in full but for the one record that may be gone.
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use super::{Judged, Rule, View, seconds, witness};
+use super::{Judged, Rule, SECOND, View, seconds, witness};
 use crate::history::{HalfId, How, Kind, MessageId, NodeId, Outcome, Slot};
 
 pub(super) fn check(view: &View<'_>, judged: &mut Judged) {
@@ -13,18 +16,33 @@ pub(super) fn check(view: &View<'_>, judged: &mut Judged) {
     hidden(view, &ends, judged);
     final_decision(view, &ends, judged);
     copies(view, &ends, judged);
-    fulfilled(view, &ends, judged);
+    let groups = Groups::collect(view);
+    fulfilled(view, &ends, &groups, judged);
     asked(view, judged);
-    passed(view, judged);
+    let open = passed(view, &ends, judged);
+    groups.judge(view, &open, judged);
+}
+
+/// How a half message came to an end, and up to where in the log that is told.
+#[derive(Clone, Copy)]
+struct End {
+    event: usize,
+    /// None: given up, after so many checks.
+    commit: Option<bool>,
+    checks: u32,
+    end: u64,
 }
 
 /// How transactions ended.
 struct Ends {
     /// First event with which a producer said commit.
     committed: BTreeMap<MessageId, usize>,
-    /// Accepted decisions of each half message, in order.
-    accepted: Vec<Vec<(usize, bool)>>,
-    given_up: BTreeMap<HalfId, Vec<(usize, u32)>>,
+    /// First event with which a producer said anything but "unknown".
+    said: BTreeMap<MessageId, usize>,
+    /// When each half message was stored, and up to where in the log.
+    stored: BTreeMap<HalfId, (usize, u64)>,
+    /// Ends of each half message, in order.
+    all: BTreeMap<HalfId, Vec<End>>,
     halves: BTreeMap<MessageId, Vec<HalfId>>,
 }
 
@@ -33,8 +51,9 @@ impl Ends {
         let history = view.history;
         let mut ends = Self {
             committed: BTreeMap::new(),
-            accepted: vec![Vec::new(); history.halves.len()],
-            given_up: BTreeMap::new(),
+            said: BTreeMap::new(),
+            stored: BTreeMap::new(),
+            all: BTreeMap::new(),
             halves: BTreeMap::new(),
         };
         for (index, half) in history.halves.iter().enumerate() {
@@ -42,33 +61,46 @@ impl Ends {
                 ends.halves.entry(message).or_default().push(HalfId(index as u32));
             }
         }
-        for (number, event) in history.events.iter().enumerate() {
-            match event.kind {
-                Kind::Decided { message, commit: Some(true) } => {
-                    ends.committed.entry(message).or_insert(number);
+        for (event, told) in history.events.iter().enumerate() {
+            let said = match told.kind {
+                Kind::Decided { message, commit } => commit.map(|commit| (message, commit)),
+                Kind::Asked { half, commit } => history.halves[half.index()].message.zip(commit),
+                _ => None,
+            };
+            if let Some((message, commit)) = said {
+                ends.said.entry(message).or_insert(event);
+                if commit {
+                    ends.committed.entry(message).or_insert(event);
                 }
-                Kind::Asked { half, commit: Some(true) } => {
-                    if let Some(message) = history.halves[half.index()].message {
-                        ends.committed.entry(message).or_insert(number);
-                    }
-                }
-                Kind::HalfEnded { half, commit, .. } => ends.accepted[half.index()].push((number, commit)),
-                Kind::HalfGivenUp { half, checks } => {
-                    ends.given_up.entry(half).or_default().push((number, checks));
-                }
-                _ => {}
             }
+            let (half, commit, checks, end) = match told.kind {
+                Kind::HalfStored { half, end, .. } => {
+                    ends.stored.entry(half).or_insert((event, end));
+                    continue;
+                }
+                Kind::HalfEnded { half, commit, end, .. } => (half, Some(commit), 0, end),
+                Kind::HalfGivenUp { half, checks, end } => (half, None, checks, end),
+                _ => continue,
+            };
+            ends.all.entry(half).or_default().push(End { event, commit, checks, end });
         }
         ends
     }
 
-    /// Accepted decisions of all half messages of a message, in order.
-    fn of(&self, message: MessageId) -> Vec<(usize, bool)> {
-        let halves = self.halves.get(&message).into_iter().flatten();
-        let mut all: Vec<_> = halves.flat_map(|half| self.accepted[half.index()].iter().copied()).collect();
-        all.sort_unstable();
-        all
+    fn of(&self, half: HalfId) -> &[End] {
+        self.all.get(&half).map_or(&[], Vec::as_slice)
     }
+
+    /// True when a loss of power may have taken the half message back.
+    fn half_may_be_lost(&self, view: &View<'_>, half: HalfId) -> bool {
+        let broker = view.history.halves[half.index()].broker;
+        self.stored.get(&half).is_none_or(|(event, end)| view.may_be_lost(broker, *event, *end))
+    }
+}
+
+/// True when a loss of power may have taken this end back: the half message is undecided again then.
+fn may_be_undone(view: &View<'_>, half: HalfId, end: &End) -> bool {
+    view.may_be_lost(view.history.halves[half.index()].broker, end.event, end.end)
 }
 
 /// Where and when transactional messages were seen in their topics; the audit comes last.
@@ -107,24 +139,26 @@ fn hidden(view: &View<'_>, ends: &Ends, judged: &mut Judged) {
 /// TXN-2: one decision for each half message, and after a rollback nothing is seen.
 fn final_decision(view: &View<'_>, ends: &Ends, judged: &mut Judged) {
     let history = view.history;
-    for (index, accepted) in ends.accepted.iter().enumerate() {
-        judged.count(Rule::Txn2, accepted.len() as u64);
-        let Some((_, first)) = accepted.first() else { continue };
-        let half = HalfId(index as u32);
-        if lost(view, half) {
-            continue;
-        }
-        // A decision that a crash cut off is found at the next start: the same once more is no change.
-        if let Some((event, _)) = accepted.iter().find(|(_, commit)| commit != first) {
-            let sentence = format!("{} was ended one way, and then the other way.", history.half_name(half));
-            judged.broken(view, Rule::Txn2, *event, history.half_name(half), sentence);
-        }
-    }
     let mut rolled_back: BTreeSet<MessageId> = BTreeSet::new();
-    for message in ends.halves.keys() {
-        let decisions = ends.of(*message);
-        let sure = !ends.halves[message].iter().any(|half| lost(view, *half));
-        if sure && !decisions.is_empty() && decisions.iter().all(|(_, commit)| !commit) {
+    for (message, halves) in &ends.halves {
+        let decided = |half: &HalfId| ends.of(*half).iter().filter(|end| end.commit.is_some());
+        for half in halves {
+            judged.count(Rule::Txn2, decided(half).count() as u64);
+            // A decision that a crash cut off is found at the next start: the same once more is no change.
+            let mut binding = decided(half).filter(|end| !may_be_undone(view, *half, end));
+            let Some(first) = binding.next() else { continue };
+            let later = decided(half).find(|end| end.event > first.event && end.commit != first.commit);
+            if let Some(End { event, .. }) = later {
+                let sentence =
+                    format!("{} was ended one way, and then the other way.", history.half_name(*half));
+                judged.broken(view, Rule::Txn2, *event, history.half_name(*half), sentence);
+            }
+        }
+        let mut all = halves.iter().flat_map(decided);
+        let sure = halves.iter().any(|half| {
+            decided(half).any(|end| end.commit == Some(false) && !may_be_undone(view, *half, end))
+        });
+        if sure && all.all(|end| end.commit == Some(false)) {
             rolled_back.insert(*message);
         }
     }
@@ -135,18 +169,14 @@ fn final_decision(view: &View<'_>, ends: &Ends, judged: &mut Judged) {
             history.message_name(message),
             history.slot_name(slot)
         );
-        judged.broken(
-            view,
-            Rule::Txn2,
-            event,
-            witness(history, Some(message), slot.queue, slot.offset),
-            sentence,
-        );
+        let told = witness(history, Some(message), slot.queue, slot.offset);
+        judged.broken(view, Rule::Txn2, event, told, sentence);
     }
 }
 
-/// TXN-3: one copy of each half message. A commit and its record are one append here, which no crash of the process
-/// parts: the reference's allowance for such crashes is not needed.
+/// TXN-3: one copy of each half message. A commit and its record are one append here: a crash of the process parts them
+/// never, and what a loss of power parts is mended before anything else is stored. The reference's allowance for such
+/// crashes is not needed.
 fn copies(view: &View<'_>, ends: &Ends, judged: &mut Judged) {
     let history = view.history;
     let mut copies: BTreeMap<MessageId, Vec<Slot>> = BTreeMap::new();
@@ -157,61 +187,64 @@ fn copies(view: &View<'_>, ends: &Ends, judged: &mut Judged) {
     }
     for (message, slots) in copies {
         judged.count(Rule::Txn3, 1);
-        let halves = ends.halves.get(&message).map_or(&[][..], Vec::as_slice);
-        if halves.iter().any(|half| lost(view, *half)) {
-            continue;
-        }
-        if slots.len() > halves.len().max(1) {
+        let halves = ends.halves.get(&message).map_or(0, Vec::len);
+        if slots.len() > halves.max(1) {
+            let slot = slots[slots.len() - 1];
             let sentence = format!(
                 "Transactional message {} has {} copies, last at {}.",
                 history.message_name(message),
                 slots.len(),
-                history.slot_name(slots[slots.len() - 1])
+                history.slot_name(slot)
             );
-            let slot = slots[slots.len() - 1];
-            judged.broken(
-                view,
-                Rule::Txn3,
-                view.last(),
-                witness(history, Some(message), slot.queue, slot.offset),
-                sentence,
-            );
+            let told = witness(history, Some(message), slot.queue, slot.offset);
+            judged.broken(view, Rule::Txn3, view.last(), told, sentence);
         }
     }
 }
 
 /// TXN-4: a commit is fulfilled, and who never knows is given up after the last check, once.
-fn fulfilled(view: &View<'_>, ends: &Ends, judged: &mut Judged) {
+fn fulfilled(view: &View<'_>, ends: &Ends, groups: &Groups, judged: &mut Judged) {
     let history = view.history;
     let visible: BTreeSet<MessageId> = seen(view).map(|(message, ..)| message).collect();
-    for (half, given_up) in &ends.given_up {
-        judged.count(Rule::Txn4, 1);
-        let &(event, checks) = &given_up[given_up.len() - 1];
-        let wrong = if checks != history.checks.most {
-            Some(format!("after {checks} checks; {} are due", history.checks.most))
-        } else if given_up.len() > 1 && view.outages_of(history.halves[half.index()].broker).is_empty() {
-            Some(format!("{} times", given_up.len()))
-        } else {
-            None
+    for (half, all) in &ends.all {
+        let given_up: Vec<_> = all.iter().filter(|end| end.commit.is_none()).collect();
+        judged.count(Rule::Txn4, given_up.len() as u64);
+        let early = given_up.iter().find(|end| end.checks != history.checks.most);
+        let binding = given_up.iter().position(|end| !may_be_undone(view, *half, end));
+        let again = binding.and_then(|first| given_up.get(first + 1));
+        let wrong = match (early, again) {
+            (Some(end), _) => {
+                Some((end.event, format!("after {} checks; {} are due", end.checks, history.checks.most)))
+            }
+            (None, Some(end)) => Some((end.event, format!("{} times", given_up.len()))),
+            (None, None) => None,
         };
-        if let Some(wrong) = wrong {
+        if let Some((event, wrong)) = wrong {
             let sentence = format!("{} was given up {wrong}.", history.half_name(*half));
             judged.broken(view, Rule::Txn4, event, history.half_name(*half), sentence);
         }
     }
-    if view.drained.is_none_or(|(_, _, rest)| rest > 0) {
-        return;
-    }
+    let settled = view.drained.is_some_and(|(_, _, rest)| rest == 0);
     for (message, committed) in &ends.committed {
         let halves = ends.halves.get(message).map_or(&[][..], Vec::as_slice);
         // Only what was acknowledged as a half message binds the broker.
         let bound = view.sends[message.index()].outcome == Some(Outcome::Ok) && !halves.is_empty();
-        let gone = halves.iter().any(|half| ends.given_up.contains_key(half) || lost(view, *half));
-        if !bound || gone {
+        let all = halves.iter().flat_map(|half| ends.of(*half).iter().map(move |end| (half, end)));
+        let (mut accepted, mut given_up) = (false, false);
+        for (half, end) in all {
+            accepted |= end.commit == Some(true) && !may_be_undone(view, *half, end);
+            given_up |= end.commit.is_none();
+        }
+        let lost = halves.iter().any(|half| ends.half_may_be_lost(view, *half));
+        let asked = settled && halves.iter().all(|half| groups.lives(view, *half));
+        // Once the commit is accepted nobody needs to be asked.
+        let due = accepted && view.drained.is_some() || bound && asked && !given_up && !lost;
+        if !due {
             continue;
         }
         judged.count(Rule::Txn4, 1);
-        if !visible.contains(message) {
+        let gone = halves.iter().any(|half| made_room(view, *half));
+        if !visible.contains(message) && !gone {
             let sentence = format!(
                 "Transaction {} was committed by its producer at {}, and the message is nowhere.",
                 history.message_name(*message),
@@ -222,20 +255,162 @@ fn fulfilled(view: &View<'_>, ends: &Ends, judged: &mut Judged) {
     }
 }
 
-/// True when a loss of power may have taken the half message or its end back.
-fn lost(view: &View<'_>, half: HalfId) -> bool {
-    let node = view.history.halves[half.index()].broker;
-    let sync = view.history.brokers.iter().any(|broker| broker.node == node && broker.sync_flush);
-    !sync && view.outages_of(node).iter().any(|outage| outage.how == How::Power)
+/// True when the broker of a half message had no space: what is old goes first then.
+fn made_room(view: &View<'_>, half: HalfId) -> bool {
+    let broker = view.history.halves[half.index()].broker;
+    view.history.steps.iter().any(|step| step.fills && step.nodes.contains(&broker))
+}
+
+/// When the producers of each group were there.
+struct Groups {
+    /// By group: events with which its first producer came, or its last one went (how).
+    changes: BTreeMap<u32, Vec<(usize, Option<How>)>>,
+}
+
+impl Groups {
+    fn collect(view: &View<'_>) -> Self {
+        let history = view.history;
+        let mut up: BTreeMap<u32, BTreeSet<NodeId>> = BTreeMap::new();
+        for writer in &history.producers {
+            up.entry(writer.group).or_default().insert(writer.node);
+        }
+        let mut changes: BTreeMap<u32, Vec<_>> = up.keys().map(|group| (*group, Vec::new())).collect();
+        for (number, event) in history.events.iter().enumerate() {
+            let how = match event.kind {
+                Kind::Down { how } => Some(how),
+                Kind::Up => None,
+                _ => continue,
+            };
+            let Some(writer) = history.producers.iter().find(|writer| writer.node == event.node) else {
+                continue;
+            };
+            let there = up.get_mut(&writer.group).expect("all groups are in it");
+            let before = there.len();
+            if how.is_some() {
+                there.remove(&event.node);
+            } else {
+                there.insert(event.node);
+            }
+            if (before == 0) != there.is_empty() {
+                changes.get_mut(&writer.group).expect("all groups are in it").push((number, how));
+            }
+        }
+        Self { changes }
+    }
+
+    /// The last change of a half message's group before an event: which, and how the last producer went, if it did.
+    fn before(&self, view: &View<'_>, half: HalfId, event: usize) -> Option<(usize, Option<How>)> {
+        let changes = self.changes.get(&view.history.producer_group(half)?)?;
+        changes[..changes.partition_point(|(at, _)| *at < event)].last().copied()
+    }
+
+    /// True when somebody who can tell the outcome is there when the drain ends.
+    fn lives(&self, view: &View<'_>, half: HalfId) -> bool {
+        let end = view.drained.map_or(view.last(), |(event, ..)| event);
+        self.before(view, half, end).is_none_or(|(_, gone)| gone.is_none())
+    }
+
+    /// TXN-4: nothing is counted or stored anew for those whose producers are all gone, and the others do not wait for
+    /// them. TXN-5: who is asked belongs to the group.
+    fn judge(&self, view: &View<'_>, open: &BTreeSet<HalfId>, judged: &mut Judged) {
+        let history = view.history;
+        for (number, event) in history.events.iter().enumerate() {
+            match event.kind {
+                Kind::HalfPutBack { half, .. } => {
+                    judged.count(Rule::Txn4, 1);
+                    let Some((gone, Some(how))) = self.before(view, half, number) else { continue };
+                    let gone_ns = view.at(gone);
+                    // Who loses power says nothing, and faults may keep the end of a connection back.
+                    let silent = how == How::Power || view.disturbed(event.node, gone_ns, event.at_ns);
+                    if event.at_ns > gone_ns + if silent { EXPIRED } else { NOTICED } {
+                        let sentence = format!(
+                            "A check of {} was counted at {}; its last producer had been gone since {}.",
+                            history.half_name(half),
+                            seconds(event.at_ns),
+                            seconds(gone_ns)
+                        );
+                        judged.broken(view, Rule::Txn4, number, history.half_name(half), sentence);
+                    }
+                }
+                Kind::Asked { half, .. } => {
+                    let asked = history.producers.iter().find(|writer| writer.node == event.node);
+                    let Some((asked, group)) = asked.zip(history.producer_group(half)) else { continue };
+                    judged.count(Rule::Txn5, 1);
+                    if asked.group != group {
+                        let sentence = format!(
+                            "{} was asked about {}, which is of another group.",
+                            history.node_name(event.node),
+                            history.half_name(half)
+                        );
+                        judged.broken(view, Rule::Txn5, number, history.half_name(half), sentence);
+                    }
+                }
+                _ => {}
+            }
+        }
+        self.in_budget(view, open, judged);
+    }
+
+    /// TXN-4: what is undecided when the drain ends had not had its checks yet.
+    fn in_budget(&self, view: &View<'_>, open: &BTreeSet<HalfId>, judged: &mut Judged) {
+        let history = view.history;
+        let (Some((event, drained_ns, _)), Some((_, healed_ns))) = (view.drained, view.heal) else { return };
+        let mut since: BTreeMap<HalfId, (u64, u64)> = BTreeMap::new();
+        for event in &history.events[..event] {
+            if let Kind::HalfStored { half, immunity_ms, .. } = event.kind {
+                since.insert(half, (event.at_ns, immunity_ms * MS));
+            }
+        }
+        for half in open.iter().filter(|half| self.lives(view, **half) && !made_room(view, **half)) {
+            let Some(&(stored_ns, immunity_ns)) = since.get(half) else { continue };
+            judged.count(Rule::Txn4, 1);
+            let broker = history.halves[half.index()].broker;
+            let up =
+                view.outages_of(broker).iter().map(|outage| outage.until_ns).filter(|at| *at < drained_ns);
+            let came = self.before(view, *half, event).map_or(0, |(event, _)| view.at(event));
+            let from = up.chain([stored_ns, healed_ns, came]).max().unwrap_or(0);
+            let checks = u64::from(history.checks.most) + 1;
+            let budget = immunity_ns + checks * (history.checks.interval_ms * MS + TICK) + SETTLED;
+            if drained_ns > from + budget {
+                let sentence = format!(
+                    "{} was stored at {} and is undecided at {}, past all its checks.",
+                    history.half_name(*half),
+                    seconds(stored_ns),
+                    seconds(drained_ns)
+                );
+                judged.broken(view, Rule::Txn4, event, history.half_name(*half), sentence);
+            }
+        }
+    }
 }
 
 /// What is known of the checks of a half message.
-#[derive(Clone, Copy)]
+#[derive(Clone)]
 struct Checked {
     stored: u64,
     immunity_ns: u64,
+    /// Up to where in the log it is told.
+    end: u64,
+    /// When it was last asked about, and with which number.
     last: Option<(u64, u32)>,
-    ended: bool,
+    /// Counts, and up to where in the log each is told.
+    counts: Vec<(u64, u32)>,
+    /// The lowest count that a loss of power may have left.
+    floor: u32,
+    /// Up to where in the log its end is told.
+    ended: Option<u64>,
+}
+
+impl Checked {
+    /// A loss of power took back what was not flushed; false when that may be all of it.
+    fn lose(&mut self, flushed: u64) -> bool {
+        self.counts.retain(|(end, _)| *end <= flushed);
+        let left = self.counts.last().map_or(0, |(_, checks)| *checks);
+        self.floor = self.floor.min(left);
+        // The check itself may be known to its producer and to nobody else.
+        self.ended = self.ended.filter(|end| *end <= flushed);
+        self.end <= flushed
+    }
 }
 
 /// TXN-5: when and how often producers are asked.
@@ -244,19 +419,27 @@ fn asked(view: &View<'_>, judged: &mut Judged) {
     let mut known: BTreeMap<HalfId, Checked> = BTreeMap::new();
     for (number, event) in history.events.iter().enumerate() {
         let (half, checks) = match event.kind {
-            Kind::HalfStored { half, immunity_ms, .. } => {
-                let immunity_ns = immunity_ms * MS;
-                let stored = Checked { stored: event.at_ns, immunity_ns, last: None, ended: false };
-                known.insert(half, stored);
+            Kind::HalfStored { half, immunity_ms, end, .. } => {
+                let (stored, immunity_ns) = (event.at_ns, immunity_ms * MS);
+                let (last, counts, floor, ended) = (None, Vec::new(), u32::MAX, None);
+                known.insert(half, Checked { stored, immunity_ns, end, last, counts, floor, ended });
                 continue;
             }
-            Kind::HalfEnded { half, .. } | Kind::HalfGivenUp { half, .. } => {
-                known.entry(half).and_modify(|checked| checked.ended = true);
+            Kind::HalfPutBack { half, end, checks, .. } => {
+                known.entry(half).and_modify(|checked| checked.counts.push((end, checks)));
                 continue;
             }
-            // What the power takes, an end that is not flushed yet and the count of checks, is done again.
+            Kind::HalfEnded { half, end, .. } | Kind::HalfGivenUp { half, end, .. } => {
+                known.entry(half).and_modify(|checked| checked.ended = Some(end));
+                continue;
+            }
             Kind::Down { how: How::Power } => {
-                known.retain(|half, _| history.halves[half.index()].broker != event.node);
+                let outages = view.outages_of(event.node).iter();
+                let flushed = outages.filter(|outage| outage.event == number).map(|outage| outage.flushed);
+                let flushed = flushed.max().unwrap_or(0);
+                known.retain(|half, checked| {
+                    history.halves[half.index()].broker != event.node || checked.lose(flushed)
+                });
                 continue;
             }
             Kind::HalfChecked { half, checks } => (half, checks),
@@ -265,22 +448,20 @@ fn asked(view: &View<'_>, judged: &mut Judged) {
         let Some(checked) = known.get_mut(&half) else { continue };
         judged.count(Rule::Txn5, 1);
         let broker = history.halves[half.index()].broker;
-        let jumped = history.steps.iter().any(|step| step.clock && step.nodes.contains(&broker));
-        let crashed = |since: u64| view.outages_of(broker).iter().any(|outage| outage.until_ns >= since);
-        let wrong = if checked.ended {
+        let restarted = |since: u64| view.outages_of(broker).iter().any(|outage| outage.from_ns >= since);
+        let wrong = if checked.ended.is_some() {
             Some("after its end".to_owned())
-        } else if event.at_ns + ROUNDING < checked.stored + checked.immunity_ns && !jumped {
+        } else if event.at_ns + ROUNDING < checked.stored + checked.immunity_ns {
             Some(format!("{} after it was stored", seconds(event.at_ns - checked.stored)))
         } else if checks > history.checks.most {
             Some(format!("for the {checks}. time"))
         } else {
             checked.last.and_then(|(at, before)| {
-                let too_soon = event.at_ns + ROUNDING < at + history.checks.interval_ms * MS && !jumped;
-                // What a crash took back is counted once more.
-                let counted = checks == before + 1 || (checks <= before && crashed(at));
-                if !counted {
+                // A start does not know whether the last one went out and sends it once more.
+                let lowest = if restarted(at) { before.min(checked.floor) } else { before + 1 };
+                if !(lowest..=before + 1).contains(&checks) {
                     Some(format!("as number {checks} after number {before}"))
-                } else if too_soon && !crashed(at) {
+                } else if event.at_ns + ROUNDING < at + history.checks.interval_ms * MS {
                     Some(format!("again {} later", seconds(event.at_ns - at)))
                 } else {
                     None
@@ -292,69 +473,141 @@ fn asked(view: &View<'_>, judged: &mut Judged) {
             judged.broken(view, Rule::Txn5, number, history.half_name(half), sentence);
         }
         checked.last = Some((event.at_ns, checks));
+        checked.floor = u32::MAX;
     }
 }
 
-/// TXN-6: what is passed is decided, or has a copy that is as safe.
-fn passed(view: &View<'_>, judged: &mut Judged) {
+/// What stands where in the half queues.
+#[derive(Default)]
+struct Queue {
+    /// Undecided half messages by the offset they have now.
+    open: BTreeMap<(NodeId, u64), HalfId>,
+    /// Half messages that have an end or a newer copy, by the offset that is done with once that is flushed.
+    closing: BTreeMap<(NodeId, u64), (HalfId, u64)>,
+    /// Checks counted of each.
+    checks: BTreeMap<HalfId, u32>,
+    /// What a broker that starts has found.
+    found: BTreeMap<NodeId, BTreeMap<HalfId, u64>>,
+}
+
+impl Queue {
+    /// What was at these offsets has an end now, or a newer copy, up to a position of the log.
+    fn close(&mut self, node: NodeId, half: HalfId, end: u64) {
+        let places = self.open.extract_if(.., |(of, _), open| *of == node && *open == half);
+        let places: Vec<_> = places.map(|(place, _)| place).collect();
+        self.closing.extend(places.into_iter().map(|place| (place, (half, end))));
+        if let Some(found) = self.found.get_mut(&node) {
+            found.remove(&half);
+        }
+    }
+
+    fn of(&self, node: NodeId) -> impl Iterator<Item = HalfId> {
+        self.open.range((node, 0)..=(node, u64::MAX)).map(|(_, half)| *half)
+    }
+}
+
+/// TXN-6: what is passed is decided, or has a copy that is as safe; what is undecided when a broker goes down is so when
+/// it starts. Gives the half messages that nobody ended.
+fn passed(view: &View<'_>, ends: &Ends, judged: &mut Judged) -> BTreeSet<HalfId> {
     let history = view.history;
-    // Undecided half messages by broker and the offset they have now.
-    let mut open: BTreeMap<(NodeId, u64), HalfId> = BTreeMap::new();
-    let mut unsafe_until: BTreeMap<(NodeId, u64), (HalfId, u64)> = BTreeMap::new();
-    for (number, event) in history.events.iter().enumerate() {
+    let mut queue = Queue::default();
+    let mut flushed: BTreeMap<NodeId, u64> = BTreeMap::new();
+    let end = view.drained.map_or(usize::MAX, |(event, ..)| event);
+    for (number, event) in history.events.iter().enumerate().take_while(|(number, _)| *number <= end) {
         let node = event.node;
-        let sync = history.brokers.iter().any(|broker| broker.node == node && broker.sync_flush);
         match event.kind {
-            Kind::HalfStored { half, offset, .. } => {
-                open.insert((node, offset), half);
+            Kind::HalfStored { half, offset, .. } => drop(queue.open.insert((node, offset), half)),
+            Kind::HalfPutBack { half, offset, end, checks, .. } => {
+                queue.close(node, half, end);
+                queue.open.insert((node, offset), half);
+                queue.checks.insert(half, checks);
             }
-            Kind::HalfPutBack { half, from, offset, end } => {
-                open.remove(&(node, from));
-                open.insert((node, offset), half);
-                if sync {
-                    unsafe_until.insert((node, from), (half, end));
-                }
+            Kind::HalfEnded { half, end, .. } | Kind::HalfGivenUp { half, end, .. } => {
+                queue.close(node, half, end);
             }
-            Kind::HalfEnded { half, .. } | Kind::HalfGivenUp { half, .. } => {
-                open.retain(|(of, _), open| *of != node || *open != half);
-                unsafe_until.retain(|(of, _), (open, _)| *of != node || *open != half);
+            Kind::Flushed { end } => {
+                let known = flushed.entry(node).or_default();
+                *known = end.max(*known);
             }
-            Kind::Flushed { end } => unsafe_until.retain(|(of, _), (_, until)| *of != node || *until > end),
-            Kind::Recovered { .. } => unsafe_until.retain(|(of, _), _| *of != node),
-            Kind::QueueRecovered { queue, max, .. }
-                if history.is_inner(queue) && !history.is_schedule(queue) =>
-            {
-                open.retain(|(of, at), _| *of != node || *at < max);
+            Kind::Recovered { end } => drop(flushed.insert(node, end)),
+            Kind::HalfLoaded { half, offset, checks } => {
+                queue.found.entry(node).or_default().insert(half, offset);
+                queue.checks.insert(half, checks);
             }
-            // A decision or a copy may be stored although its broker died before it could tell.
-            Kind::Down { .. } => open.retain(|(of, _), _| *of != node),
+            Kind::HalvesLoaded => loaded(view, ends, &mut queue, (number, node), judged),
+            Kind::Down { .. } => drop(queue.found.remove(&node)),
             Kind::HalfOffset { offset } => {
                 judged.count(Rule::Txn6, 1);
+                let flushed = flushed.get(&node).copied().unwrap_or(0);
+                queue.closing.retain(|(of, _), (_, end)| *of != node || *end > flushed);
                 let below = (node, 0)..(node, offset);
-                let undecided = open.range(below.clone()).map(|(at, half)| (at.1, *half)).next();
-                let unsafe_copy = unsafe_until.range(below).map(|(at, (half, _))| (at.1, *half)).next();
-                if let Some((at, half)) = undecided.or(unsafe_copy) {
-                    let sentence = format!(
-                        "Halves below {offset} count as done at {}, but {} at {at} is undecided and has no safe copy.",
-                        seconds(event.at_ns),
-                        history.half_name(half)
-                    );
-                    judged.broken(view, Rule::Txn6, number, history.half_name(half), sentence);
-                    open.retain(|(of, at), _| *of != node || *at >= offset);
-                }
+                let undecided = queue.open.range(below.clone()).map(|(at, half)| (at.1, *half)).next();
+                // As safe as the half message itself: that may be lost as well while it is not flushed.
+                let safe = |half: &HalfId| ends.stored.get(half).is_some_and(|(_, end)| *end <= flushed);
+                let mut closing = queue.closing.range(below).map(|(at, (half, _))| (at.1, *half));
+                let Some((at, half)) = undecided.or_else(|| closing.find(|(_, half)| safe(half))) else {
+                    continue;
+                };
+                let sentence = format!(
+                    "Halves below {offset} count as done at {}, but {} at {at} has no end and no newer copy that is as safe.",
+                    seconds(event.at_ns),
+                    history.half_name(half)
+                );
+                judged.broken(view, Rule::Txn6, number, history.half_name(half), sentence);
+                queue.open.retain(|(of, at), _| *of != node || *at >= offset);
+                queue.closing.retain(|(of, at), _| *of != node || *at >= offset);
             }
             _ => {}
         }
     }
+    queue.open.into_values().collect()
+}
+
+/// A broker has read its queues: what it does not know any more had an end that it could not tell, or was lost.
+fn loaded(
+    view: &View<'_>,
+    ends: &Ends,
+    queue: &mut Queue,
+    (number, node): (usize, NodeId),
+    judged: &mut Judged,
+) {
+    let history = view.history;
+    let found = queue.found.remove(&node).unwrap_or_default();
+    for half in queue.of(node).filter(|half| !found.contains_key(half)) {
+        judged.count(Rule::Txn6, 1);
+        let message = history.halves[half.index()].message;
+        let said = message.and_then(|message| ends.said.get(&message)).is_some_and(|said| *said < number);
+        let all_checked = queue.checks.get(&half).is_some_and(|checks| *checks >= history.checks.most);
+        if said || all_checked || ends.half_may_be_lost(view, half) || made_room(view, half) {
+            continue;
+        }
+        let sentence = format!(
+            "{} was undecided when {} went down; nobody ended it, and after the start it is not known.",
+            history.half_name(half),
+            history.node_name(node)
+        );
+        judged.broken(view, Rule::Txn6, number, history.half_name(half), sentence);
+    }
+    queue.open.retain(|(of, _), _| *of != node);
+    queue.closing.retain(|(of, _), _| *of != node);
+    queue.open.extend(found.into_iter().map(|(half, offset)| ((node, offset), half)));
 }
 
 const MS: u64 = 1_000_000;
 /// Times are told in whole milliseconds.
 const ROUNDING: u64 = 2 * MS;
+/// How long a broker may take to notice that a connection was closed ...
+const NOTICED: u64 = 10 * SECOND;
+/// ... and when nothing closed it.
+const EXPIRED: u64 = 135 * SECOND;
+/// Brokers look so often for what is due, and a moment.
+const TICK: u64 = 2 * SECOND;
+/// Producers say hello every 10 s, and a call to a broker that is gone takes 3 s.
+const SETTLED: u64 = 30 * SECOND;
 
 #[cfg(test)]
 mod tests {
-    use super::super::script::{Expect, Script, run};
+    use super::super::script::{END_AT, Expect, Script, run};
     use crate::history::{How, Outcome};
 
     fn acknowledged(s: &mut Script, message: &str, offset: u64) -> crate::history::HalfId {
@@ -412,6 +665,30 @@ mod tests {
             s.ended(half, true);
             s.deliver("c0", "q", 0, "a");
         });
+        run("TXN-2", Expect::Broken, "delivered after a rollback that no loss of power took", |s| {
+            let half = s.half("a", 0);
+            s.decided("a", Some(false));
+            s.ended(half, false);
+            s.flushed("b0", END_AT);
+            s.crash("b0", How::Power);
+            s.deliver("c0", "q", 0, "a");
+        });
+        run("TXN-2", Expect::Broken, "another end, and only a process had died", |s| {
+            let half = s.half("a", 0);
+            s.ended(half, false);
+            s.crash("b0", How::Process);
+            s.ended(half, true);
+        });
+        run("TXN-2", Expect::Kept, "the rollback was lost with the power before it was flushed", |s| {
+            let half = s.half("a", 0);
+            s.decided("a", Some(false));
+            s.ended(half, false);
+            s.flushed("b0", END_AT - 1);
+            s.crash("b0", How::Power);
+            s.decided("a", Some(true));
+            s.ended(half, true);
+            s.deliver("c0", "q", 0, "a");
+        });
         run("TXN-2", Expect::Kept, "rolled back and gone", |s| {
             let half = s.half("a", 0);
             s.decided("a", Some(false));
@@ -435,13 +712,22 @@ mod tests {
             s.ended(half, true);
             s.holds("q", &["a", "a"]);
         });
-        run("TXN-3", Expect::Kept, "its end was lost with the power, under async flush", |s| {
+        run("TXN-3", Expect::Broken, "two copies because of a loss of power", |s| {
             let half = s.half("a", 0);
             s.decided("a", Some(true));
             s.ended(half, true);
             s.crash("b0", How::Power);
             s.ended(half, true);
             s.holds("q", &["a", "a"]);
+        });
+        run("TXN-3", Expect::Kept, "the first was lost with the power", |s| {
+            let half = s.half("a", 0);
+            s.decided("a", Some(true));
+            s.ended(half, true);
+            s.deliver("c0", "q", 0, "a");
+            s.crash("b0", How::Power);
+            s.ended(half, true);
+            s.holds("q", &["a"]);
         });
         run("TXN-3", Expect::Kept, "one", |s| {
             let half = s.half("a", 0);
@@ -466,6 +752,68 @@ mod tests {
             let half = acknowledged(s, "a", 0);
             s.given_up(half, 3);
             s.given_up(half, 3);
+        });
+        run("TXN-4", Expect::Broken, "given up twice, and only a process had died", |s| {
+            let half = acknowledged(s, "a", 0);
+            s.given_up(half, 3);
+            s.crash("b0", How::Process);
+            s.given_up(half, 3);
+        });
+        run("TXN-4", Expect::Broken, "a flushed commit went with the power", |s| {
+            let half = acknowledged(s, "a", 0);
+            s.decided("a", Some(true));
+            s.ended(half, true);
+            s.flushed("b0", END_AT);
+            s.crash("b0", How::Power);
+            s.drained(0);
+        });
+        run("TXN-4", Expect::Broken, "an accepted commit of somebody who left", |s| {
+            let half = acknowledged(s, "a", 0);
+            s.decided("a", Some(true));
+            s.ended(half, true);
+            s.down("p0", How::Process);
+            s.drained(0);
+        });
+        run("TXN-4", Expect::Broken, "undecided long after its last check was due", |s| {
+            s.half("a", 0);
+            s.heal();
+            s.wait(400.0);
+            s.drained(1);
+        });
+        run("TXN-4", Expect::Broken, "counted though nobody is there to be asked", |s| {
+            let half = acknowledged(s, "a", 0);
+            s.down("p0", How::Process);
+            s.wait(20.0);
+            s.put_back(half, 0, 1);
+        });
+        run("TXN-4", Expect::Kept, "counted before anybody noticed that the producer had lost power", |s| {
+            let half = acknowledged(s, "a", 0);
+            s.down("p0", How::Power);
+            s.wait(20.0);
+            s.put_back(half, 0, 1);
+        });
+        run("TXN-4", Expect::Kept, "another producer of the group is there", |s| {
+            s.producer("p1", 0);
+            let half = acknowledged(s, "a", 0);
+            s.down("p0", How::Process);
+            s.wait(20.0);
+            s.put_back(half, 0, 1);
+        });
+        run("TXN-4", Expect::Kept, "undecided for ever, as its producers are gone", |s| {
+            s.producer("p1", 1);
+            acknowledged(s, "a", 0);
+            s.decided("a", Some(true));
+            s.down("p0", How::Process);
+            s.heal();
+            s.wait(400.0);
+            s.drained(0);
+        });
+        run("TXN-4", Expect::Kept, "the half message went with the power before it was flushed", |s| {
+            acknowledged(s, "a", 0);
+            s.crash("b0", How::Power);
+            s.halves_loaded(&[]);
+            s.decided("a", Some(true));
+            s.drained(0);
         });
         run("TXN-4", Expect::Kept, "committed and there", |s| {
             let half = acknowledged(s, "a", 0);
@@ -515,6 +863,52 @@ mod tests {
             s.wait(30.0);
             s.checked(half, 2);
         });
+        run("TXN-5", Expect::Broken, "after its end, which was flushed when the power went", |s| {
+            let half = s.half("a", 0);
+            s.ended(half, true);
+            s.flushed("b0", END_AT);
+            s.crash("b0", How::Power);
+            s.wait(10.0);
+            s.checked(half, 1);
+        });
+        run("TXN-5", Expect::Broken, "too soon after a start", |s| {
+            let half = s.half("a", 0);
+            s.wait(10.0);
+            s.checked(half, 1);
+            s.crash("b0", How::Process);
+            s.wait(10.0);
+            s.checked(half, 1);
+        });
+        run("TXN-5", Expect::Broken, "a process died and a count was forgotten", |s| {
+            let half = s.half("a", 0);
+            s.wait(10.0);
+            s.checked(half, 1);
+            s.wait(30.0);
+            s.checked(half, 2);
+            s.crash("b0", How::Process);
+            s.wait(30.0);
+            s.checked(half, 1);
+        });
+        run("TXN-5", Expect::Broken, "a flushed count was forgotten", |s| {
+            let half = s.half("a", 0);
+            s.wait(10.0);
+            s.put_back(half, 0, 1);
+            s.flushed("b0", 200);
+            s.checked(half, 1);
+            s.crash("b0", How::Power);
+            s.wait(30.0);
+            s.checked(half, 0);
+        });
+        run("TXN-5", Expect::Broken, "somebody of another group", |s| {
+            s.producer("p1", 1);
+            let half = s.half("a", 0);
+            s.asked("p1", half);
+        });
+        run("TXN-5", Expect::Kept, "somebody else of the group", |s| {
+            s.producer("p1", 0);
+            let half = s.half("a", 0);
+            s.asked("p1", half);
+        });
         run("TXN-5", Expect::Kept, "its end was lost with the power, under async flush", |s| {
             let half = s.half("a", 0);
             s.ended(half, true);
@@ -522,12 +916,25 @@ mod tests {
             s.wait(10.0);
             s.checked(half, 1);
         });
-        run("TXN-5", Expect::Kept, "a crash took the count back", |s| {
+        run("TXN-5", Expect::Kept, "a start does not know whether it went out", |s| {
             let half = s.half("a", 0);
             s.wait(10.0);
             s.checked(half, 1);
             s.crash("b0", How::Process);
-            s.wait(5.0);
+            s.wait(30.0);
+            s.checked(half, 1);
+        });
+        run("TXN-5", Expect::Kept, "the power took counts that were not flushed", |s| {
+            let half = s.half("a", 0);
+            s.wait(10.0);
+            s.put_back(half, 0, 1);
+            s.flushed("b0", 200);
+            s.checked(half, 1);
+            s.wait(30.0);
+            s.put_back(half, 1, 2);
+            s.checked(half, 2);
+            s.crash("b0", How::Power);
+            s.wait(30.0);
             s.checked(half, 1);
         });
     }
@@ -541,7 +948,43 @@ mod tests {
         run("TXN-6", Expect::Broken, "its copy is not flushed under sync flush", |s| {
             s.sync_flush();
             let half = s.half("a", 0);
+            s.flushed("b0", 100);
             s.put_back(half, 0, 1);
+            s.halves_done(1);
+        });
+        run("TXN-6", Expect::Broken, "its end is not flushed, and it is itself", |s| {
+            let half = s.half("a", 0);
+            s.flushed("b0", 100);
+            s.ended(half, true);
+            s.halves_done(1);
+        });
+        run("TXN-6", Expect::Broken, "a broker that starts does not know it any more", |s| {
+            s.half("a", 0);
+            s.crash("b0", How::Process);
+            s.halves_loaded(&[]);
+        });
+        run("TXN-6", Expect::Broken, "the power does not take what is flushed", |s| {
+            s.half("a", 0);
+            s.flushed("b0", 100);
+            s.crash("b0", How::Power);
+            s.halves_loaded(&[]);
+        });
+        run("TXN-6", Expect::Broken, "undecided still after a start", |s| {
+            let half = s.half("a", 0);
+            s.crash("b0", How::Process);
+            s.halves_loaded(&[(half, 0)]);
+            s.halves_done(1);
+        });
+        run("TXN-6", Expect::Kept, "a start finds a copy that was not told of", |s| {
+            let half = s.half("a", 0);
+            s.crash("b0", How::Process);
+            s.halves_loaded(&[(half, 0), (half, 1)]);
+            s.halves_done(1);
+        });
+        run("TXN-6", Expect::Kept, "the power took it before it was flushed", |s| {
+            s.half("a", 0);
+            s.crash("b0", How::Power);
+            s.halves_loaded(&[]);
             s.halves_done(1);
         });
         run("TXN-6", Expect::Kept, "decided", |s| {
@@ -553,11 +996,13 @@ mod tests {
             s.half("a", 0);
             s.decided("a", Some(true));
             s.crash("b0", How::Process);
+            s.halves_loaded(&[]);
             s.halves_done(1);
         });
         run("TXN-6", Expect::Kept, "its copy is flushed", |s| {
             s.sync_flush();
             let half = s.half("a", 0);
+            s.flushed("b0", 100);
             s.put_back(half, 0, 1);
             s.flushed("b0", 200);
             s.halves_done(1);

@@ -138,6 +138,8 @@ pub struct Outage {
     pub until_ns: u64,
     /// How.
     pub how: How,
+    /// How far its log was surely on its disk, when it has one.
+    pub flushed: u64,
 }
 
 impl<'a> View<'a> {
@@ -169,6 +171,7 @@ impl<'a> View<'a> {
         let mut running: BTreeMap<(MemberId, Slot), Vec<usize>> = BTreeMap::new();
         let mut last_appended: Vec<u64> = vec![0; self.history.queues.len()];
         let mut lost_power: BTreeMap<NodeId, bool> = BTreeMap::new();
+        let mut flushed: BTreeMap<NodeId, u64> = BTreeMap::new();
         for (number, &Event { at_ns, node, kind }) in self.history.events.iter().enumerate() {
             match kind {
                 Kind::Send { message } => self.sends[message.index()].invoked = Some(number),
@@ -199,7 +202,9 @@ impl<'a> View<'a> {
                     }
                 }
                 Kind::Down { how } => {
-                    self.went_down(node, Outage { event: number, from_ns: at_ns, until_ns: u64::MAX, how });
+                    let flushed = flushed.get(&node).copied().unwrap_or(0);
+                    let (event, from_ns) = (number, at_ns);
+                    self.went_down(node, Outage { event, from_ns, until_ns: u64::MAX, how, flushed });
                     if how == How::Power {
                         lost_power.insert(node, true);
                     }
@@ -228,6 +233,12 @@ impl<'a> View<'a> {
                     let line = &mut self.lines[queue.index()];
                     line.begins = line.begins.max(min);
                 }
+                Kind::Flushed { end } => {
+                    let known = flushed.entry(node).or_default();
+                    *known = end.max(*known);
+                }
+                // A recovery has synced what it kept.
+                Kind::Recovered { end } => drop(flushed.insert(node, end)),
                 Kind::Heal => self.heal = Some((number, at_ns)),
                 Kind::Drained { rest } => self.drained = Some((number, at_ns, rest)),
                 Kind::Append { slot, .. } => {
@@ -321,6 +332,27 @@ impl<'a> View<'a> {
         let broker = self.history.queues[queue.index()].broker;
         !self.history.sync_flush(queue)
             && self.outages_of(broker).iter().any(|outage| outage.how == How::Power && outage.event > after)
+    }
+
+    /// True when a loss of power may have taken back what a broker stored at this event up to this position of its
+    /// log. What was flushed before survives, whatever the broker promises; the death of a process takes nothing.
+    #[must_use]
+    pub fn may_be_lost(&self, broker: NodeId, event: usize, end: u64) -> bool {
+        let outages = self.outages_of(broker).iter();
+        let mut losses = outages.filter(|outage| outage.how == How::Power && outage.event > event);
+        losses.next().is_some_and(|first| first.flushed < end)
+    }
+
+    /// By place: when a record was stored there, and up to where in the log; more than once where a tail was lost.
+    #[must_use]
+    pub fn appends(&self) -> BTreeMap<Slot, Vec<(usize, u64)>> {
+        let mut appends: BTreeMap<Slot, Vec<(usize, u64)>> = BTreeMap::new();
+        for (number, event) in self.history.events.iter().enumerate() {
+            if let Kind::Append { slot, end, .. } = event.kind {
+                appends.entry(slot).or_default().push((number, end));
+            }
+        }
+        appends
     }
 
     /// When something was wrong: with one node, or with all.

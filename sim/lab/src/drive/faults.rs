@@ -24,11 +24,14 @@ pub(super) struct Steps {
     on: Arc<Mutex<BTreeSet<u32>>>,
     /// Members that are not there yet, or have left for good.
     away: Arc<Mutex<BTreeSet<MemberId>>>,
+    /// Producers that never come back.
+    gone: Arc<Mutex<BTreeSet<u32>>>,
 }
 
 impl Steps {
     pub(super) fn new(world: World, cluster: Arc<Cluster>, plan: Arc<Plan>, asker: Arc<Asker>) -> Self {
-        Self { world, cluster, plan, asker, on: Arc::default(), away: Arc::default() }
+        let (on, away, gone) = Default::default();
+        Self { world, cluster, plan, asker, on, away, gone }
     }
 
     /// Starts the members that are there from the beginning.
@@ -57,6 +60,13 @@ impl Steps {
                 steps.step(index as u32, &step).await;
             });
         }
+        for (index, producer) in (0..).zip(&self.plan.producers) {
+            let (steps, Some(gone_ms)) = (self.clone(), producer.gone_ms) else { continue };
+            tasks.spawn("producer", async move {
+                sleep_until(start + Duration::from_millis(gone_ms)).await;
+                steps.leave_for_good(index);
+            });
+        }
         for (index, member) in self.members().into_iter().enumerate() {
             let (steps, id) = (self.clone(), MemberId(index as u32));
             tasks.spawn("member", async move {
@@ -73,6 +83,17 @@ impl Steps {
                     steps.cluster.stop(node).await;
                 }
             });
+        }
+    }
+
+    /// A producer dies and is not started again.
+    fn leave_for_good(&self, index: u32) {
+        held(&self.gone).insert(index);
+        self.cluster.shared.recorder.gone(index);
+        let node = self.cluster.producers[index as usize];
+        if node.is_up() {
+            node.crash(Crash::Process);
+            self.cluster.down(node, How::Process);
         }
     }
 
@@ -98,13 +119,11 @@ impl Steps {
     }
 
     fn may_run(&self, node: Node) -> bool {
-        let away = held(&self.away);
-        !self
-            .cluster
-            .members
-            .iter()
-            .zip(0..)
-            .any(|(member, id)| *member == node && away.contains(&MemberId(id)))
+        let (away, gone) = (held(&self.away), held(&self.gone));
+        let mut members = self.cluster.members.iter().zip(0..);
+        let mut producers = self.cluster.producers.iter().zip(0..);
+        !members.any(|(member, id)| *member == node && away.contains(&MemberId(id)))
+            && !producers.any(|(producer, index)| *producer == node && gone.contains(&index))
     }
 
     async fn step(&self, index: u32, step: &Step) {

@@ -8,7 +8,7 @@ use world::{Node, Tap, Value, World};
 
 use crate::history::{
     Broker, Checks, Fit, Group, GroupId, HALF, Half, HalfId, History, Kind, Member, MemberId, Message,
-    MessageId, NodeId, Outcome, QueueId, SCHEDULE, SessionId, Slot, Step, Why,
+    MessageId, NodeId, Outcome, QueueId, SCHEDULE, SessionId, Slot, Step, Why, Writer,
 };
 use crate::plan::{Plan, What, tag_name};
 
@@ -24,17 +24,18 @@ pub(crate) struct Live {
     /// History's number of each node, by the world's.
     nodes: Vec<NodeId>,
     addresses: BTreeMap<String, NodeId>,
-    producers: Vec<NodeId>,
     open: BTreeMap<(MemberId, QueueId), SessionId>,
     /// Messages by producer and serial.
     serials: Vec<Vec<MessageId>>,
     /// Bytes of each message's body.
     lengths: Vec<u32>,
     batches: u32,
-    /// Messages whose producer has told commit or rollback.
-    decided: BTreeSet<MessageId>,
     /// Undecided half messages by broker and offset.
     open_halves: BTreeMap<(NodeId, u64), HalfId>,
+    /// Brokers that have not told yet which half messages they found, and what they told so far.
+    loading: BTreeMap<NodeId, BTreeMap<HalfId, u64>>,
+    /// Producers that went away for good.
+    gone: BTreeSet<u32>,
     /// Half messages by unique key and broker, and messages by unique key.
     halves: BTreeMap<(String, NodeId), HalfId>,
     keys: BTreeMap<String, MessageId>,
@@ -136,18 +137,21 @@ impl Recorder {
                 what: step.what.to_string(),
             });
         }
-        let producers = (0..plan.producers.len()).map(|index| history.node(&format!("p{index}"))).collect();
+        for (index, producer) in plan.producers.iter().enumerate() {
+            let node = history.node(&format!("p{index}"));
+            history.producers.push(Writer { node, group: producer.group });
+        }
         let live = Live {
             history,
             nodes: Vec::new(),
             addresses: BTreeMap::new(),
-            producers,
             open: BTreeMap::new(),
             serials: vec![Vec::new(); plan.producers.len()],
             lengths: Vec::new(),
             batches: 0,
-            decided: BTreeSet::new(),
             open_halves: BTreeMap::new(),
+            loading: BTreeMap::new(),
+            gone: BTreeSet::new(),
             halves: BTreeMap::new(),
             keys: BTreeMap::new(),
             placed: Vec::new(),
@@ -218,7 +222,7 @@ impl Recorder {
         });
         live.serials[producer as usize].push(id);
         live.lengths.push(bytes);
-        let node = live.producers[producer as usize];
+        let node = live.history.producers[producer as usize].node;
         live.push(node, Kind::Send { message: id });
         (id, serial)
     }
@@ -275,8 +279,15 @@ impl Recorder {
         if outcome == Outcome::Ok && live.healed {
             live.acknowledged[producer] = true;
         }
-        let node = live.producers[producer];
+        let node = live.history.producers[producer].node;
         live.push(node, Kind::Sent { message: id, outcome, at });
+    }
+
+    /// A producer goes away for good: nobody waits for it any more.
+    pub(crate) fn gone(&self, producer: u32) {
+        let mut live = self.live();
+        live.acknowledged[producer as usize] = true;
+        live.gone.insert(producer);
     }
 
     /// The disk of a node is out of order from now on, or no longer.
@@ -316,15 +327,6 @@ impl Live {
         (node, kind).hash(&mut fold);
         world.record("history", &[self.history.events.len() as u64, fold.finish()], b"");
         self.healed |= kind == Kind::Heal;
-        match kind {
-            Kind::Decided { message, commit: Some(_) } => {
-                self.decided.insert(message);
-            }
-            Kind::Asked { half, commit: Some(_) } => {
-                self.decided.extend(self.history.halves[half.index()].message)
-            }
-            _ => {}
-        }
         self.history.push(at_ns, node, kind);
     }
 
@@ -357,7 +359,15 @@ impl Live {
         let waiting = self.ends.iter().filter(|(queue, _)| self.history.is_schedule(**queue));
         let waiting =
             waiting.map(|(queue, end)| end.saturating_sub(self.delivered.get(queue).copied().unwrap_or(0)));
-        rest + waiting.sum::<u64>() + self.open_halves.len() as u64
+        let undecided = self.open_halves.values().filter(|half| !self.is_deserted(**half)).count();
+        rest + waiting.sum::<u64>() + (undecided + self.loading.len()) as u64
+    }
+
+    /// True when all who could tell the outcome of a half message went away for good.
+    fn is_deserted(&self, half: HalfId) -> bool {
+        let Some(group) = self.history.producer_group(half) else { return false };
+        let mut members = self.history.producers.iter().zip(0..).filter(|(writer, _)| writer.group == group);
+        members.all(|(_, index)| self.gone.contains(&index))
     }
 
     /// Messages beyond this queue number on a broker that some group has not covered by a commit.
@@ -408,9 +418,6 @@ impl Live {
                 let (min, max) = (fields.number("min"), fields.number("max"));
                 self.ends.insert(queue, max);
                 self.found.entry(node).or_default().insert(queue);
-                if self.history.is_inner(queue) && !self.history.is_schedule(queue) {
-                    self.open_halves.retain(|(of, offset), _| *of != node || *offset < max);
-                }
                 self.push(node, Kind::QueueRecovered { queue, min, max });
             }
             "dispatch" => {
@@ -472,7 +479,23 @@ impl Live {
                 let dead = self.history.known_topic(fields.text("to")) == Some(dlq);
                 let (times, level) = (fields.number("times") as u32, fields.number("level") as u32);
                 let code = fields.signed("code") as i32;
-                self.push(node, Kind::SentBack { group, slot, times, level, dead, code });
+                let to = match level {
+                    0 => self.history.queue(dlq, node, fields.number("to_queue") as u32),
+                    _ => self.schedule_queue(&fields, node).expect("its topic is known"),
+                };
+                let to = Slot { queue: to, offset: fields.number("at") };
+                let end = fields.number("end");
+                self.push(node, Kind::SentBack { group, slot, times, level, dead, code, to, end });
+            }
+            "client.copied_back" => {
+                let group = self.history.group(fields.text("group"));
+                let queue = u32::try_from(fields.signed("queue")).ok();
+                let queue = queue.and_then(|it| self.queue(fields.text("topic"), fields.text("broker"), it));
+                let to = self.history.known_node(fields.text("to"));
+                let (Some(group), Some(queue), Some(to)) = (group, queue, to) else { return };
+                let slot = Slot { queue, offset: fields.number("offset") };
+                let (times, done) = (fields.number("times") as u32, fields.number("done") == 1);
+                self.push(node, Kind::CopiedBack { group, slot, times, to, done });
             }
             "half_stored" => {
                 let half = self.half(fields.text("key"), node);
@@ -484,8 +507,8 @@ impl Live {
             "half_ended" => {
                 let half = self.half(fields.text("key"), node);
                 let (commit, mended) = (fields.text("decision") == "commit", fields.number("mended") == 1);
-                self.open_halves.retain(|_, open| *open != half);
-                self.push(node, Kind::HalfEnded { half, commit, mended });
+                self.close(half, node);
+                self.push(node, Kind::HalfEnded { half, commit, mended, end: fields.number("end") });
             }
             "half_checked" => {
                 let half = self.half(fields.text("key"), node);
@@ -497,12 +520,26 @@ impl Live {
                     (fields.number("from"), fields.number("offset"), fields.number("end"));
                 self.open_halves.retain(|_, open| *open != half);
                 self.open_halves.insert((node, offset), half);
-                self.push(node, Kind::HalfPutBack { half, from, offset, end });
+                let checks = fields.number("checks") as u32;
+                self.push(node, Kind::HalfPutBack { half, from, offset, end, checks });
             }
             "half_given_up" => {
                 let half = self.half(fields.text("key"), node);
-                self.open_halves.retain(|_, open| *open != half);
-                self.push(node, Kind::HalfGivenUp { half, checks: fields.number("checks") as u32 });
+                self.close(half, node);
+                let (checks, end) = (fields.number("checks") as u32, fields.number("end"));
+                self.push(node, Kind::HalfGivenUp { half, checks, end });
+            }
+            "half_loaded" => {
+                let half = self.half(fields.text("key"), node);
+                let (offset, checks) = (fields.number("offset"), fields.number("checks") as u32);
+                self.loading.entry(node).or_default().insert(half, offset);
+                self.push(node, Kind::HalfLoaded { half, offset, checks });
+            }
+            "halves_loaded" => {
+                self.open_halves.retain(|(of, _), _| *of != node);
+                let found = self.loading.remove(&node).unwrap_or_default();
+                self.open_halves.extend(found.into_iter().map(|(half, offset)| ((node, offset), half)));
+                self.push(node, Kind::HalvesLoaded);
             }
             "half_offset" => self.push(node, Kind::HalfOffset { offset: fields.number("offset") }),
             "offsets_taken" => self.push(node, Kind::OffsetsTaken),
@@ -540,6 +577,14 @@ impl Live {
                 self.push(node, Kind::Pulled { session, from, next, count: fields.number("count") as u32 });
             }
             _ => {}
+        }
+    }
+
+    /// A half message has come to its end.
+    fn close(&mut self, half: HalfId, node: NodeId) {
+        self.open_halves.retain(|_, open| *open != half);
+        if let Some(found) = self.loading.get_mut(&node) {
+            found.remove(&half);
         }
     }
 
@@ -618,10 +663,9 @@ impl Live {
 
     /// Forgets what a dead node's memory held.
     pub(crate) fn forget(&mut self, node: NodeId) {
-        // A decision may be stored although its broker died before it could tell: nobody waits for another.
-        let (halves, decided) = (&self.history.halves, &self.decided);
-        let is_decided = |half: &HalfId| halves[half.index()].message.is_some_and(|id| decided.contains(&id));
-        self.open_halves.retain(|(of, _), half| *of != node || !is_decided(half));
+        if self.history.brokers.iter().any(|broker| broker.node == node) {
+            self.loading.insert(node, BTreeMap::new());
+        }
         self.found.remove(&node);
         let members = &self.history.members;
         self.open.retain(|(member, _), _| members[member.index()].node != node);

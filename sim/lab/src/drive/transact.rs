@@ -92,7 +92,7 @@ pub(super) async fn produce(shared: Shared, index: u32, incarnation: u32) {
 async fn beat(plan: Arc<Plan>, client: Arc<Client>, index: u32) {
     let data = HeartbeatData {
         client_id: format!("transactor{index}").into(),
-        producer_data_set: vec![ProducerData { group_name: GROUP.into() }],
+        producer_data_set: vec![ProducerData { group_name: group(&plan, index) }],
         ..HeartbeatData::default()
     };
     let body = Bytes::from(json::to_vec(&data));
@@ -146,12 +146,12 @@ async fn transaction(shared: &Shared, client: &Client, (index, home): (u32, Node
         ("who", &format!("p{index}#{serial}")),
         (names::UNIQ_KEY, &key),
         ("TRAN_MSG", "true"),
-        ("PGROUP", GROUP),
+        ("PGROUP", &*group(plan, index)),
     ] {
         properties::push(&mut text, name, value);
     }
     let request = SendMessageV2 {
-        producer_group: GROUP.into(),
+        producer_group: group(plan, index),
         topic: topic.name.as_str().into(),
         default_topic: "TBW102".into(),
         default_topic_queue_nums: 4,
@@ -178,7 +178,7 @@ async fn transaction(shared: &Shared, client: &Client, (index, home): (u32, Node
     let (Some(after_ms), Some(commit)) = (fate.says_after_ms, fate.truth) else { return };
     sleep(Duration::from_millis(after_ms)).await;
     shared.recorder.push(home, Kind::Decided { message: id, commit: Some(commit) });
-    let Some(end) = end_of(&reply, &key) else { return };
+    let Some(end) = end_of(&reply, &key, group(plan, index)) else { return };
     let say = async |commit| {
         client.call(&address(broker), &decided(&end, Some(commit)), Bytes::new(), limit).await.is_ok()
     };
@@ -191,10 +191,10 @@ async fn transaction(shared: &Shared, client: &Client, (index, home): (u32, Node
 }
 
 /// The request that ends a transaction, without the decision.
-fn end_of(reply: &SendMessageReply, key: &str) -> Option<EndTransaction> {
+fn end_of(reply: &SendMessageReply, key: &str, group: Text) -> Option<EndTransaction> {
     let OffsetId { position, .. } = reply.msg_id.parse().ok()?;
     Some(EndTransaction {
-        producer_group: GROUP.into(),
+        producer_group: group,
         tran_state_table_offset: reply.queue_offset,
         commit_log_offset: position as i64,
         commit_or_rollback: 0,
@@ -250,7 +250,7 @@ impl Answers {
         let key = format!("T{producer}-{serial}");
         self.shared.recorder.asked(self.home, &key, peer.remote.ip(), commit);
         let end = EndTransaction {
-            producer_group: GROUP.into(),
+            producer_group: group(&self.shared.plan, producer),
             tran_state_table_offset: asked.tran_state_table_offset,
             commit_log_offset: asked.commit_log_offset,
             commit_or_rollback: 0,
@@ -263,11 +263,15 @@ impl Answers {
     }
 }
 
+/// The group of a producer: whoever is in it answers for all of it.
+fn group(plan: &Plan, producer: u32) -> Text {
+    format!("transactors{}", plan.producers[producer as usize].group).into()
+}
+
 fn address(broker: usize) -> Text {
     format!("10.0.1.{}:{BROKER_PORT}", broker + 1).into()
 }
 
-const GROUP: &str = "transactors";
 /// Bits of a message's flags.
 const PREPARED: i32 = 4;
 const COMMIT: i32 = 8;

@@ -27,12 +27,12 @@ struct Commit {
 }
 
 /// Committed offsets over time, by group and queue.
-struct Commits {
+pub(super) struct Commits {
     values: BTreeMap<(GroupId, QueueId), Vec<Commit>>,
 }
 
 impl Commits {
-    fn collect(view: &View<'_>) -> Self {
+    pub(super) fn collect(view: &View<'_>) -> Self {
         let mut values: BTreeMap<(GroupId, QueueId), Vec<Commit>> = BTreeMap::new();
         for (number, event) in view.history.events.iter().enumerate() {
             match event.kind {
@@ -97,7 +97,7 @@ fn seen_before(view: &View<'_>, commits: &Commits, group: GroupId, queue: QueueI
 }
 
 /// True when the place lies in a tail that was lost after the group had gone past it.
-fn passed_before_rewind(view: &View<'_>, commits: &Commits, group: GroupId, slot: Slot) -> bool {
+pub(super) fn passed_before_rewind(view: &View<'_>, commits: &Commits, group: GroupId, slot: Slot) -> bool {
     let rewinds = &view.lines[slot.queue.index()].rewinds;
     rewinds.iter().any(|rewind| {
         rewind.to <= slot.offset && slot.offset < seen_before(view, commits, group, slot.queue, rewind.event)
@@ -158,10 +158,12 @@ fn at_least_once(view: &View<'_>, commits: &Commits, judged: &mut Judged) {
     }
 }
 
-/// Messages that a broker took back from a group, with the event.
+/// Messages that a broker took back from a group, or a copy of them, with the event.
 fn sent_back(view: &View<'_>) -> impl Iterator<Item = (usize, GroupId, Slot)> {
     view.history.events.iter().enumerate().filter_map(|(number, event)| match event.kind {
-        Kind::SentBack { group, slot, code: 0, .. } => Some((number, group, slot)),
+        Kind::SentBack { group, slot, code: 0, .. } | Kind::CopiedBack { group, slot, done: true, .. } => {
+            Some((number, group, slot))
+        }
         _ => None,
     })
 }
