@@ -8,6 +8,7 @@ mod first_message;
 mod list;
 mod query_after_crash;
 mod rebalance_during_queue_expansion;
+mod retry_to_dead_letter;
 mod transaction_checkback;
 
 #[cfg(madsim)]
