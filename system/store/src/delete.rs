@@ -4,6 +4,7 @@ use std::collections::BTreeSet;
 use std::io;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
+use std::time::Duration;
 
 use runtime::time::Instant;
 use runtime::{clock, crash_point, host, planted, tap};
@@ -75,14 +76,28 @@ impl Store {
 
     /// Looks at the disk and at old segments from time to time.
     pub(crate) async fn expire(self: Arc<Self>) {
-        while pause(&self, self.log.config.expire_interval).await {
-            if let Err(error) = self.expire_once().await {
+        let interval = self.log.config.expire_interval;
+        let mut due = Instant::now() + interval;
+        loop {
+            let left = due.saturating_duration_since(Instant::now());
+            let full = self.disk_full.load(Ordering::Relaxed);
+            if !pause(&self, if full { left.min(WHILE_FULL) } else { left }).await {
+                return;
+            }
+            let looked = if Instant::now() < due {
+                self.look_at_space().await.map(drop)
+            } else {
+                due = Instant::now() + interval;
+                self.expire_once().await
+            };
+            if let Err(error) = looked {
                 tracing::warn!(%error, "old commit log files could not be deleted");
             }
         }
     }
 
-    async fn expire_once(&self) -> io::Result<()> {
+    /// Whether there is space for messages; tells how many of a hundred bytes are used.
+    async fn look_at_space(&self) -> io::Result<u64> {
         let space = self.log.disk.space().await?;
         let used_percent = used_percent(space.total, space.free);
         let was = self.disk_full.load(Ordering::Relaxed);
@@ -97,6 +112,11 @@ impl Store {
                 false => tracing::info!(used_percent, "there is space on the disk again: messages are taken"),
             }
         }
+        Ok(used_percent)
+    }
+
+    async fn expire_once(&self) -> io::Result<()> {
+        let used_percent = self.look_at_space().await?;
         let now_ms = clock::now_ms();
         let hour = (now_ms / 1000 + i64::from(host::utc_offset_seconds())).rem_euclid(DAY) / 3600;
         let now = Now { ms: now_ms, hour: u8::try_from(hour).expect("an hour of a day"), used_percent };
@@ -195,3 +215,5 @@ fn used_percent(total: u64, free: u64) -> u64 {
 }
 
 const DAY: i64 = 24 * 3600;
+/// While messages are refused: what is due must not wait long for space that is there again.
+const WHILE_FULL: Duration = Duration::from_secs(1);
