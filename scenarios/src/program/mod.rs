@@ -7,6 +7,7 @@ mod interrupt;
 mod mutants;
 mod one;
 mod shrink;
+mod week;
 
 use std::ops::Range;
 use std::path::PathBuf;
@@ -64,6 +65,8 @@ enum Ask {
     Mutants(mutants::Mutants),
     /// Puts the parts of a campaign together that `sweep --shard` ran on several machines.
     Merge(campaign::Merge),
+    /// Runs a simulated week and tells how late anything was.
+    Week(week::Week),
     /// Measures how fast the simulation is.
     Bench,
     /// Writes the report again from reports/summary.json.
@@ -92,6 +95,7 @@ pub(crate) fn main() -> ExitCode {
         Some(Ask::Sweep(sweep)) => sweep.go(),
         Some(Ask::Mutants(mutants)) => mutants.go(),
         Some(Ask::Merge(merge)) => merge.go(),
+        Some(Ask::Week(week)) => week.go(),
         Some(Ask::Bench) => Ok(bench::bench()),
         Some(Ask::Report) => again(),
         Some(Ask::Lines { name, seed }) => find(&name).map(|scenario| check::lines(&scenario, seed)),

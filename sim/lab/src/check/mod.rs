@@ -4,6 +4,7 @@
 //! happened, and a tap that is missing makes its rule silent, not red.
 
 mod ack;
+mod budget;
 mod consume;
 mod delay;
 mod index;
@@ -20,6 +21,7 @@ mod script;
 
 use std::collections::BTreeMap;
 
+pub use budget::{Budget, budget};
 use serde::{Deserialize, Serialize};
 pub use view::View;
 

@@ -46,7 +46,7 @@ pub(super) struct Script {
 }
 
 impl Script {
-    fn new() -> Self {
+    pub(super) fn new() -> Self {
         let mut history = History::default();
         history.node("lab");
         let topic = history.topic("t");
@@ -78,6 +78,11 @@ impl Script {
         self.history.groups.push(Group { name: "h".to_owned(), topic, tag: None, retry, dlq, limit: 3 });
         let node = self.history.node("d0");
         self.history.members.push(Member { group: GroupId(1), node });
+    }
+
+    /// What was written so far.
+    pub(super) fn history(&self) -> &History {
+        &self.history
     }
 
     fn push(&mut self, node: NodeId, kind: Kind) {
