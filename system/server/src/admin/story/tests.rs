@@ -1,3 +1,5 @@
+//! Stories of messages in every state, word for word.
+
 use std::collections::BTreeMap;
 
 use bytes::Bytes;
