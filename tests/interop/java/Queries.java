@@ -8,12 +8,15 @@ import java.nio.charset.StandardCharsets;
 import java.nio.file.Files;
 import java.util.ArrayList;
 import java.util.List;
+import java.util.concurrent.CountDownLatch;
+import java.util.concurrent.TimeUnit;
 import org.apache.rocketmq.client.consumer.DefaultMQPushConsumer;
 import org.apache.rocketmq.client.consumer.listener.ConsumeConcurrentlyStatus;
 import org.apache.rocketmq.client.consumer.listener.MessageListenerConcurrently;
 import org.apache.rocketmq.client.producer.DefaultMQProducer;
 import org.apache.rocketmq.client.producer.SendResult;
 import org.apache.rocketmq.common.MQVersion;
+import org.apache.rocketmq.common.consumer.ConsumeFromWhere;
 import org.apache.rocketmq.common.message.Message;
 import org.apache.rocketmq.common.message.MessageExt;
 import org.apache.rocketmq.tools.admin.DefaultMQAdminExt;
@@ -67,17 +70,24 @@ public class Queries {
             say("sent", n, result.getMsgId(), result.getOffsetMsgId(), result.getMessageQueue().getBrokerName(),
                 result.getMessageQueue().getQueueId(), result.getQueueOffset());
         }
+        // What was not consumed leaves no progress to ask for.
+        CountDownLatch consumed = new CountDownLatch(sent.size());
         DefaultMQPushConsumer consumer = new DefaultMQPushConsumer(group);
+        consumer.setConsumeFromWhere(ConsumeFromWhere.CONSUME_FROM_FIRST_OFFSET);
         consumer.setNamesrvAddr(server);
         consumer.setInstanceName("one");
         consumer.subscribe(topic, "*");
         consumer.registerMessageListener((MessageListenerConcurrently) (messages, context) -> {
             for (MessageExt m : messages) {
                 say("got", m.getMsgId());
+                consumed.countDown();
             }
             return ConsumeConcurrentlyStatus.CONSUME_SUCCESS;
         });
         consumer.start();
+        if (!consumed.await(60, TimeUnit.SECONDS)) {
+            throw new IllegalStateException(consumed.getCount() + " messages were not consumed in a minute");
+        }
         say("ready");
 
         SendResult last = sent.get(sent.size() - 1);
