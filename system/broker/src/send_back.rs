@@ -57,6 +57,13 @@ impl Broker {
                 message.topic
             )));
         }
+        if !is_meant(&h, &message) {
+            return Err(Refusal::Failed(format!(
+                "look message by offset failed, {}: another message than {} stands there",
+                h.offset,
+                h.origin_msg_id.as_deref().unwrap_or_default()
+            )));
+        }
 
         let fate = fate(&h, &group, client_version, message.reconsume_times);
         if matches!(fate, Fate::Dead) && planted!("M44") {
@@ -181,6 +188,15 @@ impl Broker {
         }
         found
     }
+}
+
+/// Whether the message at the position is the one that the client names, by its unique key or its offset id. A loss of
+/// power may have taken what the client got from there, and another got its place.
+fn is_meant(h: &ConsumerSendMsgBack, message: &RecordRef<'_>) -> bool {
+    let Some(named) = h.origin_msg_id.as_deref().filter(|named| !named.is_empty()) else { return true };
+    let Some(unique) = properties::get(message.properties, names::UNIQ_KEY) else { return true };
+    let id = OffsetId { host: message.store_host, position: message.place.position };
+    named.as_bytes() == unique || named == id.write(&mut [0; 56])
 }
 
 /// Another try, or none: the limit is the client's where it tells one, else the group's; level 0 leaves the delay to
