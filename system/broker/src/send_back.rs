@@ -4,8 +4,7 @@
 use net::Reply;
 use protocol::{
     body::{SubscriptionGroupConfig, perm},
-    id::OffsetId,
-    name,
+    id, name,
     properties::{self, names},
     record::{NewRecord, RecordRef, Scan, scan, sys_flag},
     rpc::ConsumerSendMsgBack,
@@ -191,12 +190,13 @@ impl Broker {
 }
 
 /// Whether the message at the position is the one that the client names, by its unique key or its offset id. A loss of
-/// power may have taken what the client got from there, and another got its place.
+/// power may have taken what the client got from there, and another got its place. Only what has the form of an id can
+/// name another message: the reference looks at the position alone.
 fn is_meant(h: &ConsumerSendMsgBack, message: &RecordRef<'_>) -> bool {
-    let Some(named) = h.origin_msg_id.as_deref().filter(|named| !named.is_empty()) else { return true };
+    let Some(named) = h.origin_msg_id.as_deref().filter(|named| id::has_form(named)) else { return true };
     let Some(unique) = properties::get(message.properties, names::UNIQ_KEY) else { return true };
-    let id = OffsetId { host: message.store_host, position: message.place.position };
-    named.as_bytes() == unique || named == id.write(&mut [0; 56])
+    named.as_bytes().eq_ignore_ascii_case(unique)
+        || named.eq_ignore_ascii_case(message.offset_id().write(&mut [0; 56]))
 }
 
 /// Another try, or none: the limit is the client's where it tells one, else the group's; level 0 leaves the delay to
@@ -218,7 +218,7 @@ fn fate(h: &ConsumerSendMsgBack, group: &SubscriptionGroupConfig, client_version
 
 /// What is kept of a message that comes back: where it was first, and its first id.
 fn kept_properties(message: &RecordRef<'_>) -> Vec<u8> {
-    let id = OffsetId { host: message.store_host, position: message.place.position };
+    let id = message.offset_id();
     let known = |name| properties::get_str(message.properties, name);
     let first_topic = known(names::RETRY_TOPIC).unwrap_or(message.topic);
     let mut buffer = [0; 56];

@@ -604,7 +604,8 @@ fn a_message_that_comes_back_is_retried_and_then_dead() {
             ..ConsumerSendMsgBack::default()
         };
         // Power loss may have given the place to another message than the one the consumer got from there.
-        let another = ConsumerSendMsgBack { origin_msg_id: Some("another".into()), ..back.clone() };
+        let another = "7F0000010A0B0C0D0E0F000000010000";
+        let another = ConsumerSendMsgBack { origin_msg_id: Some(another.into()), ..back.clone() };
         let answer = node.ask(&another, Bytes::new()).await;
         assert_eq!(answer.code, code::SYSTEM_ERROR, "{:?}", answer.remark);
         // Clients name it by its unique key, or by its offset id.

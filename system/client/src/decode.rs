@@ -6,7 +6,6 @@ use std::sync::Arc;
 use bytes::Bytes;
 use protocol::batch;
 use protocol::compression::Compression;
-use protocol::id::OffsetId;
 use protocol::properties::{self, names};
 use protocol::record::{self, RecordRef, Scan, sys_flag};
 
@@ -32,7 +31,7 @@ pub(crate) fn messages(body: Bytes, broker: &Text) -> Vec<Arc<Received>> {
 
 fn message(record: &RecordRef<'_>, broker: &Text, body: Bytes) -> Received {
     let properties = map(record.properties);
-    let offset_id = OffsetId { host: record.store_host, position: record.place.position };
+    let offset_id = record.offset_id();
     let offset_id = Text::from(offset_id.to_string());
     let topic = Text::from(record.topic);
     Received {

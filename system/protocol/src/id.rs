@@ -71,6 +71,11 @@ impl FromStr for OffsetId {
     }
 }
 
+/// Whether the text could be an offset id or a unique id: 32 or 56 hexadecimal digits.
+pub fn has_form(text: &str) -> bool {
+    matches!(text.len(), 32 | 56) && text.bytes().all(|b| b.is_ascii_hexdigit())
+}
+
 fn unhex(text: &[u8]) -> Option<Vec<u8>> {
     let digit = |b: u8| char::from(b).to_digit(16).and_then(|d| u8::try_from(d).ok());
     if !text.len().is_multiple_of(2) {

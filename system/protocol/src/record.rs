@@ -8,7 +8,7 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 
 use bytes::{Buf, BufMut, Bytes, BytesMut};
 
-use crate::properties;
+use crate::{id::OffsetId, properties};
 
 /// Magic of a record with a one-byte topic length.
 pub const MAGIC_V1: u32 = 0xDAA3_20A7;
@@ -333,6 +333,11 @@ impl RecordRef<'_> {
     pub fn check(&self) -> Result<(), Damage> {
         let found = body_crc(self.body);
         if found == self.body_crc { Ok(()) } else { Err(Damage::Checksum { found, stored: self.body_crc }) }
+    }
+
+    /// The id that tells where it stands.
+    pub fn offset_id(&self) -> OffsetId {
+        OffsetId { host: self.store_host, position: self.place.position }
     }
 
     /// A property by name.

@@ -336,10 +336,9 @@ impl Stored {
     }
 
     fn of(broker: &Text, record: &RecordRef<'_>, whole: &Bytes) -> Self {
-        let id = protocol::id::OffsetId { host: record.store_host, position: record.place.position };
         Self {
             broker: broker.clone(),
-            id: id.to_string(),
+            id: record.offset_id().to_string(),
             topic: record.topic.to_owned(),
             queue: record.queue_id,
             offset: record.place.queue_offset,
