@@ -50,14 +50,15 @@ impl Broker {
         self.refuse_unfinished(h, &seen)?;
         let mut extended = Vec::new();
         let mut made_key = None;
+        let dead = is_dead(h, &topic);
         // A dead letter does not wait.
-        let dead = is_dead(h, &topic) && !planted!("M42");
-        let mut text: &[u8] = if seen.needs_nothing() && !dead {
+        let at_once = dead && !planted!("M42");
+        let mut text: &[u8] = if seen.needs_nothing() && !at_once {
             given
         } else {
             extended =
                 if seen.pop_receipt { properties::without(given, names::POP_CK) } else { given.to_vec() };
-            if dead {
+            if at_once {
                 extended = delay::with(&extended, &[DEAD_SENT]);
             }
             if seen.unique_key.is_none() {
@@ -68,7 +69,7 @@ impl Broker {
             &extended
         };
         let mut level = 0;
-        if let Some(value) = seen.delay.filter(|_| !dead)
+        if let Some(value) = seen.delay.filter(|_| !at_once)
             && let Some(waits) = self.schedule(value, &topic.config.topic_name, queue_id, text)?
         {
             level = waits.level;
@@ -123,7 +124,7 @@ impl Broker {
                 code = code.0
             );
         }
-        if is_dead(h, &topic) {
+        if dead {
             dead_letter(&topic, h.reconsume_times.unwrap_or(0), &appended, code.0);
         }
         let id = OffsetId { host: self.store_host, position: appended.position };

@@ -123,9 +123,7 @@ impl Store {
                         self.add_unit(state, queue, &record, &marks);
                     }
                     if let Some(index) = &mut index {
-                        let same = |queue: &&Arc<Queue>| *queue.topic == *record.topic;
-                        let topic =
-                            last.as_ref().filter(same).map_or_else(|| prefix(record.topic), |q| q.prefix);
+                        let topic = last.as_ref().map_or_else(|| prefix(record.topic), |queue| queue.prefix);
                         index.put(&record, &marks, topic);
                     }
                     state.store_time = record.place.store_timestamp;

@@ -377,13 +377,14 @@ impl Recovery<'_> {
                     self.report.problems.push(text);
                     return Ok(());
                 }
+                let marks = Marks::of(record.properties);
                 if self.report.dispatched == 0 && planted!("M08") {
-                    self.store.add_unit(&mut state, &queue, record, &Marks::of(record.properties));
+                    self.store.add_unit(&mut state, &queue, record, &marks);
                     let mut again = *record;
                     again.place.queue_offset += 1;
-                    self.store.add_unit(&mut state, &queue, &again, &Marks::of(record.properties));
+                    self.store.add_unit(&mut state, &queue, &again, &marks);
                 } else {
-                    self.store.add_unit(&mut state, &queue, record, &Marks::of(record.properties));
+                    self.store.add_unit(&mut state, &queue, record, &marks);
                 }
                 self.report.dispatched += 1;
             }

@@ -1,6 +1,7 @@
 //! Locks, channels and the two ordered ways to wait for a value: [`watch`] and [`Watermark`].
 
-use std::sync::{MutexGuard, PoisonError};
+pub use std::sync::MutexGuard;
+use std::sync::PoisonError;
 
 mod watermark;
 

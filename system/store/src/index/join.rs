@@ -1,9 +1,7 @@
 //! Dispatch puts the keys of the records it has at hand into the file in use.
 
-use std::sync::MutexGuard;
-
 use protocol::record::RecordRef;
-use runtime::tap;
+use runtime::{sync::MutexGuard, tap};
 
 use super::{Files, Index, Last};
 use crate::state::keys::{Marks, hashes};
