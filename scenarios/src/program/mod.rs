@@ -199,6 +199,16 @@ fn reports() -> PathBuf {
         .unwrap_or_else(|| PathBuf::from("reports"))
 }
 
+/// Writes a page among the reports, headed by what made it.
+fn write_page(name: &str, title: &str, text: &str) -> anyhow::Result<()> {
+    let (commit, toolchain) = provenance();
+    let head =
+        format!("<!-- made by: {} -->\n# {title}\n\nCommit {commit}, {toolchain}.\n\n", command_line());
+    std::fs::create_dir_all(reports())?;
+    std::fs::write(reports().join(name), head + text)?;
+    Ok(())
+}
+
 /// Commit and toolchain, as far as they can be asked for.
 fn provenance() -> (String, String) {
     let ask = |program: &str, arguments: &[&str]| {

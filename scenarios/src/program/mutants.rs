@@ -7,7 +7,7 @@ use lab::drive::{self, Options};
 use lab::scenario::Scenario;
 
 use super::interrupt::{self, Interrupt};
-use super::{campaign::in_parallel, command_line, find, plant, provenance, reports, say};
+use super::{campaign::in_parallel, find, plant, say, write_page};
 use crate::list;
 
 /// Runs with planted bugs and counts the seeds until each is found.
@@ -57,13 +57,7 @@ impl Mutants {
         rows.sort_by_key(|row| (row.bug, row.scenario));
         let table = table(&rows, self.seeds);
         say(table.trim_end());
-        let (commit, toolchain) = provenance();
-        let page = format!(
-            "<!-- made by: {} -->\n# Planted bugs\n\nCommit {commit}, {toolchain}.\n\n{table}",
-            command_line()
-        );
-        std::fs::create_dir_all(reports())?;
-        std::fs::write(reports().join("mutants.md"), page)?;
+        write_page("mutants.md", "Planted bugs", &table)?;
         if asked.is_asked() {
             return Ok(interrupt::CODE);
         }

@@ -8,7 +8,7 @@ use lab::outcome::{Run, Verdict};
 use lab::plan::{Broker, Delayed, Group, Member, Mode, Plan, Producer, Step, Topic, What};
 use lab::swarm::{self, Size};
 
-use super::{command_line, plant, provenance, reports, say, seed};
+use super::{plant, say, seed, write_page};
 
 /// Runs a simulated week and reports how late anything was; for some minutes of CPU.
 #[derive(clap::Args)]
@@ -32,13 +32,7 @@ impl Week {
         let budget = budget(&done.history);
         let told = tell(&plan, &done.run, &budget);
         say(told.trim_end());
-        let (commit, toolchain) = provenance();
-        let page = format!(
-            "<!-- made by: {} -->\n# A simulated week\n\nCommit {commit}, {toolchain}.\n\n```\n{told}```\n",
-            command_line()
-        );
-        std::fs::create_dir_all(reports())?;
-        std::fs::write(reports().join("week.md"), page)?;
+        write_page("week.md", "A simulated week", &format!("```\n{told}```\n"))?;
         let late = u8::from(!budget.late.is_empty());
         Ok(if done.run.verdict == Verdict::Pass { late } else { done.run.exit_code() })
     }

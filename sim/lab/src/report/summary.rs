@@ -148,20 +148,20 @@ impl Summary {
         run.idle.iter().for_each(|kind| *scenario.idle.entry(kind.clone()).or_default() += 1);
         add(&mut scenario.checked, &run.checked);
         if run.verdict != Verdict::Pass {
-            self.fail(run);
+            let signature = format!("{} {}", run.scenario, run.signature());
+            self.fail(Failure { signature, runs: 1, first: run.clone() });
         }
     }
 
-    fn fail(&mut self, run: &Run) {
-        let signature = format!("{} {}", run.scenario, run.signature());
-        match self.failures.iter_mut().find(|failure| failure.signature == signature) {
-            Some(failure) => {
-                failure.runs += 1;
-                if run.seed < failure.first.seed {
-                    failure.first = run.clone();
+    fn fail(&mut self, failure: Failure) {
+        match self.failures.iter_mut().find(|known| known.signature == failure.signature) {
+            Some(known) => {
+                known.runs += failure.runs;
+                if failure.first.seed < known.first.seed {
+                    known.first = failure.first;
                 }
             }
-            None => self.failures.push(Failure { signature, runs: 1, first: run.clone() }),
+            None => self.failures.push(failure),
         }
     }
 
@@ -207,17 +207,7 @@ impl Summary {
                 Entry::Occupied(mut known) => known.get_mut().merge(&theirs),
             }
         }
-        for failure in other.failures {
-            match self.failures.iter_mut().find(|known| known.signature == failure.signature) {
-                None => self.failures.push(failure),
-                Some(known) => {
-                    known.runs += failure.runs;
-                    if failure.first.seed < known.first.seed {
-                        known.first = failure.first;
-                    }
-                }
-            }
-        }
+        other.failures.into_iter().for_each(|failure| self.fail(failure));
         self.finish(self.wall_s);
         Ok(())
     }
