@@ -24,6 +24,7 @@ pub(crate) struct Genuine {
     broker: Program,
     dir: tempfile::TempDir,
     address: String,
+    name_server: String,
 }
 
 impl Genuine {
@@ -63,7 +64,8 @@ impl Genuine {
         let namesrv = start("org.apache.rocketmq.namesrv.NamesrvStartup", &namesrv_file, "256m")?;
         let broker = start("org.apache.rocketmq.broker.BrokerStartup", &broker_file, "1g")?;
         let address = format!("127.0.0.1:{port}");
-        Ok(Self { _namesrv: namesrv, broker, dir, address })
+        let name_server = format!("127.0.0.1:{namesrv_port}");
+        Ok(Self { _namesrv: namesrv, broker, dir, address, name_server })
     }
 
     /// Ends the broker properly; its store is `store` in the folder.
@@ -75,5 +77,9 @@ impl Genuine {
 
     pub(crate) fn broker_address(&self) -> &str {
         &self.address
+    }
+
+    pub(crate) fn name_server(&self) -> &str {
+        &self.name_server
     }
 }

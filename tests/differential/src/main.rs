@@ -62,7 +62,7 @@ fn main() -> Result<()> {
     let (ours, theirs) = thread::scope(|scope| {
         let ours = scope.spawn(|| {
             let cluster = Cluster::start(genuine::CONFIG)?;
-            anyhow::Ok(play(&cluster.broker_address(), &stories))
+            anyhow::Ok(play(&cluster.broker_address(), &cluster.name_server(), &stories))
         });
         let theirs: Vec<_> =
             java.iter().map(|java| scope.spawn(|| genuine_broker(java, &stories, whole))).collect();
@@ -138,12 +138,12 @@ fn genuine_broker(
     whole: bool,
 ) -> Result<(Played, Option<Result<Compared>>)> {
     let genuine = Genuine::start(java)?;
-    let played = play(genuine.broker_address(), stories);
+    let played = play(genuine.broker_address(), genuine.name_server(), stories);
     Ok((played, whole.then(|| index::compare(genuine))))
 }
 
-fn play(address: &str, stories: &[&Story]) -> Played {
-    stories.iter().map(|story| Side::play(address, story)).collect()
+fn play(address: &str, name_server: &str, stories: &[&Story]) -> Played {
+    stories.iter().map(|story| Side::play(address, name_server, story)).collect()
 }
 
 /// Differences of a story that are printed.

@@ -25,15 +25,21 @@ pub(crate) struct Client(Asker);
 /// A broker and what it answered so far.
 pub(crate) struct Side {
     pub(crate) address: String,
+    /// Of the name server that knows it.
+    pub(crate) name_server: String,
     asker: Asker,
     seen: Vec<Seen>,
 }
 
 impl Side {
     /// Plays a story; returns the answers in order.
-    pub(crate) fn play(address: &str, story: &Story) -> Result<Vec<Seen>> {
-        let mut side =
-            Self { address: address.to_owned(), asker: Asker::connect(address)?, seen: Vec::new() };
+    pub(crate) fn play(address: &str, name_server: &str, story: &Story) -> Result<Vec<Seen>> {
+        let mut side = Self {
+            address: address.to_owned(),
+            name_server: name_server.to_owned(),
+            asker: Asker::connect(address)?,
+            seen: Vec::new(),
+        };
         (story.play)(&mut side)?;
         Ok(side.seen)
     }
@@ -119,6 +125,13 @@ impl Side {
         }
     }
 
+    /// Notes a text, line by line.
+    pub(crate) fn note_text(&mut self, label: &str, text: &str) {
+        let lines = text.lines().enumerate();
+        let fields = lines.map(|(number, line)| (format!("line {number:02}"), line.to_owned())).collect();
+        self.seen.push(Seen { label: label.to_owned(), fields });
+    }
+
     /// Leaves a field of the last answer out, when it differs between any two runs.
     pub(crate) fn leave_out(&mut self, field: &str) {
         self.seen.last_mut().map(|seen| seen.fields.remove(field));
@@ -135,4 +148,4 @@ pub(crate) fn field(answer: &Command, name: &str) -> Text {
 }
 
 /// Longer than any pause of a slow machine.
-const PATIENCE: Duration = Duration::from_secs(120);
+pub(crate) const PATIENCE: Duration = Duration::from_secs(120);

@@ -1,6 +1,7 @@
 //! What is played to both brokers. A story has topics and groups of its own, so that any of them can be played alone.
 
 mod consume;
+mod explain;
 mod later;
 mod offsets;
 mod query;
@@ -34,6 +35,7 @@ pub(crate) const ALL: &[Story] = &[
     Story { name: "delays", play: later::delays },
     Story { name: "retries", play: later::retries },
     Story { name: "transactions", play: transactions::transactions },
+    Story { name: "explain", play: explain::explain },
     Story { name: "topics", play: tables::topics },
     Story { name: "groups", play: tables::groups },
 ];

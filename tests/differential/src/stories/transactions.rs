@@ -35,7 +35,8 @@ pub(crate) fn transactions(side: &mut Side) -> Result<()> {
     refused(side)
 }
 
-fn half(queue_id: i32, key: &str, more: &[(&str, &str)]) -> SendMessageV2 {
+/// A half message with these properties beside the usual ones.
+pub(super) fn half(queue_id: i32, key: &str, more: &[(&str, &str)]) -> SendMessageV2 {
     let mut pairs =
         vec![("TRAN_MSG", "true"), ("PGROUP", GROUP), ("UNIQ_KEY", key), ("KEYS", "k"), ("TAGS", "t")];
     pairs.extend_from_slice(more);
@@ -57,7 +58,7 @@ fn send(side: &mut Side, name: &str, queue_id: i32) -> Result<Command> {
 }
 
 /// The end of a half message whose send was answered so.
-fn end(name: &str, sent: &Command, decision: i32) -> EndTransaction {
+pub(super) fn end(name: &str, sent: &Command, decision: i32) -> EndTransaction {
     EndTransaction {
         producer_group: GROUP.into(),
         tran_state_table_offset: field(sent, "queueOffset").parse().unwrap_or(-1),
