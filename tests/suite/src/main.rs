@@ -54,8 +54,8 @@ const STEPS: &[Step] = &[
     },
     Step { name: "docs", minutes: 2.0, run: &["cargo", "doc", "--workspace", "--no-deps"] },
     Step { name: "sim-docs", minutes: 2.0, run: &["cargo", "sim-doc", "--workspace"] },
-    Step { name: "test", minutes: 7.0, run: &["cargo", "test", "--workspace"] },
-    Step { name: "sim-test", minutes: 9.0, run: &["cargo", "sim-test", "--workspace"] },
+    Step { name: "test", minutes: 7.0, run: &["cargo", "test", "--workspace", "--no-fail-fast"] },
+    Step { name: "sim-test", minutes: 9.0, run: &["cargo", "sim-test", "--workspace", "--no-fail-fast"] },
     Step { name: "programs", minutes: 5.0, run: &["cargo", "build", "--release", "--workspace", "--bins"] },
     Step { name: "hooks", minutes: 0.2, run: &["hooks"] },
     Step {
