@@ -48,13 +48,18 @@ fn plan(seed: u64) -> Plan {
         }
         swarm::faults(&mut plan, CLASSES, (2, 7));
         swarm::settle(&mut plan);
-    } else {
-        // Some come back and wait again, and some of these die: with the mark of their delay or without.
-        let limit = draw.range(1, 3) as u32;
-        let group = draw.below(plan.groups.len() as u64) as usize;
-        plan.groups[group].fails = Some(Fails { one_in: draw.range(5, 20) as u32, most: limit + 2, limit });
+    }
+    if draw.chance(60) {
+        fails(&mut plan, &mut draw);
     }
     plan
+}
+
+/// Some come back and wait again, and some of these die: with the mark of their delay or without.
+fn fails(plan: &mut Plan, draw: &mut Draw) {
+    let limit = draw.range(1, 3) as u32;
+    let group = draw.below(plan.groups.len() as u64) as usize;
+    plan.groups[group].fails = Some(Fails { one_in: draw.range(5, 20) as u32, most: limit + 2, limit });
 }
 
 /// Clocks of brokers are set by half a second to a quarter of an hour.
