@@ -752,7 +752,7 @@ impl Names {
 pub struct Audit {
     /// By queue.
     pub queues: Vec<QueueContent>,
-    /// Messages asked for by offset id.
+    /// Messages asked for by what acknowledgements named them.
     pub by_id: Vec<ById>,
     /// Files of brokers at some times.
     pub images: Vec<Image>,
@@ -788,9 +788,31 @@ pub struct Read {
     pub times: u32,
 }
 
-/// What asking for a message by its offset id gave in the end.
+/// What a message is asked for by.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Id {
+    /// Its broker's address and its position in the log.
+    Offset,
+    /// The key its client made.
+    Unique,
+}
+
+impl Id {
+    /// Its name.
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Offset => "offset id",
+            Self::Unique => "unique key",
+        }
+    }
+}
+
+/// What asking for a message by an id gave in the end.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct ById {
+    /// Which one.
+    pub id: Id,
     /// The message whose acknowledgement named the id.
     pub asked: MessageId,
     /// What came, and how it fits; none: nothing.

@@ -124,10 +124,10 @@ fn delivered(view: &View<'_>, judged: &mut Judged) {
     }
 }
 
-/// ACK-2 once more: the offset id of an acknowledgement leads to its message.
+/// ACK-2 once more: the ids that an acknowledgement gave lead to its message.
 fn by_id(view: &View<'_>, judged: &mut Judged) {
     let history = view.history;
-    for &ById { asked, found } in &view.audit.by_id {
+    for &ById { asked, id, found } in &view.audit.by_id {
         judged.count(Rule::Ack2, 1);
         let send = view.sends[asked.index()];
         let (Some(slot), Some(invoked), Some(returned)) = (send.at, send.invoked, send.returned) else {
@@ -142,7 +142,8 @@ fn by_id(view: &View<'_>, judged: &mut Judged) {
             None => "nothing".to_owned(),
         };
         let sentence = format!(
-            "The offset id that the acknowledgement of message {} gave leads in the end to {instead}.",
+            "The {} that the acknowledgement of message {} gave leads in the end to {instead}.",
+            id.name(),
             history.message_name(asked)
         );
         let witness = witness(history, Some(asked), slot.queue, slot.offset);
@@ -299,7 +300,7 @@ const FLUSH_TIMEOUT: u64 = 5 * SECOND + SECOND / 10;
 #[cfg(test)]
 mod tests {
     use super::super::script::{Expect, Script, run};
-    use crate::history::{Fit, How, Outcome};
+    use crate::history::{Fit, How, Id, Outcome};
 
     #[test]
     fn an_acknowledged_message_must_be_there() {
@@ -479,29 +480,45 @@ mod tests {
     }
 
     #[test]
-    fn an_offset_id_leads_to_its_message() {
-        run("ACK-2", Expect::Broken, "to another message", |s: &mut Script| {
-            s.ok("a", "q", 0);
-            s.ok("b", "q", 1);
-            s.holds("q", &["a", "b"]);
-            s.by_id("a", Some(("b", Fit::WHOLE)));
-        });
-        run("ACK-2", Expect::Broken, "to nothing", |s| {
-            s.ok("a", "q", 0);
-            s.holds("q", &["a"]);
-            s.by_id("a", None);
-        });
-        run("ACK-2", Expect::Kept, "to itself", |s| {
-            s.ok("a", "q", 0);
-            s.holds("q", &["a"]);
-            s.by_id("a", Some(("a", Fit::WHOLE)));
-        });
-        run("ACK-2", Expect::Kept, "nowhere, after a loss of power under async flush", |s| {
-            s.ok("a", "q", 0);
-            s.crash("b0", How::Power);
-            s.holds("q", &[]);
-            s.by_id("a", None);
-        });
+    fn an_id_leads_to_its_message() {
+        for id in [Id::Offset, Id::Unique] {
+            run("ACK-2", Expect::Broken, "to another message", |s: &mut Script| {
+                s.ok("a", "q", 0);
+                s.ok("b", "q", 1);
+                s.holds("q", &["a", "b"]);
+                s.by_id("a", id, Some(("b", Fit::WHOLE)));
+            });
+            run("ACK-2", Expect::Broken, "to nothing", |s| {
+                s.ok("a", "q", 0);
+                s.holds("q", &["a"]);
+                s.by_id("a", id, None);
+            });
+            run("ACK-2", Expect::Broken, "to nothing, and the room was made for others", |s| {
+                s.full("b0");
+                s.ok("a", "q", 0);
+                s.ok("b", "q", 1);
+                s.holds_from("q", 1, &["b"]);
+                s.by_id("b", id, None);
+            });
+            run("ACK-2", Expect::Kept, "to itself", |s| {
+                s.ok("a", "q", 0);
+                s.holds("q", &["a"]);
+                s.by_id("a", id, Some(("a", Fit::WHOLE)));
+            });
+            run("ACK-2", Expect::Kept, "nowhere, after a loss of power under async flush", |s| {
+                s.ok("a", "q", 0);
+                s.crash("b0", How::Power);
+                s.holds("q", &[]);
+                s.by_id("a", id, None);
+            });
+            run("ACK-2", Expect::Kept, "nowhere, as it went for want of space", |s| {
+                s.full("b0");
+                s.ok("a", "q", 0);
+                s.ok("b", "q", 1);
+                s.holds_from("q", 1, &["b"]);
+                s.by_id("a", id, None);
+            });
+        }
     }
 
     #[test]

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use super::{Rule, judge};
 use crate::history::{
-    Audit, Broker, ById, Checks, Fit, Group, GroupId, Half, HalfId, History, How, Image, Kind, Member,
+    Audit, Broker, ById, Checks, Fit, Group, GroupId, Half, HalfId, History, How, Id, Image, Kind, Member,
     MemberId, Message, MessageId, NodeId, Outcome, QueueContent, QueueId, Read, SCHEDULE, SessionId, Slot,
     Step, Stored, Units, Why, Writer,
 };
@@ -182,10 +182,10 @@ impl Script {
         self.audit.queues.last_mut().and_then(|content| content.read.last_mut()).expect("something read")
     }
 
-    pub(super) fn by_id(&mut self, asked: &str, found: Option<(&str, Fit)>) {
+    pub(super) fn by_id(&mut self, asked: &str, id: Id, found: Option<(&str, Fit)>) {
         let asked = self.message(asked);
         let found = found.map(|(name, fit)| (Some(self.message(name)), fit));
-        self.audit.by_id.push(ById { asked, found });
+        self.audit.by_id.push(ById { asked, id, found });
     }
 
     pub(super) fn dispatched(&mut self, queue: &str, offset: u64) {

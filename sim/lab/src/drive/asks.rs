@@ -20,7 +20,7 @@ use world::{Node, World};
 use super::load::Shared;
 use super::recorder::{compare, key_name};
 use crate::draw::Draw;
-use crate::history::{ById, Fit, Kind, MessageId, QueueId};
+use crate::history::{ById, Fit, Id, Kind, MessageId, QueueId};
 
 /// Asks from one node.
 pub(super) struct Asker {
@@ -141,27 +141,21 @@ impl Asker {
         self.on_node(question).await.unwrap_or_default();
     }
 
-    /// Asks for messages by the offset ids that producers were given.
-    pub(super) async fn by_offset_id(&self) -> Vec<ById> {
-        let shared = self.shared.clone();
+    /// Asks for messages by the ids that producers were given.
+    pub(super) async fn by_id(&self) -> Vec<ById> {
+        let (shared, brokers) = (self.shared.clone(), self.brokers.clone());
         let question = async move {
             let (tasks, client) = connect();
-            let ids = std::mem::take(&mut shared.recorder.live().offset_ids);
+            let ids = std::mem::take(&mut shared.recorder.live().ids);
             let step = ids.len().div_ceil(MOST_IDS).max(1);
             let mut answers = Vec::new();
-            for (asked, id) in ids.into_iter().step_by(step) {
-                let Ok(OffsetId { host, position }) = id.parse() else {
-                    answers.push(ById { asked, found: None });
-                    continue;
-                };
-                let request = ViewMessageById { offset: position as i64, topic: None };
-                let address = Text::from(host.to_string());
-                match client.call(&address, &request, Bytes::new(), TIMEOUT).await {
-                    Ok((_, record)) => {
-                        answers.push(ById { asked, found: Some(read_record(&shared, &record)) })
-                    }
-                    Err(CallError::Refused { .. }) => answers.push(ById { asked, found: None }),
-                    Err(_) => {} // what is not answered says nothing
+            for (asked, offset_id, unique) in ids.into_iter().step_by(step) {
+                // What is not answered says nothing.
+                if let Some(found) = by_offset(&client, &shared, &offset_id).await {
+                    answers.push(ById { asked, id: Id::Offset, found });
+                }
+                if let Some(found) = by_unique(&client, &shared, &brokers, asked, &unique).await {
+                    answers.push(ById { asked, id: Id::Unique, found });
                 }
             }
             tasks.close().await;
@@ -195,8 +189,11 @@ impl Asker {
     }
 }
 
+/// Which message came, and how it fits.
+type Answer = (Option<MessageId>, Fit);
+
 /// Which message a stored record is, read without the client's code.
-fn read_record(shared: &Shared, bytes: &[u8]) -> (Option<MessageId>, Fit) {
+fn read_record(shared: &Shared, bytes: &[u8]) -> Answer {
     let Scan::Record(record) = record::scan(bytes, true) else {
         return (None, Fit { body: false, properties: false });
     };
@@ -319,6 +316,52 @@ async fn ask_key(client: &Client, shared: &Shared, brokers: &[Node], draw: &mut 
     shared.recorder.push(id, Kind::Queried { message, slot, asked_ns, found, others });
 }
 
+/// What an offset id leads to; none: nobody answers.
+async fn by_offset(client: &Client, shared: &Shared, id: &str) -> Option<Option<Answer>> {
+    let Ok(OffsetId { host, position }) = id.parse() else { return Some(None) };
+    let request = ViewMessageById { offset: position as i64, topic: None };
+    let address = Text::from(host.to_string());
+    match client.call(&address, &request, Bytes::new(), TIMEOUT).await {
+        Ok((_, record)) => Some(Some(read_record(shared, &record))),
+        Err(CallError::Refused { .. }) => Some(None),
+        Err(_) => None,
+    }
+}
+
+/// What the unique key of a message leads to on the broker that acknowledged it: the first that is something else, or
+/// the message. None: it was acknowledged without a place, as what is delayed is, or nobody answers.
+async fn by_unique(
+    client: &Client,
+    shared: &Shared,
+    brokers: &[Node],
+    asked: MessageId,
+    unique: &str,
+) -> Option<Option<Answer>> {
+    let (topic, broker) = {
+        let live = shared.recorder.live();
+        let place = live.placed.iter().find(|(message, _)| *message == asked)?.1;
+        let facts = live.history.queues[place.queue.index()];
+        let broker = live.history.brokers.iter().position(|broker| broker.node == facts.broker)?;
+        (Text::from(live.history.topic_name(facts.topic)), brokers[broker])
+    };
+    let request = QueryMessage {
+        topic,
+        key: unique.into(),
+        max_num: 32,
+        begin_timestamp: 0,
+        end_timestamp: i64::MAX,
+        unique_key_query: Some(true),
+    };
+    let body = match client.call(&address(broker, BROKER_PORT), &request, Bytes::new(), TIMEOUT).await {
+        Ok((_, body)) => body,
+        Err(CallError::Refused { code: 22, .. }) => return Some(None),
+        Err(_) => return None,
+    };
+    let read: Vec<Answer> = record::each(body).map(|bytes| read_record(shared, &bytes)).collect();
+    let other = read.iter().find(|answer| **answer != (Some(asked), Fit::WHOLE));
+    Some(other.or(read.first()).copied())
+}
+
 fn address(node: Node, port: u16) -> Text {
     format!("{}:{port}", node.ip()).into()
 }
@@ -329,7 +372,7 @@ pub(super) const NAME_SERVER_PORT: u16 = 9876;
 pub(super) const BROKER_PORT: u16 = 10911;
 /// Keys asked for in the end.
 const MOST_KEYS: usize = 100;
-/// Messages asked for by offset id in one run.
+/// Messages asked for by their ids in one run.
 const MOST_IDS: usize = 100;
 /// Longest body.
 const MOST_BYTES: usize = 1 << 20;

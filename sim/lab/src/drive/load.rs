@@ -174,7 +174,7 @@ fn returned(shared: &Shared, ids: &[MessageId], result: Result<Vec<SendReceipt>,
                 let delayed = shared.recorder.live().history.messages[id.index()].delay_ms.is_some();
                 shared.recorder.sent(*id, outcome, receipt.attempts, (!delayed).then_some(at));
                 if outcome == Outcome::Ok {
-                    shared.recorder.named(*id, &receipt.offset_id);
+                    shared.recorder.named(*id, &receipt.offset_id, &receipt.message_id);
                 }
             }
         }

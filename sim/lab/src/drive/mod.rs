@@ -255,7 +255,7 @@ async fn story(world: World, plan: Arc<Plan>, recorder: Recorder) -> Result<Audi
     }
     drain(&plan, &cluster, &asker).await;
     audit.queues = read_everything(&cluster).await;
-    audit.by_id = asker.by_offset_id().await;
+    audit.by_id = asker.by_id().await;
     asker.by_key().await;
     asker.ranges().await;
     audit.images = std::mem::take(&mut *images.lock().unwrap_or_else(std::sync::PoisonError::into_inner));

@@ -41,8 +41,8 @@ pub(crate) struct Live {
     keys: BTreeMap<String, MessageId>,
     /// Acknowledged messages and their places.
     pub(crate) placed: Vec<(MessageId, Slot)>,
-    /// Offset ids that producers were given.
-    pub(crate) offset_ids: Vec<(MessageId, String)>,
+    /// Offset ids and unique keys that producers were given.
+    pub(crate) ids: Vec<(MessageId, String, String)>,
     committed: BTreeMap<(GroupId, QueueId), u64>,
     ends: BTreeMap<QueueId, u64>,
     /// How far queues of the schedule topic are delivered.
@@ -155,7 +155,7 @@ impl Recorder {
             halves: BTreeMap::new(),
             keys: BTreeMap::new(),
             placed: Vec::new(),
-            offset_ids: Vec::new(),
+            ids: Vec::new(),
             committed: BTreeMap::new(),
             ends: BTreeMap::new(),
             delivered: BTreeMap::new(),
@@ -234,9 +234,9 @@ impl Recorder {
         live.batches
     }
 
-    /// An acknowledgement came with this offset id.
-    pub(crate) fn named(&self, id: MessageId, offset_id: &str) {
-        self.live().offset_ids.push((id, offset_id.to_owned()));
+    /// An acknowledgement came with this offset id and this unique key.
+    pub(crate) fn named(&self, id: MessageId, offset_id: &str, unique: &str) {
+        self.live().ids.push((id, offset_id.to_owned(), unique.to_owned()));
     }
 
     /// Which message has this unique key.
