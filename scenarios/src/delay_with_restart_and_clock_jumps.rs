@@ -1,4 +1,4 @@
-//! Delayed messages wait while brokers are restarted, crash and have their clocks set.
+//! Delayed messages wait while brokers are restarted, crash, get other delay levels and have their clocks set.
 
 use lab::check::Rule;
 use lab::draw::Draw;
@@ -6,14 +6,14 @@ use lab::plan::{Broker, Fails, Plan, Step, What};
 use lab::scenario::Scenario;
 use lab::swarm::{self, Class, Size};
 
-/// Messages of all levels, restarts of every kind, and clocks that jump and drift.
+/// Messages of all levels, restarts of every kind, levels that change, and clocks that jump and drift.
 pub(crate) fn scenario() -> Scenario {
     Scenario {
         name: "delay_with_restart_and_clock_jumps",
         proves: "A delayed message comes once, not before its time, at most a second late, 5 s after a fault; neither a \
                  restart nor a clock that is set loses it, repeats it or brings it early by more than the jump.",
-        hunts: "levels that are dead after a recovery, messages delivered again in masses, clocks that re-arm or skip, due \
-                times that are rounded, dead letters that wait once more",
+        hunts: "levels that are dead after a recovery or a change of their number, messages delivered again in masses, \
+                clocks that re-arm or skip, due times that are rounded, dead letters that wait once more",
         upstream: &["3473", "1869", "2357", "2724"],
         rules: &[Rule::Dly1, Rule::Dly2, Rule::Dly3, Rule::Dly4, Rule::Dly5, Rule::Con1],
         kills: &[
@@ -52,6 +52,9 @@ fn plan(seed: u64) -> Plan {
     if draw.chance(60) {
         fails(&mut plan, &mut draw);
     }
+    if draw.chance(40) {
+        levels(&mut plan, &mut draw);
+    }
     plan
 }
 
@@ -60,6 +63,21 @@ fn fails(plan: &mut Plan, draw: &mut Draw) {
     let limit = draw.range(1, 3) as u32;
     let group = draw.below(plan.groups.len() as u64) as usize;
     plan.groups[group].fails = Some(Fails { one_in: draw.range(5, 20) as u32, most: limit + 2, limit });
+}
+
+/// Brokers are started with more levels or fewer, longer or shorter.
+fn levels(plan: &mut Plan, draw: &mut Draw) {
+    for _ in 0..draw.range(1, 3) {
+        let mut last = 0;
+        let levels = (0..draw.range(1, 10)).map(|_| {
+            last += draw.spread(1, 12);
+            last
+        });
+        let (levels_s, crash) = (levels.collect(), draw.chance(40));
+        let for_ms = draw.range(500, 20_000);
+        step(plan, draw, for_ms, |node| What::Levels { node, levels_s, crash });
+    }
+    swarm::settle(plan);
 }
 
 /// Clocks of brokers are set by half a second to a quarter of an hour.

@@ -144,6 +144,8 @@ pub enum Kind {
     Down { how: How },
     /// A node was started (again).
     Up,
+    /// A broker has other delay levels when it starts again.
+    Levels { set: u32 },
     /// Fault or operator step of the plan begins.
     StepOn { step: u32 },
     /// It is over, or healed.
@@ -252,8 +254,8 @@ pub struct Message {
     pub tag: u32,
     /// How often at most the client may have sent it.
     pub attempts: u32,
-    /// It waits so long at the broker first.
-    pub delay_ms: Option<u64>,
+    /// It waits at the broker first, on this level.
+    pub delay_level: Option<u32>,
     /// It is sent in a transaction.
     pub transactional: bool,
     /// The batch it was sent in; its members have serials behind each other.
@@ -383,8 +385,8 @@ pub struct History {
     pub queues: Vec<Queue>,
     /// How many sessions there were.
     pub sessions: u32,
-    /// How long each level delays a message.
-    pub delays_ms: Vec<u64>,
+    /// How long each level delays a message: at first, and from each [`Kind::Levels`] on.
+    pub delays_ms: Vec<Vec<u64>>,
     /// All half messages.
     pub halves: Vec<Half>,
     /// How brokers ask about transactions.
@@ -556,13 +558,6 @@ impl History {
         self.topic_name(self.queues[queue.index()].topic) == SCHEDULE
     }
 
-    /// How long a queue of the schedule topic holds a message.
-    #[must_use]
-    pub fn held_ms(&self, queue: QueueId) -> u64 {
-        let level = self.queues[queue.index()].number as usize;
-        self.delays_ms.get(level).or(self.delays_ms.last()).copied().unwrap_or(0)
-    }
-
     /// The group of producers that a half message belongs to.
     #[must_use]
     pub fn producer_group(&self, half: HalfId) -> Option<u32> {
@@ -610,6 +605,9 @@ impl History {
             Kind::Down { how: How::Power } => "loses power".to_owned(),
             Kind::Down { how: How::Stop } => "stopped".to_owned(),
             Kind::Up => "started".to_owned(),
+            Kind::Levels { set } => {
+                format!("will start with delay levels {:?} ms", self.delays_ms[set as usize])
+            }
             Kind::StepOn { step } => format!("begins: {}", self.steps[step as usize].what),
             Kind::StepOff { step } => format!("ends: {}", self.steps[step as usize].what),
             Kind::Routes { brokers, whole_cluster, .. } => {
@@ -811,10 +809,10 @@ impl Id {
 /// What asking for a message by an id gave in the end.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct ById {
-    /// Which one.
-    pub id: Id,
     /// The message whose acknowledgement named the id.
     pub asked: MessageId,
+    /// Which one.
+    pub id: Id,
     /// What came, and how it fits; none: nothing.
     pub found: Option<(Option<MessageId>, Fit)>,
 }

@@ -27,7 +27,7 @@ pub struct Plan {
     pub network: Network,
     /// What happens when, in order of time.
     pub steps: Vec<Step>,
-    /// How long each level holds a delayed message; empty = as brokers are configured by default.
+    /// How long each level holds a delayed message, until a step changes it; empty = as brokers are configured by default.
     #[serde(default)]
     pub delay_levels_s: Vec<u64>,
     /// How long the producers write; all steps begin within this time.
@@ -349,6 +349,15 @@ pub enum What {
         /// By so many millionths.
         ppm: i64,
     },
+    /// A broker ends and is started with other delay levels.
+    Levels {
+        /// Who.
+        node: String,
+        /// How long each level holds a message from then on.
+        levels_s: Vec<u64>,
+        /// It is killed instead of stopped cleanly.
+        crash: bool,
+    },
     /// An operator sets the queues of a topic on one broker.
     SetQueues {
         /// Index of the topic.
@@ -396,6 +405,7 @@ impl What {
             Self::Backlog { .. } => "short backlog",
             Self::CloseBehind { .. } => "close behind data",
             Self::Drift { .. } => "clock drift",
+            Self::Levels { .. } => "other delay levels",
             Self::SetQueues { .. } => "queue change",
         }
     }
@@ -423,7 +433,11 @@ impl What {
             Self::TornWrite { .. } => &["disk.cut_write"],
             Self::Backlog { .. } => &["net.backlog", "net.reset"],
             Self::CloseBehind { .. } => &["net.close"],
-            Self::Stop { .. } | Self::Lag { .. } | Self::SlowSync { .. } | Self::SetQueues { .. } => &[],
+            Self::Stop { .. }
+            | Self::Lag { .. }
+            | Self::SlowSync { .. }
+            | Self::Levels { .. }
+            | Self::SetQueues { .. } => &[],
         }
     }
 
@@ -433,6 +447,19 @@ impl What {
         matches!(
             self,
             Self::SyncFails { .. } | Self::FetchFails { .. } | Self::NamesFail { .. } | Self::DiskFull { .. }
+        )
+    }
+
+    /// It ends a process, at once or at some moment.
+    #[must_use]
+    pub fn kills(&self) -> bool {
+        matches!(
+            self,
+            Self::Crash { .. }
+                | Self::CrashAt { .. }
+                | Self::Stop { .. }
+                | Self::TornWrite { .. }
+                | Self::Levels { .. }
         )
     }
 
@@ -454,7 +481,8 @@ impl What {
             | Self::DiskFull { node, .. }
             | Self::TornWrite { node, .. }
             | Self::Backlog { node, .. }
-            | Self::Drift { node, .. } => vec![node],
+            | Self::Drift { node, .. }
+            | Self::Levels { node, .. } => vec![node],
             Self::Cut { from, to, .. } | Self::CloseBehind { from, to } => vec![from, to],
             Self::Reset { a, b } | Self::Lag { a, b, .. } => vec![a, b],
             Self::SetQueues { broker, .. } => vec![broker],
@@ -504,12 +532,24 @@ impl Plan {
         slowest.max().unwrap_or(0)
     }
 
+    /// How long each level holds a delayed message: at first, and from each step on that changes it.
+    pub fn levels(&self) -> impl Iterator<Item = &[u64]> {
+        let set = self.steps.iter().filter_map(|step| match &step.what {
+            What::Levels { levels_s, .. } => Some(&**levels_s),
+            _ => None,
+        });
+        [&*self.delay_levels_s].into_iter().chain(set)
+    }
+
     /// How long the longest chain of retries takes, and the longest delay.
     #[must_use]
     pub fn chain_ms(&self) -> u64 {
         let level = |level: u32| {
-            let place = (level as usize).min(self.delay_levels_s.len()).checked_sub(1);
-            place.map_or(0, |place| self.delay_levels_s[place] * 1000)
+            let longest = self.levels().filter_map(|levels| {
+                let place = (level as usize).min(levels.len()).checked_sub(1)?;
+                Some(levels[place] * 1000)
+            });
+            longest.max().unwrap_or(0)
         };
         let chains = self.groups.iter().filter_map(|group| group.fails);
         let chain =
@@ -579,6 +619,10 @@ impl fmt::Display for What {
                 write!(f, "a connection closes behind what next arrives from {from} at {to}")
             }
             Self::Drift { node, ppm } => write!(f, "the clock of {node} drifts by {ppm} ppm"),
+            Self::Levels { node, levels_s, crash } => {
+                let how = if *crash { "killed" } else { "stopped cleanly" };
+                write!(f, "{node} is {how} and started with delay levels {levels_s:?} s")
+            }
             Self::SetQueues { topic, broker, read, write, after_drain } => {
                 let when = if *after_drain { " once drained" } else { "" };
                 write!(f, "topic {topic} on {broker} gets {read} read and {write} write queues{when}")

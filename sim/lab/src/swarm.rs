@@ -267,7 +267,8 @@ pub fn settle(plan: &mut Plan) {
         | What::DiskFull { node, .. }
         | What::TornWrite { node, .. }
         | What::Backlog { node, .. }
-        | What::Drift { node, .. }) = &step.what
+        | What::Drift { node, .. }
+        | What::Levels { node, .. }) = &step.what
         else {
             return true;
         };
@@ -304,13 +305,10 @@ pub fn meets(plan: &Plan, step: &Step) -> bool {
 
 /// True when another step may keep the node down at this time, or has just brought it up: nobody may be connected.
 fn may_be_down(plan: &Plan, node: &str, at_ms: u64) -> bool {
-    let mut steps = plan.steps.iter().filter(|step| {
-        let killed = matches!(
-            step.what,
-            What::Crash { .. } | What::CrashAt { .. } | What::Stop { .. } | What::TornWrite { .. }
-        );
-        (killed || step.what.sickens()) && step.what.nodes().contains(&node)
-    });
+    let mut steps = plan
+        .steps
+        .iter()
+        .filter(|step| (step.what.kills() || step.what.sickens()) && step.what.nodes().contains(&node));
     steps.any(|step| step.at_ms <= at_ms && at_ms <= step.at_ms + step.for_ms + 30_000)
 }
 

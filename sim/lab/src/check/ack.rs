@@ -241,8 +241,8 @@ fn copies(view: &View<'_>, judged: &mut Judged) {
         }
         let attempts = history.messages[message.index()].attempts;
         // DLY-2 and TXN-3 tell how often such a message comes.
-        let Message { delay_ms, transactional, .. } = history.messages[message.index()];
-        if copies.len() > attempts as usize && delay_ms.is_none() && !transactional {
+        let Message { delay_level, transactional, .. } = history.messages[message.index()];
+        if copies.len() > attempts as usize && delay_level.is_none() && !transactional {
             let sentence = format!(
                 "Message {} was sent in at most {attempts} attempts and is stored {} times, last at {}.",
                 history.message_name(message),

@@ -82,7 +82,7 @@ pub(super) fn check(view: &View<'_>, judged: &mut Judged) {
                 // One at most: the next one is not delivered before the one before it is told of.
                 let last = offset.checked_sub(1).map(|offset| Slot { queue, offset });
                 if let Some(waits) = last.and_then(|last| waiting.get_mut(&last)) {
-                    waits.unheard = was_due(view, event.node, (waits.since, number), history.held_ms(queue));
+                    waits.unheard = was_due(view, queue, (waits.since, number));
                 }
             }
             Kind::QueueRecovered { queue, max, .. } if history.is_schedule(queue) => {
@@ -97,11 +97,12 @@ pub(super) fn check(view: &View<'_>, judged: &mut Judged) {
 }
 
 /// True when a message was due before its broker went down the last time.
-fn was_due(view: &View<'_>, broker: NodeId, (since, event): (u64, usize), held_ms: u64) -> bool {
+fn was_due(view: &View<'_>, queue: QueueId, (since, event): (u64, usize)) -> bool {
+    let broker = view.history.queues[queue.index()].broker;
     let down = view.outages_of(broker).iter().rfind(|outage| outage.event < event);
     down.is_some_and(|down| {
         let ahead = ahead(view, broker, since, down.from_ns) + ROUNDING;
-        since + held_ms * MS <= down.from_ns + ahead
+        since + view.held_ms(queue, down.event) * MS <= down.from_ns + ahead
     })
 }
 
@@ -116,7 +117,8 @@ fn in_time(
     let history = view.history;
     let at = view.at(event);
     let broker = history.queues[from.queue.index()].broker;
-    let due = since + history.held_ms(from.queue) * MS;
+    let held = view.held_ms(from.queue, event) * MS;
+    let due = since + held;
     judged.count(Rule::Dly1, 1);
     judged.count(Rule::Dly3, 1);
     let early = due.saturating_sub(at);
@@ -135,7 +137,7 @@ fn in_time(
     let shaken = over > 0 && due < over + CALM;
     let (expected, bound) = if shaken { (due.max(over), LATE_AFTER_FAULT) } else { (due, LATE) };
     // Then it waits once more after the restart, at the most.
-    let unseen = set_back_unseen(view, troubles, broker, (since, at)).min(history.held_ms(from.queue) * MS);
+    let unseen = set_back_unseen(view, troubles, broker, (since, at)).min(held);
     let late = at.saturating_sub(expected);
     judged.worst(
         match (unseen, shaken) {
@@ -271,7 +273,7 @@ fn lost(view: &View<'_>, judged: &mut Judged, waiting: &BTreeMap<Slot, Waiting>)
     let Some((_, end, _)) = view.drained else { return };
     for (slot, waits) in waiting {
         judged.count(Rule::Dly2, 1);
-        let due = waits.since + history.held_ms(slot.queue) * MS;
+        let due = waits.since + view.held_ms(slot.queue, view.last()) * MS;
         let fills = view
             .history
             .steps
@@ -307,14 +309,18 @@ fn came(view: &View<'_>, judged: &mut Judged) {
     }
     for (index, message) in history.messages.iter().enumerate() {
         let (id, send) = (MessageId(index as u32), view.sends[index]);
-        let (Some(delay_ms), Some(Outcome::Ok), Some(invoked), Some(returned)) =
-            (message.delay_ms, send.outcome, send.invoked, send.returned)
+        let (Some(level), Some(Outcome::Ok), Some(invoked), Some(returned)) =
+            (message.delay_level, send.outcome, send.invoked, send.returned)
         else {
             continue;
         };
         judged.count(Rule::Dly2, 1);
-        let due = view.at(returned) + delay_ms * MS;
         // Nobody knows which broker has it.
+        let held = history.brokers.iter().map(|broker| {
+            let delays = view.delays_ms(broker.node, view.last());
+            delays.get(level as usize - 1).or(delays.last()).copied().unwrap_or(0)
+        });
+        let due = view.at(returned) + held.max().unwrap_or(0) * MS;
         let lost = history.brokers.iter().filter(|broker| !broker.sync_flush).any(|broker| {
             let outages = view.outages_of(broker.node);
             outages.iter().any(|outage| outage.how == How::Power && outage.event > invoked)
@@ -368,6 +374,18 @@ mod tests {
             s.wait(7.5);
             s.delivered(("ten", 0), ("q", 0));
         });
+        run("DLY-1", Expect::Broken, "before the time of its level, which is longer now", |s| {
+            s.waits("ten", 0, "q");
+            s.levels(How::Stop, &[1000, 5000, 20_000]);
+            s.wait(15.0);
+            s.delivered(("ten", 0), ("q", 0));
+        });
+        run("DLY-1", Expect::Kept, "in the time of the last level, as its own is no more", |s| {
+            s.waits("ten", 0, "q");
+            s.levels(How::Process, &[1000, 2000]);
+            s.wait(2.0);
+            s.delivered(("ten", 0), ("q", 0));
+        });
         run("DLY-1", Expect::Kept, "in time", |s| {
             s.waits("ten", 0, "q");
             s.wait(10.0);
@@ -418,8 +436,20 @@ mod tests {
             s.wait(100.0);
             s.drained(0);
         });
+        run("DLY-2", Expect::Broken, "never, from a level that became shorter", |s| {
+            s.waits("thirty", 0, "q");
+            s.levels(How::Stop, &[1000]);
+            s.wait(65.0);
+            s.drained(0);
+        });
+        run("DLY-2", Expect::Kept, "not yet, from a level that became longer", |s| {
+            s.waits("thirty", 0, "q");
+            s.levels(How::Stop, &[1000, 5000, 10_000, 200_000]);
+            s.wait(150.0);
+            s.drained(0);
+        });
         run("DLY-2", Expect::Broken, "acknowledged, and in the end not there", |s| {
-            s.delayed("a", 1000);
+            s.delayed("a", 1);
             s.sent("a", Outcome::Ok, None);
             s.wait(100.0);
             s.drained(0);
@@ -450,14 +480,14 @@ mod tests {
             s.drained(0);
         });
         run("DLY-2", Expect::Kept, "acknowledged, and there", |s| {
-            s.delayed("a", 1000);
+            s.delayed("a", 1);
             s.sent("a", Outcome::Ok, None);
             s.wait(100.0);
             s.drained(0);
             s.holds("q", &["a"]);
         });
         run("DLY-2", Expect::Kept, "acknowledged under async flush when the power went", |s| {
-            s.delayed("a", 1000);
+            s.delayed("a", 1);
             s.sent("a", Outcome::Ok, None);
             s.crash("b0", How::Power);
             s.wait(100.0);
@@ -542,6 +572,20 @@ mod tests {
             s.up("b0");
             s.wait(13.5);
             s.delivered(("ten", 0), ("q", 0));
+        });
+        run("DLY-3", Expect::Broken, "due at once after a change of its level, and long after", |s| {
+            s.waits("thirty", 0, "q");
+            s.wait(10.0);
+            s.levels(How::Stop, &[1000]);
+            s.wait(6.0);
+            s.delivered(("thirty", 0), ("q", 0));
+        });
+        run("DLY-3", Expect::Kept, "due at once after a change of its level, and soon after", |s| {
+            s.waits("thirty", 0, "q");
+            s.wait(10.0);
+            s.levels(How::Stop, &[1000]);
+            s.wait(4.0);
+            s.delivered(("thirty", 0), ("q", 0));
         });
         run("DLY-3", Expect::Kept, "its clock was set back while it was down", |s| {
             s.waits("ten", 0, "q");

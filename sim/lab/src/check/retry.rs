@@ -120,10 +120,10 @@ fn tries<'a>(view: &'a View<'_>) -> BTreeMap<(GroupId, MessageId), Vec<&'a Deliv
 /// RTY-1, RTY-3 and RTY-4 of each return: level, limit and count.
 fn judge_back(view: &View<'_>, back: &Back, judged: &mut Judged) {
     let history = view.history;
-    let levels = history.delays_ms.len() as u32;
     for &Returned { event, group, slot, message, had, times, level, dead, .. } in &back.all {
         let limit = history.groups[group.index()].limit;
         let name = history.message_name(message);
+        let levels = view.delays_ms(history.events[event].node, event).len() as u32;
         let told = || witness(history, Some(message), slot.queue, slot.offset);
         judged.count(Rule::Rty4, 1);
         if times != had + 1 {
@@ -202,26 +202,26 @@ fn counts(view: &View<'_>, judged: &mut Judged) {
 fn in_time(view: &View<'_>, judged: &mut Judged) {
     let history = view.history;
     // DLY-1 judges by how much a clock that is set brings a message forward.
-    if history.delays_ms.is_empty() || history.steps.iter().any(|step| step.clock) {
+    if history.steps.iter().any(|step| step.clock) {
         return;
     }
-    let mut failed: BTreeMap<(GroupId, MessageId, u32), u64> = BTreeMap::new();
+    let mut failed: BTreeMap<(GroupId, MessageId, u32), usize> = BTreeMap::new();
     let mut seen: BTreeSet<(GroupId, Slot, MessageId)> = BTreeSet::new();
     for delivery in &view.deliveries {
         let (Some(message), group) = (delivery.message, group_of(view, delivery)) else { continue };
-        let at = view.at(delivery.entered);
-        failed.entry((group, message, delivery.times)).or_insert(at);
-        let retried =
-            history.queues[delivery.slot.queue.index()].topic == history.groups[group.index()].retry;
+        failed.entry((group, message, delivery.times)).or_insert(delivery.entered);
+        let queue = history.queues[delivery.slot.queue.index()];
+        let retried = queue.topic == history.groups[group.index()].retry;
         let Some(before) = delivery.times.checked_sub(1).filter(|_| retried) else { continue };
         // The same place once more is a try of the client's own, or of another owner.
         if !seen.insert((group, delivery.slot, message)) {
             continue;
         }
-        let Some(since) = failed.get(&(group, message, before)) else { continue };
+        let Some(&tried) = failed.get(&(group, message, before)) else { continue };
         judged.count(Rule::Rty1, 1);
-        let level = ((FIRST_RETRY_LEVEL + before) as usize).min(history.delays_ms.len());
-        let delay_ms = history.delays_ms[level - 1];
+        let level = FIRST_RETRY_LEVEL + before;
+        let delay_ms = view.least_delay_ms(queue.broker, level, tried, delivery.entered);
+        let (since, at) = (view.at(tried), view.at(delivery.entered));
         if at + ROUNDING < since + delay_ms * 1_000_000 {
             let sentence = format!(
                 "Message {} came to group {} again {} after try {before}; the delay of its level is {delay_ms} ms.",
@@ -480,6 +480,39 @@ mod tests {
             s.copied_back("q", 0, 1, true);
             s.wait(10.0);
             tried(s, "retry", 0, "a", 1);
+        });
+        run(
+            "RTY-1",
+            Expect::Broken,
+            "before the delay of its level was over, which was set meanwhile",
+            |s| {
+                s.ok("a", "q", 0);
+                tried(s, "q", 0, "a", 0);
+                s.copied_back("q", 0, 1, true);
+                s.levels(How::Stop, &[1000, 5000, 8000]);
+                s.wait(7.0);
+                tried(s, "retry", 0, "a", 1);
+            },
+        );
+        run("RTY-1", Expect::Kept, "its level became shorter", |s| {
+            s.ok("a", "q", 0);
+            tried(s, "q", 0, "a", 0);
+            s.copied_back("q", 0, 1, true);
+            s.levels(How::Stop, &[1000, 5000]);
+            s.wait(5.0);
+            tried(s, "retry", 0, "a", 1);
+        });
+        run("RTY-1", Expect::Broken, "a level that there is no more", |s| {
+            s.ok("a", "q", 0);
+            s.levels(How::Stop, &[1000, 5000]);
+            defer(s, "q", 0, "a");
+            s.sent_back("q", 0, 1, 3);
+        });
+        run("RTY-1", Expect::Kept, "the last level that there still is", |s| {
+            s.ok("a", "q", 0);
+            s.levels(How::Stop, &[1000, 5000]);
+            defer(s, "q", 0, "a");
+            s.sent_back("q", 0, 1, 2);
         });
         run("RTY-1", Expect::Kept, "the queue has another owner", |s| {
             s.ok("a", "q", 0);

@@ -55,7 +55,7 @@ impl Script {
         let node = history.node("p0");
         history.producers.push(Writer { node, group: 0 });
         history.topic(SCHEDULE);
-        history.delays_ms = vec![1000, 5000, 10_000, 30_000];
+        history.delays_ms = vec![vec![1000, 5000, 10_000, 30_000]];
         let (retry, dlq) = (history.topic("%RETRY%g"), history.topic("%DLQ%g"));
         history.groups.push(Group { name: "g".to_owned(), topic, tag: None, retry, dlq, limit: 3 });
         for member in ["c0", "c1"] {
@@ -124,7 +124,7 @@ impl Script {
             tag: 0,
             attempts: 1,
             batch: None,
-            delay_ms: None,
+            delay_level: None,
             transactional: false,
         };
         let id = self.history.message(message);
@@ -330,9 +330,19 @@ impl Script {
         self.on_broker(Kind::DelayOffset { queue, offset, loaded: true });
     }
 
-    pub(super) fn delayed(&mut self, message: &str, delay_ms: u64) {
+    /// A message is sent to wait on a level.
+    pub(super) fn delayed(&mut self, message: &str, level: u32) {
         let id = self.message(message);
-        self.history.messages[id.index()].delay_ms = Some(delay_ms);
+        self.history.messages[id.index()].delay_level = Some(level);
+    }
+
+    /// The broker is started with other delay levels.
+    pub(super) fn levels(&mut self, how: How, delays_ms: &[u64]) {
+        self.down("b0", how);
+        let set = self.history.delays_ms.len() as u32;
+        self.history.delays_ms.push(delays_ms.to_vec());
+        self.on_broker(Kind::Levels { set });
+        self.up("b0");
     }
 
     /// A crash is planned that does not come.

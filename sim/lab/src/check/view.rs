@@ -23,6 +23,8 @@ pub struct View<'a> {
     pub lines: Vec<Line>,
     /// By node: when it was down.
     pub outages: Vec<Vec<Outage>>,
+    /// By broker: from which event on it had which delay levels, when they changed.
+    pub levels: BTreeMap<NodeId, Vec<(usize, u32)>>,
     /// When each step of the plan was on.
     pub steps: Vec<Option<(u64, u64)>>,
     /// When the faults were over: event number and time.
@@ -154,6 +156,7 @@ impl<'a> View<'a> {
             sessions: Vec::with_capacity(history.sessions as usize),
             lines: vec![Line::default(); history.queues.len()],
             outages: Vec::new(),
+            levels: BTreeMap::new(),
             steps: vec![None; history.steps.len()],
             heal: None,
             drained: None,
@@ -223,6 +226,7 @@ impl<'a> View<'a> {
                         outage.until_ns = at_ns;
                     }
                 }
+                Kind::Levels { set } => self.levels.entry(node).or_default().push((number, set)),
                 Kind::StepOn { step } => self.steps[step as usize] = Some((at_ns, u64::MAX)),
                 Kind::StepOff { step } => {
                     if let Some((_, end)) = &mut self.steps[step as usize] {
@@ -299,6 +303,37 @@ impl<'a> View<'a> {
     #[must_use]
     pub fn outages_of(&self, node: NodeId) -> &[Outage] {
         self.outages.get(node.index()).map_or(&[], Vec::as_slice)
+    }
+
+    /// How long each delay level of a broker held a message at this event, ms.
+    #[must_use]
+    pub fn delays_ms(&self, broker: NodeId, event: usize) -> &[u64] {
+        let changes = self.levels.get(&broker).map_or(&[][..], Vec::as_slice);
+        let set = changes.iter().rfind(|(since, _)| *since <= event).map_or(0, |(_, set)| *set);
+        self.history.delays_ms.get(set as usize).map_or(&[], Vec::as_slice)
+    }
+
+    /// How long a queue of the schedule topic held a message at this event, ms: one without a level as the last level.
+    #[must_use]
+    pub fn held_ms(&self, queue: QueueId, event: usize) -> u64 {
+        let queue = self.history.queues[queue.index()];
+        let delays = self.delays_ms(queue.broker, event);
+        delays.get(queue.number as usize).or(delays.last()).copied().unwrap_or(0)
+    }
+
+    /// How long a broker holds a message for this level at the least, from one event to another, ms: it may have come
+    /// when there were fewer levels, and its level may have become shorter meanwhile.
+    #[must_use]
+    pub fn least_delay_ms(&self, broker: NodeId, level: u32, from: usize, until: usize) -> u64 {
+        let changes = self.levels.get(&broker).map_or(&[][..], Vec::as_slice);
+        let between = changes.iter().map(|(event, _)| *event).filter(|event| (from..until).contains(event));
+        let sets: Vec<_> =
+            [from].into_iter().chain(between).map(|event| self.delays_ms(broker, event)).collect();
+        let stored = sets.iter().map(|set| (level as usize).min(set.len()));
+        let held = stored.flat_map(|level| {
+            sets.iter().filter_map(move |set| set.get(level.min(set.len()).checked_sub(1)?).copied())
+        });
+        held.min().unwrap_or(0)
     }
 
     /// True when a fault other than a crash touched the node at some moment from `from` to `until`, or just before.

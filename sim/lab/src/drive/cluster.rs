@@ -14,7 +14,7 @@ use world::{Node, World};
 use super::load::{self, Shared};
 use super::transact;
 use crate::history::{How, Kind, MemberId};
-use crate::plan::{Mode, Plan};
+use crate::plan::Mode;
 
 /// All nodes of a run.
 pub(super) struct Cluster {
@@ -160,7 +160,7 @@ async fn broker(shared: Shared, node: Node, index: usize) {
         let began_ns = World::current().elapsed().as_nanos() as u64;
         let tasks = TaskSet::new();
         let disk = Disk::open(STORE).expect("a folder can always be opened");
-        let config = broker_config(&shared.plan, &shared.name_servers, index, node);
+        let config = broker_config(&shared, index, node);
         match broker::Broker::start(config, disk, &tasks).await {
             Ok(broker) => {
                 runtime::signal::shutdown().await;
@@ -181,13 +181,13 @@ fn namesrv_config() -> namesrv::Config {
     namesrv::Config::default()
 }
 
-fn broker_config(plan: &Plan, name_servers: &str, index: usize, node: Node) -> broker::Config {
-    let settings = &plan.brokers[index];
+fn broker_config(shared: &Shared, index: usize, node: Node) -> broker::Config {
+    let settings = &shared.plan.brokers[index];
     let flush = if settings.sync_flush { "SYNC_FLUSH" } else { "ASYNC_FLUSH" };
     let own = [
         ("brokerName", node.name()),
         ("brokerIP1", node.ip().to_string()),
-        ("namesrvAddr", name_servers.to_owned()),
+        ("namesrvAddr", shared.name_servers.to_string()),
         ("flushDiskType", flush.to_owned()),
         ("mappedFileSizeCommitLog", settings.log_file_bytes.to_string()),
         ("mappedFileSizeConsumeQueue", (settings.queue_file_units * 20).to_string()),
@@ -196,7 +196,8 @@ fn broker_config(plan: &Plan, name_servers: &str, index: usize, node: Node) -> b
         ("maxMessageSize", MOST_BYTES.to_string()),
     ];
     let mut config = broker::Config::default();
-    let levels: Vec<_> = plan.delay_levels_s.iter().map(|seconds| format!("{seconds}s")).collect();
+    let levels = shared.recorder.levels(shared.recorder.id(node));
+    let levels: Vec<_> = levels.iter().map(|ms| format!("{}s", ms / 1000)).collect();
     let levels = (!levels.is_empty()).then(|| ("messageDelayLevel", levels.join(" ")));
     let drawn = settings.config.iter().map(|(key, value)| (key.as_str(), value.clone()));
     for (key, value) in own.into_iter().chain(levels).chain(drawn) {

@@ -101,11 +101,11 @@ impl Steps {
     pub(super) async fn heal(&self) {
         let on = std::mem::take(&mut *held(&self.on));
         // Last of all those who were asked to end: they will, and must be down before they can be started again.
-        let is_stop = |index: &u32| matches!(self.plan.steps[*index as usize].what, What::Stop { .. });
+        let is_stop = |index: &u32| asked_to_end(&self.plan.steps[*index as usize].what).is_some();
         let (stops, others): (Vec<_>, Vec<_>) = on.into_iter().partition(is_stop);
         for index in others.into_iter().chain(stops) {
             let step = &self.plan.steps[index as usize];
-            if let What::Stop { node } = &step.what {
+            if let Some(node) = asked_to_end(&step.what) {
                 self.cluster.stop(self.cluster.node(node)).await;
             }
             self.undo(&step.what);
@@ -136,13 +136,13 @@ impl Steps {
         }
         held(&self.on).insert(index);
         recorder.push(NodeId(0), Kind::StepOn { step: index });
-        self.act(step).await;
+        self.act(index, step).await;
         self.undo(&step.what);
         held(&self.on).remove(&index);
         recorder.push(NodeId(0), Kind::StepOff { step: index });
     }
 
-    async fn act(&self, step: &Step) {
+    async fn act(&self, index: u32, step: &Step) {
         let (net, cluster) = (self.world.net(), &self.cluster);
         let lasts = Duration::from_millis(step.for_ms);
         match &step.what {
@@ -179,6 +179,16 @@ impl Steps {
                 }
             }
             What::Stop { node } => cluster.stop(cluster.node(node)).await,
+            What::Levels { node, crash, .. } => {
+                let node = cluster.node(node);
+                if *crash && node.is_up() {
+                    node.crash(Crash::Process);
+                    cluster.down(node, How::Process);
+                }
+                cluster.stop(node).await;
+                let recorder = &cluster.shared.recorder;
+                recorder.set_levels(recorder.id(node), &self.plan, index);
+            }
             What::Pause { node } => cluster.node(node).pause(),
             What::Slow { node, factor } => cluster.node(node).slow(*factor),
             What::Cut { from, to, both } => {
@@ -267,7 +277,7 @@ impl Steps {
                 }
             }
             // One that has not ended yet would end later, when nobody starts it again.
-            What::Stop { node } => self.again(cluster.node(node)),
+            What::Stop { node } | What::Levels { node, .. } => self.again(cluster.node(node)),
             What::Pause { node } => cluster.node(node).resume(),
             What::Slow { node, .. } => cluster.node(node).slow(1),
             What::Cut { from, to, .. } => {
@@ -357,6 +367,14 @@ impl Steps {
             sleep(Duration::from_secs(1)).await;
         }
         false
+    }
+}
+
+/// Who is asked to end.
+fn asked_to_end(what: &What) -> Option<&str> {
+    match what {
+        What::Stop { node } | What::Levels { node, crash: false, .. } => Some(node),
+        _ => None,
     }
 }
 

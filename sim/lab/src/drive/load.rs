@@ -121,11 +121,19 @@ async fn call(shared: &Shared, producer: &Producer, index: u32, draw: &mut Draw)
             let (chosen, level) = (draw.below(u64::from(one_in)) == 0, draw.range(1, u64::from(most_level)));
             if chosen { level as u32 } else { 0 }
         });
-        let delay_ms = (level > 0).then(|| plan.delay_levels_s[level as usize - 1] * 1000);
+        let delay_level = (level > 0).then_some(level);
         let topic_id = settings.topic;
         let transactional = false;
-        let made =
-            Made { producer: index, topic: topic_id, tag, attempts, bytes, batch, delay_ms, transactional };
+        let made = Made {
+            producer: index,
+            topic: topic_id,
+            tag,
+            attempts,
+            bytes,
+            batch,
+            delay_level,
+            transactional,
+        };
         let (id, serial) = shared.recorder.message(made);
         let message = Message::new(&*topic.name, make_body(plan.seed, index, serial, bytes))
             .tag(tag_name(tag))
@@ -171,7 +179,7 @@ fn returned(shared: &Shared, ids: &[MessageId], result: Result<Vec<SendReceipt>,
                 let queue = &receipt.queue;
                 let at = (&*queue.topic, &*queue.broker, queue.id as u32, receipt.offset);
                 // What is delayed gets its place later.
-                let delayed = shared.recorder.live().history.messages[id.index()].delay_ms.is_some();
+                let delayed = shared.recorder.live().history.messages[id.index()].delay_level.is_some();
                 shared.recorder.sent(*id, outcome, receipt.attempts, (!delayed).then_some(at));
                 if outcome == Outcome::Ok {
                     shared.recorder.named(*id, &receipt.offset_id, &receipt.message_id);

@@ -43,7 +43,9 @@ impl Marks<'_> {
             // A dead letter that kept its level would wait once more when it is sent on.
             _ if dead => false,
             // Genuine brokers let listeners see the level that a message waited on, its own or that of its last try.
-            Some(level) => retried || message.delay_ms == waits(history, level),
+            Some(level) => {
+                retried || message.delay_level.is_some_and(|asked| waits_on(history, asked, level))
+            }
             None => false,
         };
         // A dead letter may still name the retry topic.
@@ -52,10 +54,10 @@ impl Marks<'_> {
     }
 }
 
-/// How long a level holds a message.
-fn waits(history: &History, level: i64) -> Option<u64> {
-    let place = usize::try_from(level - 1).ok()?;
-    history.delays_ms.get(place).or(history.delays_ms.last()).copied()
+/// Whether a message for one level may wait on another: the last one, as long as there are no more.
+fn waits_on(history: &History, asked: u32, level: i64) -> bool {
+    let mut levels = history.delays_ms.iter().map(|levels| levels.len() as i64);
+    levels.any(|most| level == i64::from(asked).min(most))
 }
 
 #[cfg(test)]
@@ -63,20 +65,20 @@ mod tests {
     use super::*;
     use crate::history::{Group, Message, TopicId};
 
-    /// Topic `t` of group `g`; message 0 waits for 5 s, message 1 does not.
+    /// Topic `t` of group `g`; message 0 waits on level 2, message 1 does not.
     fn history() -> History {
         let mut history = History::default();
         let (topic, retry, dlq) = (history.topic("t"), history.topic("%RETRY%g"), history.topic("%DLQ%g"));
-        history.delays_ms = vec![1000, 5000, 10_000];
+        history.delays_ms = vec![vec![1000, 5000, 10_000], vec![1000]];
         history.groups.push(Group { name: "g".to_owned(), topic, tag: None, retry, dlq, limit: 3 });
-        for delay_ms in [Some(5000), None] {
+        for delay_level in [Some(2), None] {
             history.message(Message {
                 producer: 0,
                 serial: 0,
                 topic: TopicId(0),
                 tag: 0,
                 attempts: 1,
-                delay_ms,
+                delay_level,
                 transactional: false,
                 batch: None,
             });
@@ -94,6 +96,7 @@ mod tests {
         let waited = Marks { level: Some(2), real: Some("t"), ..BARE };
         assert!(fits(waited, WAITED));
         assert!(!fits(waited, PLAIN), "it was never delayed");
+        assert!(fits(Marks { level: Some(1), ..waited }, WAITED), "there was one level only for a while");
         assert!(!fits(Marks { level: Some(3), ..waited }, WAITED), "not its level");
         assert!(!fits(Marks { level: None, ..waited }, WAITED), "no level at all");
         assert!(!fits(Marks { real: Some("u"), ..waited }, WAITED), "it was to go elsewhere");

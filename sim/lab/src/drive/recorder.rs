@@ -49,6 +49,8 @@ pub(crate) struct Live {
     delivered: BTreeMap<QueueId, u64>,
     /// Queues that a broker in the midst of recovery has told of.
     found: BTreeMap<NodeId, BTreeSet<QueueId>>,
+    /// Brokers whose delay levels were changed, and which they have now.
+    levels: BTreeMap<NodeId, u32>,
     /// Read queues of each topic on each broker.
     pub(crate) readable: BTreeMap<(u32, NodeId), u32>,
     /// How often each node has recovered its log.
@@ -71,7 +73,7 @@ pub(crate) struct Made {
     pub(crate) attempts: u32,
     pub(crate) bytes: u32,
     pub(crate) batch: Option<u32>,
-    pub(crate) delay_ms: Option<u64>,
+    pub(crate) delay_level: Option<u32>,
     pub(crate) transactional: bool,
 }
 
@@ -93,7 +95,8 @@ impl Recorder {
             most: plan.setting("transactionCheckMax", 15) as u32,
             interval_ms: plan.setting("transactionCheckInterval", 30_000),
         };
-        history.delays_ms = plan.delay_levels_s.iter().map(|seconds| seconds * 1000).collect();
+        history.delays_ms =
+            plan.levels().map(|levels| levels.iter().map(|seconds| seconds * 1000).collect()).collect();
         let mut number = 0;
         for (index, group) in plan.groups.iter().enumerate() {
             let topic = history.topic(&plan.topics[group.topic as usize].name);
@@ -111,10 +114,7 @@ impl Recorder {
         for step in &plan.steps {
             let nodes = step.what.nodes().into_iter().map(|name| history.node(name)).collect();
             let slows = matches!(step.what, What::Pause { .. } | What::Slow { .. } | What::SlowSync { .. });
-            let kills = matches!(
-                step.what,
-                What::Crash { .. } | What::CrashAt { .. } | What::Stop { .. } | What::TornWrite { .. }
-            );
+            let kills = step.what.kills();
             let clock = matches!(step.what, What::ClockJump { .. } | What::Drift { .. });
             let (mut jump_ms, mut drift_ppm) = (0, 0);
             match step.what {
@@ -160,6 +160,7 @@ impl Recorder {
             ends: BTreeMap::new(),
             delivered: BTreeMap::new(),
             found: BTreeMap::new(),
+            levels: BTreeMap::new(),
             readable: BTreeMap::new(),
             recoveries: BTreeMap::new(),
             acknowledged: vec![false; plan.producers.len()],
@@ -206,7 +207,7 @@ impl Recorder {
 
     /// A new message of a producer, which calls send with it now. Gives its serial too.
     pub(crate) fn message(&self, made: Made) -> (MessageId, u32) {
-        let Made { producer, topic, tag, attempts, bytes, batch, delay_ms, transactional } = made;
+        let Made { producer, topic, tag, attempts, bytes, batch, delay_level, transactional } = made;
         let mut live = self.live();
         let serial = live.serials[producer as usize].len() as u32;
         let topic = crate::history::TopicId(topic); // topics are numbered in the order of the plan
@@ -217,7 +218,7 @@ impl Recorder {
             tag,
             attempts,
             batch,
-            delay_ms,
+            delay_level,
             transactional,
         });
         live.serials[producer as usize].push(id);
@@ -288,6 +289,22 @@ impl Recorder {
         let mut live = self.live();
         live.acknowledged[producer as usize] = true;
         live.gone.insert(producer);
+    }
+
+    /// A broker that is down has the delay levels of this step of the plan when it starts again.
+    pub(crate) fn set_levels(&self, broker: NodeId, plan: &Plan, step: u32) {
+        let before = plan.steps[..step as usize].iter();
+        let set = 1 + before.filter(|step| matches!(step.what, What::Levels { .. })).count() as u32;
+        let mut live = self.live();
+        live.levels.insert(broker, set);
+        live.push(broker, Kind::Levels { set });
+    }
+
+    /// How long each delay level of a broker that starts now holds a message, ms.
+    pub(crate) fn levels(&self, broker: NodeId) -> Vec<u64> {
+        let live = self.live();
+        let set = live.levels.get(&broker).copied().unwrap_or(0);
+        live.history.delays_ms[set as usize].clone()
     }
 
     /// The disk of a node is out of order from now on, or no longer.

@@ -134,7 +134,7 @@ async fn transaction(shared: &Shared, client: &Client, (index, home): (u32, Node
         attempts: 1,
         bytes,
         batch: None,
-        delay_ms: None,
+        delay_level: None,
         transactional: true,
     });
     let key = format!("T{index}-{serial}");
