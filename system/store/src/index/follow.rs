@@ -98,7 +98,7 @@ impl<'a> Follower<'a> {
         loop {
             let more = select! {
                 _ = store.closing.reach(1) => return self.finish().await,
-                more = store.log.readable().reach(self.indexed.get() + 1) => more.is_ok(),
+                more = store.dispatched.reach(self.indexed.get() + 1) => more.is_ok(),
                 () = time::sleep(LOOK) => true,
             };
             if !more {
@@ -107,7 +107,7 @@ impl<'a> Follower<'a> {
                 store.closing.reach(1).await.map_err(io::Error::other)?;
                 return Ok(());
             }
-            let quiet = self.indexed.get() == store.log.readable_end();
+            let quiet = self.indexed.get() >= store.dispatched.get();
             if !quiet {
                 // A message each would wake this loop each: a little later many are there.
                 select! {
@@ -156,7 +156,8 @@ impl<'a> Follower<'a> {
 
     async fn take_next(&mut self) -> io::Result<bool> {
         let log = &self.store.log;
-        let limit = log.readable_end();
+        // What dispatch has not seen it will put in itself.
+        let limit = self.store.dispatched.get();
         let min = log.min();
         if self.at < min {
             tracing::warn!(from = self.at, to = min, "the index was behind the retention of messages");
