@@ -57,6 +57,7 @@ config! {
         "syncFlushTimeout"               sync_flush_timeout:             u64 = 5000, "How long a send waits for the disk.";
         "flushConsumeQueueThoroughInterval" flush_consume_queue_thorough_interval: u64 = 60_000, "Pause between two writes of the queues.";
         "mappedFileSizeCommitLog"        mapped_file_size_commit_log:    u64 = 1 << 30, "Bytes of one file of the log.";
+        "warmMapedFileEnable"            warm_maped_file_enable:         bool = false, "Whether a file of the log is brought into memory as a whole when it is made.";
         "mappedFileSizeConsumeQueue"     mapped_file_size_consume_queue: u64 = 6_000_000, "Bytes of one file of a queue, a multiple of 20.";
         "messageIndexEnable"             message_index_enable:           bool = true, "Whether messages can be found by their keys.";
         "messageIndexSafe"               message_index_safe:             bool = false, "Whether clients are served only when all messages can be found so.";
@@ -167,6 +168,7 @@ impl Config {
         })?;
         Ok(store::Config {
             segment_bytes: self.mapped_file_size_commit_log,
+            warm: self.warm_maped_file_enable,
             queue_file_bytes: self.mapped_file_size_consume_queue,
             flush: match self.flush_disk_type {
                 FlushDiskType::AsyncFlush => FlushMode::Async,
@@ -277,6 +279,6 @@ pub const WITHOUT_EFFECT: &[&str] = &[
     "useEpollNativeSelector", "useReentrantLockWhenPutMessage", "useServerSideResetOffset",
     "waitTimeMillsInAckQueue", "waitTimeMillsInAdminBrokerQueue", "waitTimeMillsInHeartbeatQueue",
     "waitTimeMillsInLitePullQueue", "waitTimeMillsInPullQueue", "waitTimeMillsInSendQueue",
-    "waitTimeMillsInTransactionQueue", "warmMapedFileEnable", "writeBufferHighWaterMark",
+    "waitTimeMillsInTransactionQueue", "writeBufferHighWaterMark",
     "writeBufferLowWaterMark", "writeWithoutMmap",
 ];

@@ -65,6 +65,8 @@ pub struct Config {
     pub segment_timeout: Duration,
     /// Bytes ahead of the end of the log that are faulted in beforehand.
     pub populate_bytes: u64,
+    /// Whether that is all of each new segment, long before it is needed (`warmMapedFileEnable`).
+    pub warm: bool,
     /// Pause between two complete writes of the queues (`flushConsumeQueueThoroughInterval`).
     pub settle_interval: Duration,
     /// Bytes of log after which the queues are written without waiting for the interval: bounds what a start re-reads.
@@ -134,6 +136,7 @@ impl Default for Config {
             syncs_in_flight: 4,
             segment_timeout: Duration::from_secs(5),
             populate_bytes: 16 << 20,
+            warm: false,
             settle_interval: Duration::from_secs(60),
             settle_bytes: 256 << 20,
             settle_units: 1 << 20,

@@ -73,26 +73,31 @@ impl Store {
         Ok(())
     }
 
-    /// Keeps a window ahead of the end of the log in memory: a fault in the middle of an append costs more than the
-    /// append.
+    /// Keeps pages ahead of the end of the log in memory, a window or all there are: a fault in the middle of an append
+    /// costs more than the append.
     pub(crate) async fn populate(self: Arc<Self>) {
-        let window = self.log.config.populate_bytes;
-        let step = (window / 4).max(1);
-        let mut done = self.log.written.get();
+        let step = (self.log.config.populate_bytes / 4).max(1);
+        let window = if self.log.config.warm { u64::MAX } else { self.log.config.populate_bytes };
+        let mut done = 0;
         loop {
-            let written = self.log.written.get();
-            done = done.max(written);
-            while done < written + window {
-                let Some(segment) = self.log.segment(done) else { break };
-                let length = step.min(segment.base + self.log.config.segment_bytes - done);
-                segment.file.populate(done - segment.base, length).await;
-                done += length;
-            }
-            // Either half of the window was used, or the next segment came.
-            let target = (done + step).saturating_sub(window).max(written + 1);
+            done = done.max(self.log.written.get());
+            let Some(segment) = self.log.segment(done) else {
+                select! {
+                    _ = self.closing.reach(1) => return,
+                    made = self.log.reserved.reach(done + 1) => if made.is_err() { return },
+                }
+                continue;
+            };
+            let end = segment.base + self.log.config.segment_bytes;
+            let length = step.min(end - done);
             select! {
                 _ = self.closing.reach(1) => return,
-                reached = self.log.written.reach(target) => if reached.is_err() { return },
+                near = self.log.written.reach((done + length).saturating_sub(window)) => if near.is_err() { return },
+            }
+            segment.file.populate(done - segment.base, length).await;
+            done += length;
+            if done == end && self.log.config.warm {
+                tracing::info!(file = layout::segment(segment.base), "the commit log file is in memory");
             }
         }
     }

@@ -89,6 +89,7 @@ impl Plan {
             settle_units: 40,
             checkpoint_interval: Duration::from_millis(70),
             tail_units: 10,
+            warm: self.writers % 2 == 1,
             reserved: if self.retention { Duration::from_millis(500) } else { Duration::from_secs(3600) },
             delete_hours: (0..24).collect(),
             expire_interval: Duration::from_millis(120),
