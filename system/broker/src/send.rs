@@ -133,7 +133,7 @@ impl Broker {
             msg_id: id.write(&mut digits),
             queue_id,
             queue_offset: wire(appended.queue_offset),
-            transaction_id: made_key.as_deref().or(seen.unique_key()),
+            transaction_id: made_key.as_deref().map(str::as_bytes).or(seen.unique_key),
             msg_region: &self.region,
             trace_on: settings.trace_on,
         };
@@ -210,7 +210,7 @@ impl Broker {
             msg_id: &ids,
             queue_id,
             queue_offset: wire(appended.first.queue_offset),
-            transaction_id: Seen::of(h.properties).unique_key(),
+            transaction_id: Seen::of(h.properties).unique_key,
             msg_region: &self.region,
             trace_on: settings.trace_on,
         };
@@ -395,11 +395,6 @@ impl<'a> Seen<'a> {
             }
         }
         seen
-    }
-
-    /// The unique key, if it is a text.
-    fn unique_key(&self) -> Option<&'a str> {
-        std::str::from_utf8(self.unique_key?).ok()
     }
 
     /// It asks for a delay, or for something that is none.

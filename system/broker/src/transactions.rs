@@ -153,7 +153,7 @@ impl Broker {
             msg_id: id.write(&mut digits),
             queue_id,
             queue_offset: wire(appended.queue_offset),
-            transaction_id: Some(key.as_ref()),
+            transaction_id: Some(key.as_bytes()),
             msg_region: &self.region,
             trace_on: config.trace_on,
         };

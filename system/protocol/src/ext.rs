@@ -94,21 +94,19 @@ impl ExtFields {
         let is_text = |bytes| text || std::str::from_utf8(bytes).is_ok();
         let mut keys = Keys::default();
         let mut all = true;
-        let mut at = 0;
-        while at < entries.len() {
-            let (key, value, next) = entry(&entries, at)?;
+        let mut rest = &entries[..];
+        while !rest.is_empty() {
+            let (key, value, next) = first(rest)?;
             all &= is_text(key) && is_text(value);
             keys.add(key);
-            at = next;
+            rest = next;
         }
         if all {
             return Some(Self { raw: Raw::Read(entries, keys) });
         }
         let mut fixed = Self::new();
-        let mut at = 0;
-        while let Some((key, value, next)) = entry(&entries, at) {
+        for (key, value) in each(&entries) {
             fixed.push(&String::from_utf8_lossy(key), &String::from_utf8_lossy(value));
-            at = next;
         }
         Some(fixed)
     }
@@ -116,11 +114,7 @@ impl ExtFields {
     /// Takes over entries that were written by us from text that was checked.
     pub(crate) fn of_own_entries(entries: Bytes) -> Self {
         let mut keys = Keys::default();
-        let mut at = 0;
-        while let Some((key, _, next)) = entry(&entries, at) {
-            keys.add(key);
-            at = next;
-        }
+        each(&entries).for_each(|(key, _)| keys.add(key));
         Self { raw: Raw::Read(entries, keys) }
     }
 
@@ -145,13 +139,7 @@ impl ExtFields {
     }
 
     pub(crate) fn raw_entries(&self) -> impl Iterator<Item = (&[u8], &[u8])> {
-        let entries = self.entries();
-        let mut at = 0;
-        std::iter::from_fn(move || {
-            let (key, value, next) = entry(entries, at)?;
-            at = next;
-            Some((key, value))
-        })
+        each(self.entries())
     }
 
     /// Adds a field.
@@ -378,13 +366,28 @@ fn same(a: &[u8], b: &[u8]) -> bool {
 /// The entry at `at`: its key, its value, and where the next one begins.
 #[inline]
 fn entry(entries: &[u8], at: usize) -> Option<(&[u8], &[u8], usize)> {
-    let rest = entries.get(at..)?;
-    let (length, rest) = rest.split_first_chunk::<2>()?;
+    let (key, value, rest) = first(entries.get(at..)?)?;
+    Some((key, value, entries.len() - rest.len()))
+}
+
+/// All entries in order.
+#[inline]
+fn each(mut entries: &[u8]) -> impl Iterator<Item = (&[u8], &[u8])> {
+    std::iter::from_fn(move || {
+        let (key, value, rest) = first(entries)?;
+        entries = rest;
+        Some((key, value))
+    })
+}
+
+/// The entry in front: its key, its value, and what follows.
+#[inline]
+fn first(entries: &[u8]) -> Option<(&[u8], &[u8], &[u8])> {
+    let (length, rest) = entries.split_first_chunk::<2>()?;
     let (key, rest) = rest.split_at_checked(usize::from(u16::from_be_bytes(*length)))?;
     let (length, rest) = rest.split_first_chunk::<4>()?;
-    let length = usize::try_from(u32::from_be_bytes(*length)).ok()?;
-    let value = rest.get(..length)?;
-    Some((key, value, at + 6 + key.len() + length))
+    let (value, rest) = rest.split_at_checked(usize::try_from(u32::from_be_bytes(*length)).ok()?)?;
+    Some((key, value, rest))
 }
 
 fn utf8(bytes: &[u8]) -> &str {

@@ -32,6 +32,11 @@ pub fn pairs(text: &[u8]) -> impl Iterator<Item = (&[u8], &[u8])> {
     })
 }
 
+/// Whether a zero byte stands in the text.
+pub fn has_zero(text: &[u8]) -> bool {
+    memchr::memchr(0, text).is_some()
+}
+
 /// The value of `name`; the last one when it stands more than once.
 pub fn get<'a>(text: &'a [u8], name: &str) -> Option<&'a [u8]> {
     pairs(text).filter(|(n, _)| *n == name.as_bytes()).last().map(|(_, v)| v)

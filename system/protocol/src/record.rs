@@ -6,7 +6,7 @@
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 
-use bytes::{Buf, BufMut, Bytes, BytesMut};
+use bytes::{Buf, BufMut, Bytes};
 
 use crate::{id::OffsetId, properties};
 
@@ -139,9 +139,8 @@ impl NewRecord<'_> {
     ///
     /// # Panics
     /// When a length does not fit its field: the caller checks the limits of messages first.
-    pub fn encode(&self, out: &mut BytesMut) -> usize {
+    pub fn encode(&self, out: &mut impl BufMut) -> usize {
         let size = self.size();
-        out.reserve(size);
         let hosts = if self.born_host.is_ipv4() { 0 } else { sys_flag::BORN_HOST_V6 }
             | if self.store_host.is_ipv4() { 0 } else { sys_flag::STORE_HOST_V6 };
         let host_bits = sys_flag::BORN_HOST_V6 | sys_flag::STORE_HOST_V6;

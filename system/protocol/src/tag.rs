@@ -9,11 +9,17 @@ pub fn hash(text: &str) -> i32 {
 
 /// The hash of a text that begins with one whose hash is `begun`, and goes on with `text`.
 pub fn hash_on(begun: i32, text: &str) -> i32 {
+    hash_bytes_on(begun, text.as_bytes())
+}
+
+/// As [`hash_on`]; bytes that are no UTF-8 are read as Java does.
+pub fn hash_bytes_on(begun: i32, text: &[u8]) -> i32 {
     if !text.is_ascii() {
-        return text.encode_utf16().fold(begun, |h, unit| h.wrapping_mul(31).wrapping_add(i32::from(unit)));
+        let step = |h: i32, unit| h.wrapping_mul(31).wrapping_add(i32::from(unit));
+        return String::from_utf8_lossy(text).encode_utf16().fold(begun, step);
     }
     // Four letters at once: each step waits for the one before.
-    let (fours, rest) = text.as_bytes().as_chunks::<4>();
+    let (fours, rest) = text.as_chunks::<4>();
     let hash = fours.iter().fold(begun, |h, four| {
         let [a, b, c, d] = four.map(i32::from);
         h.wrapping_mul(31 * 31 * 31 * 31).wrapping_add(a * (31 * 31 * 31) + b * (31 * 31) + c * 31 + d)

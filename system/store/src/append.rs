@@ -4,7 +4,7 @@ use std::io;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
-use bytes::BytesMut;
+use protocol::properties;
 use protocol::record::{self, NewRecord, Place, sys_flag};
 use runtime::time::{self, Duration, Instant};
 use runtime::{buggify, clock, crash_point, planted, tap};
@@ -29,7 +29,7 @@ pub(crate) struct End {
     /// Why no record is taken: before recovery is done, and after close.
     pub(crate) closed: bool,
     recent: Recent,
-    scratch: BytesMut,
+    scratch: Vec<u8>,
 }
 
 /// Queues that took records lately, each at a place that its topic and number tell: finding one among all queues
@@ -163,7 +163,7 @@ impl Store {
                 return Err(AppendError::PropertiesTooLong { size, max });
             }
             // `state/look.rs` takes a zero at the edge of a sector for one that was never written.
-            if message.properties.contains(&0) || message.added.contains(&0) {
+            if properties::has_zero(message.properties) || properties::has_zero(message.added) {
                 return Err(AppendError::PropertiesHoldZero);
             }
         }

@@ -2,6 +2,7 @@
 
 use super::*;
 use crate::compression::Compression;
+use bytes::BytesMut;
 use proptest::prelude::*;
 
 fn bytes(hex: &str) -> Vec<u8> {

@@ -132,7 +132,7 @@ pub struct Sent<'a> {
     /// `queueOffset`.
     pub queue_offset: i64,
     /// `transactionId`: the unique key.
-    pub transaction_id: Option<&'a str>,
+    pub transaction_id: Option<&'a [u8]>,
     /// `MSG_REGION`.
     pub msg_region: &'a str,
     /// `TRACE_ON`.
@@ -147,7 +147,7 @@ impl Sent<'_> {
         put(&mut out, b"queueId", Decimal::new(i64::from(self.queue_id)).as_bytes());
         put(&mut out, b"queueOffset", Decimal::new(self.queue_offset).as_bytes());
         if let Some(key) = self.transaction_id {
-            put(&mut out, b"transactionId", key.as_bytes());
+            put(&mut out, b"transactionId", key);
         }
         put(&mut out, b"MSG_REGION", self.msg_region.as_bytes());
         put(&mut out, b"TRACE_ON", if self.trace_on { &b"true"[..] } else { b"false" });
@@ -248,7 +248,7 @@ mod tests {
                 msg_id: "7F00000100002A9F0000000000001000",
                 queue_id,
                 queue_offset,
-                transaction_id: key.as_deref(),
+                transaction_id: key.as_deref().map(str::as_bytes),
                 msg_region: "DefaultRegion",
                 trace_on,
             };
@@ -257,7 +257,7 @@ mod tests {
                 msg_id: sent.msg_id.into(),
                 queue_id,
                 queue_offset,
-                transaction_id: sent.transaction_id.map(Text::from),
+                transaction_id: key.as_deref().map(Text::from),
                 msg_region: Some(sent.msg_region.into()),
                 trace_on: Some(if trace_on { "true" } else { "false" }.into()),
                 ..SendMessageReply::default()

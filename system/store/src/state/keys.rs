@@ -68,7 +68,7 @@ pub(crate) fn hashes(marks: &Marks<'_>, sys_flag: i32, topic: i32) -> Hashes {
         return found;
     }
     if let Some(unique) = marks.unique {
-        found.push(absolute(tag::hash_on(topic, &String::from_utf8_lossy(unique))));
+        found.push(absolute(tag::hash_bytes_on(topic, unique)));
     }
     if let Some(words) = marks.words {
         let words = String::from_utf8_lossy(words);
