@@ -1,8 +1,8 @@
 //! A send path with nothing left out that a client sees and nothing in it that a client does not: the yardstick.
 //!
-//! One connection, one thread: cut every frame of a read, decode the fields, checksum the body, take the time, copy the
-//! record into a mapped, populated file, add a queue unit, write all answers at once; a second thread syncs the file
-//! every 500 ms. No topic checks, no index, no long polls, no recovery.
+//! A thread for each connection, a lock for each read: cut its frames, decode the fields, checksum the body, take the
+//! time, copy the record into a mapped, populated file, add a queue unit, write all answers at once; another thread
+//! syncs the file every 500 ms. No topic checks, no index, no long polls, no recovery.
 //!
 //! There are two, as bringing new pages of a file into memory can cost more than all the rest, most of all on a virtual
 //! machine whose host takes back what is free. One writes round and round in 1 GiB that was populated before the first
@@ -14,7 +14,10 @@ use std::{
     io::{Read, Write},
     net::{TcpListener, TcpStream},
     path::{Path, PathBuf},
-    sync::mpsc::{Sender, channel},
+    sync::{
+        Arc, Mutex,
+        mpsc::{Sender, channel},
+    },
     thread,
     time::{Duration, SystemTime, UNIX_EPOCH},
 };
@@ -40,18 +43,21 @@ struct Log {
     queues: Vec<Vec<[u8; 20]>>,
 }
 
-/// Serves connections one after the other until the process is killed.
+/// Serves connections until the process is killed.
 pub(crate) fn serve(port: u16, dir: &Path, grows: bool) -> Result<()> {
-    let mut log = Log::new(dir, grows)?;
+    let log = Arc::new(Mutex::new(Log::new(dir, grows)?));
     let listener = TcpListener::bind(("127.0.0.1", port))?;
     println!("limit boot success on port {port}");
     for connection in listener.incoming() {
         let connection = connection?;
         connection.set_nodelay(true)?;
-        // A broken connection ends only itself.
-        if let Err(error) = connected(connection, &mut log) {
-            eprintln!("connection: {error:#}");
-        }
+        let log = log.clone();
+        thread::spawn(move || {
+            // A broken connection ends only itself.
+            if let Err(error) = connected(connection, &log) {
+                eprintln!("connection: {error:#}");
+            }
+        });
     }
     Ok(())
 }
@@ -121,7 +127,7 @@ fn sync_in_background(mut file: File) -> Sender<File> {
     sender
 }
 
-fn connected(mut connection: TcpStream, log: &mut Log) -> Result<()> {
+fn connected(mut connection: TcpStream, log: &Mutex<Log>) -> Result<()> {
     let (mut input, mut start, mut end) = (vec![0; 1 << 20], 0, 0);
     let mut output = Vec::with_capacity(1 << 20);
     loop {
@@ -136,15 +142,17 @@ fn connected(mut connection: TcpStream, log: &mut Log) -> Result<()> {
             return Ok(());
         }
         end += n;
+        let mut log = log.lock().expect("no connection panics");
         while let Some(length) = input[start..end].first_chunk::<4>().map(|b| u32::from_be_bytes(*b) as usize)
         {
             ensure!(length < input.len() - 4, "a frame of {length} bytes");
             if end - start < 4 + length {
                 break;
             }
-            answer(&input[start + 4..start + 4 + length], log, &mut output)?;
+            answer(&input[start + 4..start + 4 + length], &mut log, &mut output)?;
             start += 4 + length;
         }
+        drop(log);
         connection.write_all(&output)?;
         output.clear();
     }

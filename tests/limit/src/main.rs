@@ -13,6 +13,7 @@ use std::{
 
 use anyhow::{Context, Result};
 use clap::{Parser, Subcommand};
+use load::Load;
 use process::{Cluster, Program, free_port};
 
 #[derive(Parser)]
@@ -46,44 +47,55 @@ enum What {
         /// Bytes of a body.
         #[arg(long, default_value_t = 128)]
         body: usize,
-        /// Sends in flight.
+        /// Sends in flight on each connection.
         #[arg(long, default_value_t = 64)]
         window: u64,
+        /// Connections.
+        #[arg(long, default_value_t = 1)]
+        connections: usize,
+        /// JSON headers; the limit broker understands binary ones only.
+        #[arg(long)]
+        json: bool,
         /// Seconds.
         #[arg(long, default_value_t = 5.0)]
         seconds: f64,
     },
     /// Ours, the limit, and a genuine 4.9.7 broker in turn; medians, ranges and ratios.
-    Compare {
-        /// Rounds.
-        #[arg(long, default_value_t = 5)]
-        rounds: usize,
-        /// Seconds of load for each broker in a round.
-        #[arg(long, default_value_t = 3.0)]
-        seconds: f64,
-        /// Bytes of a body.
-        #[arg(long, default_value_t = 128)]
-        body: usize,
-        /// Sends in flight.
-        #[arg(long, default_value_t = 64)]
-        window: u64,
-        /// Without the genuine broker.
-        #[arg(long)]
-        no_genuine: bool,
-    },
+    Compare(Compare),
+}
+
+#[derive(clap::Args)]
+struct Compare {
+    /// Rounds.
+    #[arg(long, default_value_t = 5)]
+    rounds: usize,
+    /// Seconds of load for each broker in a round.
+    #[arg(long, default_value_t = 2.0)]
+    seconds: f64,
+    /// Bytes of a body.
+    #[arg(long, default_value_t = 128)]
+    body: usize,
+    /// Sends in flight on each connection.
+    #[arg(long, default_value_t = 64)]
+    window: u64,
+    /// Connections.
+    #[arg(long, default_value_t = 1)]
+    connections: usize,
+    /// Without the genuine broker.
+    #[arg(long)]
+    no_genuine: bool,
 }
 
 fn main() -> Result<()> {
     match Options::parse().what {
         What::Serve { port, dir, grows } => broker::serve(port, &dir, grows),
-        What::Load { address, topic, body, window, seconds } => {
-            let round = load::send(&address, &topic, body, window, Duration::from_secs_f64(seconds))?;
+        What::Load { address, topic, body, window, connections, json, seconds } => {
+            let load = Load { topic, body, window, connections, json };
+            let round = load.send(&address, Duration::from_secs_f64(seconds))?;
             println!("{:.0} messages/s", round.messages as f64 / round.took.as_secs_f64());
             Ok(())
         }
-        What::Compare { rounds, seconds, body, window, no_genuine } => {
-            compare(rounds, Duration::from_secs_f64(seconds), body, window, !no_genuine)
-        }
+        What::Compare(options) => compare(&options),
     }
 }
 
@@ -91,81 +103,117 @@ struct Contender {
     name: &'static str,
     address: String,
     pid: u32,
+    load: Load,
+    warm_up: Duration,
     /// Messages per second and CPU microseconds per message of each round.
     rounds: Vec<(f64, f64)>,
 }
 
-fn compare(rounds: usize, time: Duration, body: usize, window: u64, genuine: bool) -> Result<()> {
+fn compare(options: &Compare) -> Result<()> {
     let dir = tempfile::tempdir()?;
-    let cluster = Cluster::start(&[("flushDiskType", "ASYNC_FLUSH")])?;
+    let load = Load {
+        topic: "limit".into(),
+        body: options.body,
+        window: options.window,
+        connections: options.connections,
+        json: false,
+    };
+    let json = Load { json: true, ..load.clone() };
     let limit = Limit::start(&dir.path().join("limit"), false)?;
     let growing = Limit::start(&dir.path().join("growing"), true)?;
-    let java = if genuine { Some(Genuine::start(dir.path())?) } else { None };
+    let ours = Cluster::start(&[("flushDiskType", "ASYNC_FLUSH")])?;
+    let warm = start_warm(&load)?;
+    let java = if options.no_genuine { None } else { Some(Genuine::start(dir.path())?) };
+    let contender = |name, address: &str, pid, load: &Load, warm_up| {
+        let warm_up = Duration::from_secs(warm_up);
+        Contender { name, address: address.into(), pid, load: load.clone(), warm_up, rounds: vec![] }
+    };
     let mut all = vec![
-        Contender { name: "limit", address: limit.address, pid: limit.program.pid(), rounds: vec![] },
-        Contender { name: "growing", address: growing.address, pid: growing.program.pid(), rounds: vec![] },
-        Contender {
-            name: "reprise",
-            address: cluster.broker_address(),
-            pid: cluster.broker.pid(),
-            rounds: vec![],
-        },
+        contender("limit", &limit.address, limit.program.pid(), &load, 2),
+        contender("growing", &growing.address, growing.program.pid(), &load, 2),
+        contender(OURS, &ours.broker_address(), ours.broker.pid(), &load, 2),
+        contender(WARM, &warm.broker_address(), warm.broker.pid(), &load, 1),
+        contender("reprise, JSON", &ours.broker_address(), ours.broker.pid(), &json, 1),
     ];
     if let Some(java) = &java {
-        all.push(Contender {
-            name: "4.9.7",
-            address: java.address.clone(),
-            pid: java.broker.pid(),
-            rounds: vec![],
-        });
+        // Enough sends for its compiler.
+        all.push(contender("4.9.7", &java.address, java.broker.pid(), &load, 15));
     }
     for one in &all {
-        // Warm up: topics, page cache, and enough sends for the JIT.
-        load::send(
-            &one.address,
-            "limit",
-            body,
-            window,
-            Duration::from_secs(if one.name == "4.9.7" { 15 } else { 2 }),
-        )
-        .with_context(|| format!("warming up {}", one.name))?;
+        one.load.send(&one.address, one.warm_up).with_context(|| format!("warming up {}", one.name))?;
     }
-    for _ in 0..rounds {
+    let time = Duration::from_secs_f64(options.seconds);
+    for _ in 0..options.rounds {
         for one in &mut all {
             let before = process::cpu(one.pid)?;
-            let round = load::send(&one.address, "limit", body, window, time).with_context(|| one.name)?;
+            let round = one.load.send(&one.address, time).with_context(|| one.name)?;
             let cpu = process::cpu(one.pid)? - before;
             let messages = round.messages as f64;
             one.rounds.push((messages / round.took.as_secs_f64(), cpu.as_secs_f64() * 1e6 / messages));
         }
     }
     println!(
-        "one connection, {window} in flight, {body} B, async flush, {rounds} rounds of {time:?}, interleaved"
+        "{} connection(s), {} in flight on each, {} B, async flush, {} rounds of {time:?}, interleaved",
+        options.connections, options.window, options.body, options.rounds
     );
+    print(&all);
+    let files = fs::read_dir(warm.folder().join("store/commitlog"))?.count();
+    if files > WARM_FILES {
+        println!("{WARM} outgrew its first file: some of its memory was brought in during the rounds");
+    }
+    Ok(())
+}
+
+const OURS: &str = "reprise";
+const WARM: &str = "reprise, warm";
+/// The file in use and the next one.
+const WARM_FILES: usize = 2;
+const WARM_FILE_BYTES: &str = "4294963200";
+
+/// Our broker with its log in memory before it is written, as the limit's is: a file that takes all rounds, and
+/// `warmMapedFileEnable`. Returns when the file, and the one that is always ready behind it, are in memory.
+fn start_warm(load: &Load) -> Result<Cluster> {
+    let config = [
+        ("flushDiskType", "ASYNC_FLUSH"),
+        ("mappedFileSizeCommitLog", WARM_FILE_BYTES),
+        ("warmMapedFileEnable", "true"),
+    ];
+    let mut cluster = Cluster::start(&config)?;
+    // The first message makes the files.
+    load.send(&cluster.broker_address(), Duration::ZERO)?;
+    for base in ["0".repeat(20), format!("{WARM_FILE_BYTES:0>20}")] {
+        cluster.broker.wait_for(&format!("{IN_MEMORY} file=\"commitlog/{base}\""), process::LONG)?;
+    }
+    Ok(cluster)
+}
+
+/// What our broker says of a file.
+const IN_MEMORY: &str = "the commit log file is in memory";
+
+fn print(all: &[Contender]) {
     println!(
-        "{:10} {:>34} {:>34}",
+        "{:14} {:>34} {:>34}",
         "", "messages/s: median [range]", "broker CPU us/message: median [range]"
     );
-    for one in &all {
+    for one in all {
         let rate = spread(one.rounds.iter().map(|r| r.0));
         let cpu = spread(one.rounds.iter().map(|r| r.1));
         println!(
-            "{:10} {:>34} {:>34}",
+            "{:14} {:>34} {:>34}",
             one.name,
             format!("{:.0} [{:.0}..{:.0}]", rate.1, rate.0, rate.2),
             format!("{:.3} [{:.3}..{:.3}]", cpu.1, cpu.0, cpu.2)
         );
     }
-    let ours = &all[2];
-    for other in all.iter().filter(|o| o.name != "reprise") {
+    let (ours, others): (Vec<_>, Vec<_>) = all.iter().partition(|one| one.name.starts_with(OURS));
+    for (ours, other) in ours.iter().flat_map(|ours| others.iter().map(move |other| (ours, other))) {
         let rate = spread(ours.rounds.iter().zip(&other.rounds).map(|(a, b)| a.0 / b.0));
         let cpu = spread(ours.rounds.iter().zip(&other.rounds).map(|(a, b)| a.1 / b.1));
         println!(
-            "reprise / {:8} rate {:.2} [{:.2}..{:.2}]   CPU per message {:.3} [{:.3}..{:.3}]",
-            other.name, rate.1, rate.0, rate.2, cpu.1, cpu.0, cpu.2
+            "{:14} / {:8} rate {:.2} [{:.2}..{:.2}]   CPU per message {:.3} [{:.3}..{:.3}]",
+            ours.name, other.name, rate.1, rate.0, rate.2, cpu.1, cpu.0, cpu.2
         );
     }
-    Ok(())
 }
 
 /// Smallest, median, largest.
