@@ -4,10 +4,13 @@
 //! time, copy the record into a mapped, populated file, add a queue unit, write all answers at once; another thread
 //! syncs the file every 500 ms. No topic checks, no index, no long polls, no recovery.
 //!
-//! There are two, as bringing new pages of a file into memory can cost more than all the rest, most of all on a virtual
+//! There are several, as bringing new pages of a file into memory can cost more than all the rest, most of all on a virtual
 //! machine whose host takes back what is free. One writes round and round in 1 GiB that was populated before the first
 //! connection: the least that a send can cost. One grows, as the log of a broker that keeps its messages must, and
-//! populates each page before it is written, in the cheapest way that was found.
+//! populates each page before it is written, in the cheapest way that was found. And one does for a message what
+//! every broker does by default although a send alone needs it not: see [`Kind::whole`].
+
+mod index;
 
 use std::{
     fs::{File, OpenOptions},
@@ -25,8 +28,12 @@ use std::{
 use anyhow::{Context, Result, ensure};
 use memmap2::{Advice, MmapMut, MmapOptions};
 
+use index::Index;
+
 const LOG_BYTES: u64 = 1 << 30;
 const RECORD_FIXED: usize = 91;
+/// What a broker adds to the properties of a message.
+const ADDED: &[u8] = b"MSG_REGION\x01DefaultRegion\x02TRACE_ON\x01true\x02CLUSTER\x01DefaultCluster\x02";
 /// Populated at once where the log grows.
 const AHEAD: usize = 4 << 20;
 
@@ -41,11 +48,23 @@ struct Log {
     made: u32,
     syncer: Sender<File>,
     queues: Vec<Vec<[u8; 20]>>,
+    index: Option<Index>,
+}
+
+/// Which limit broker.
+#[derive(Clone, Copy, Debug, Default, clap::Args)]
+pub(crate) struct Kind {
+    /// Grow, instead of writing round and round in one populated file.
+    #[arg(long)]
+    pub(crate) grows: bool,
+    /// Do all that is done for a message by default: index its key, store the broker's properties, answer the key.
+    #[arg(long)]
+    pub(crate) whole: bool,
 }
 
 /// Serves connections until the process is killed.
-pub(crate) fn serve(port: u16, dir: &Path, grows: bool) -> Result<()> {
-    let log = Arc::new(Mutex::new(Log::new(dir, grows)?));
+pub(crate) fn serve(port: u16, dir: &Path, kind: Kind) -> Result<()> {
+    let log = Arc::new(Mutex::new(Log::new(dir, kind)?));
     let listener = TcpListener::bind(("127.0.0.1", port))?;
     println!("limit boot success on port {port}");
     for connection in listener.incoming() {
@@ -76,12 +95,13 @@ fn make(dir: &Path, number: u32) -> Result<(File, MmapMut)> {
 }
 
 impl Log {
-    fn new(dir: &Path, grows: bool) -> Result<Self> {
+    fn new(dir: &Path, Kind { grows, whole }: Kind) -> Result<Self> {
         let (file, map) = make(dir, 0)?;
         let queues = vec![Vec::new(); 16];
         let syncer = sync_in_background(file.try_clone()?);
         let dir = dir.to_owned();
-        let mut log = Self { dir, grows, file, map, at: 0, populated: 0, made: 1, syncer, queues };
+        let index = whole.then(Index::new);
+        let mut log = Self { dir, grows, file, map, at: 0, populated: 0, made: 1, syncer, queues, index };
         if !grows {
             log.populate(LOG_BYTES as usize)?;
         }
@@ -182,7 +202,8 @@ fn answer(frame: &[u8], log: &mut Log, output: &mut Vec<u8>) -> Result<()> {
         }
         fields = &fields[6 + key + value..];
     }
-    let size = RECORD_FIXED + body.len() + topic.len() + properties.len();
+    let added = if log.index.is_some() { ADDED } else { b"" };
+    let size = RECORD_FIXED + body.len() + topic.len() + properties.len() + added.len();
     log.prepare(size)?;
     let now = u64::try_from(SystemTime::now().duration_since(UNIX_EPOCH)?.as_millis())?;
     let (position, offset) = (log.at as u64, log.queues[queue].len() as u64);
@@ -205,13 +226,15 @@ fn answer(frame: &[u8], log: &mut Log, output: &mut Vec<u8>) -> Result<()> {
     put(body)?;
     put(&[u8::try_from(topic.len()).context("a short topic")?])?;
     put(topic)?;
-    put(&(properties.len() as u16).to_be_bytes())?;
+    put(&((properties.len() + added.len()) as u16).to_be_bytes())?;
     put(properties)?;
+    put(added)?;
     log.at += size;
     let mut unit = [0; 20];
     unit[..8].copy_from_slice(&position.to_be_bytes());
     unit[8..12].copy_from_slice(&(size as u32).to_be_bytes());
     log.queues[queue].push(unit);
+    let key = log.index.as_mut().and_then(|index| index.put(topic, properties, position, now));
 
     let begun = output.len();
     output.extend_from_slice(&[0; 8]);
@@ -229,6 +252,9 @@ fn answer(frame: &[u8], log: &mut Log, output: &mut Vec<u8>) -> Result<()> {
     field("msgId", hex(position, &mut text));
     field("queueId", decimal(queue as u64, &mut text));
     field("queueOffset", decimal(offset, &mut text));
+    if let Some(key) = key {
+        field("transactionId", key);
+    }
     field("MSG_REGION", b"DefaultRegion");
     field("TRACE_ON", b"true");
     let (all, header) = (output.len() - begun - 4, output.len() - begun - 8);

@@ -12,6 +12,7 @@ use std::{
 };
 
 use anyhow::{Context, Result};
+use broker::Kind;
 use clap::{Parser, Subcommand};
 use load::Load;
 use process::{Cluster, Program, free_port};
@@ -33,9 +34,8 @@ enum What {
         /// Folder of the log.
         #[arg(long)]
         dir: PathBuf,
-        /// Grow, instead of writing round and round in one populated file.
-        #[arg(long)]
-        grows: bool,
+        #[command(flatten)]
+        kind: Kind,
     },
     /// Send to any broker and print the rate.
     Load {
@@ -88,7 +88,7 @@ struct Compare {
 
 fn main() -> Result<()> {
     match Options::parse().what {
-        What::Serve { port, dir, grows } => broker::serve(port, &dir, grows),
+        What::Serve { port, dir, kind } => broker::serve(port, &dir, kind),
         What::Load { address, topic, body, window, connections, json, seconds } => {
             let load = Load { topic, body, window, connections, json };
             let round = load.send(&address, Duration::from_secs_f64(seconds))?;
@@ -119,8 +119,9 @@ fn compare(options: &Compare) -> Result<()> {
         json: false,
     };
     let json = Load { json: true, ..load.clone() };
-    let limit = Limit::start(&dir.path().join("limit"), false)?;
-    let growing = Limit::start(&dir.path().join("growing"), true)?;
+    let limit = Limit::start(&dir.path().join("limit"), Kind::default())?;
+    let whole = Limit::start(&dir.path().join("whole"), Kind { whole: true, ..Kind::default() })?;
+    let growing = Limit::start(&dir.path().join("growing"), Kind { grows: true, ..Kind::default() })?;
     let ours = Cluster::start(&[("flushDiskType", "ASYNC_FLUSH")])?;
     let warm = start_warm(&load)?;
     let java = if options.no_genuine { None } else { Some(Genuine::start(dir.path())?) };
@@ -130,6 +131,7 @@ fn compare(options: &Compare) -> Result<()> {
     };
     let mut all = vec![
         contender("limit", &limit.address, limit.program.pid(), &load, 2),
+        contender("whole", &whole.address, whole.program.pid(), &load, 2),
         contender("growing", &growing.address, growing.program.pid(), &load, 2),
         contender(OURS, &ours.broker_address(), ours.broker.pid(), &load, 2),
         contender(WARM, &warm.broker_address(), warm.broker.pid(), &load, 1),
@@ -168,7 +170,7 @@ const OURS: &str = "reprise";
 const WARM: &str = "reprise, warm";
 /// The file in use and the next one.
 const WARM_FILES: usize = 2;
-const WARM_FILE_BYTES: &str = "4294963200";
+const WARM_FILE_BYTES: &str = "3221225472";
 
 /// Our broker with its log in memory before it is written, as the limit's is: a file that takes all rounds, and
 /// `warmMapedFileEnable`. Returns when the file, and the one that is always ready behind it, are in memory.
@@ -230,13 +232,15 @@ struct Limit {
 }
 
 impl Limit {
-    fn start(dir: &Path, grows: bool) -> Result<Self> {
+    fn start(dir: &Path, kind: Kind) -> Result<Self> {
         fs::create_dir_all(dir)?;
         let port = free_port()?;
         let mut command = Command::new(std::env::current_exe()?);
         command.args(["serve", "--port", &port.to_string(), "--dir"]).arg(dir);
-        if grows {
-            command.arg("--grows");
+        for (flag, set) in [("--grows", kind.grows), ("--whole", kind.whole)] {
+            if set {
+                command.arg(flag);
+            }
         }
         let mut program = Program::start("limit", &mut command)?;
         program.wait_for("boot success", Duration::from_secs(60))?;
