@@ -35,6 +35,8 @@ pub(crate) struct Rules {
     /// Records at or behind this position are expected in memory.
     hot_from: u64,
     log_min: u64,
+    /// No record is longer: a unit that says so is damaged.
+    longest: u64,
 }
 
 impl Rules {
@@ -49,7 +51,13 @@ impl Rules {
             disk: (u64::from(config.disk_read_bytes), u64::from(config.disk_read_count)),
             hot_from,
             log_min,
+            longest: config.segment_bytes,
         }
+    }
+
+    /// Whether a record can be where the unit says.
+    fn is_sane(&self, unit: &Unit) -> bool {
+        !unit.is_void() && unit.position >= self.log_min && u64::from(unit.size) <= self.longest
     }
 
     /// Whether a record is expected in memory.
@@ -80,7 +88,7 @@ impl Selection {
         }
         self.next += 1;
         self.far_behind = !self.rules.is_hot(&unit);
-        if unit.is_void() || unit.position < self.rules.log_min {
+        if !self.rules.is_sane(&unit) {
             self.lost = true;
         } else if accept(unit.tag) {
             self.bytes += u64::from(unit.size);
@@ -94,7 +102,7 @@ impl Selection {
     /// The first record is always allowed: a reader must get past one that is longer than its limit.
     fn is_full(&self, unit: &Unit) -> bool {
         let count = self.chosen.len() as u64;
-        let bytes = self.bytes + if unit.is_void() { 0 } else { u64::from(unit.size) };
+        let bytes = self.bytes + if self.rules.is_sane(unit) { u64::from(unit.size) } else { 0 };
         let (place_bytes, place_count) =
             if self.rules.is_hot(unit) { self.rules.memory } else { self.rules.disk };
         count > 0
