@@ -199,11 +199,12 @@ impl Log {
         segment.file.fetch(at, len).await.map(Some)
     }
 
-    /// Whether `bytes` are the record that should stand at `position`. What this process wrote is taken by its
-    /// head; what was found on disk also by its checksum.
-    pub(crate) fn is_record(&self, bytes: &[u8], position: u64) -> bool {
+    /// Whether `bytes` are the record that should stand at `position`. What this process wrote and has in memory is
+    /// taken by its head; what comes from the disk, now or when it started, also by its checksum.
+    pub(crate) fn is_record(&self, bytes: &[u8], position: u64, from_disk: bool) -> bool {
         let base = position - position % self.config.segment_bytes;
-        let checksum = position < self.recovered.load(Ordering::Relaxed) && !planted!("M10");
+        let found_there = from_disk || position < self.recovered.load(Ordering::Relaxed);
+        let checksum = found_there && !planted!("M10");
         let found =
             look(bytes, position, base, base + self.config.segment_bytes, Checks { checksum, torn: false });
         matches!(found, Look::Record(r) if r.size as usize == bytes.len())

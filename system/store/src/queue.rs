@@ -230,7 +230,7 @@ impl Queue {
         for unit in &selection.chosen {
             let start = out.len();
             let found = self.log.copy(unit.position, unit.size as usize, &mut out).map_err(io_error(unit))?;
-            if found && self.log.is_record(&out[start..], unit.position) {
+            if found && self.log.is_record(&out[start..], unit.position, false) {
                 count += 1;
             } else {
                 self.warn_lost(unit);
@@ -260,7 +260,7 @@ impl Queue {
             for unit in run {
                 let from = usize::try_from(unit.position - first.position).expect("inside the run");
                 let record = bytes.as_ref().map(|b| &b[from..from + unit.size as usize]);
-                match record.filter(|r| self.log.is_record(r, unit.position)) {
+                match record.filter(|r| self.log.is_record(r, unit.position, true)) {
                     Some(record) => {
                         out.extend_from_slice(record);
                         count += 1;

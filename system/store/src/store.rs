@@ -199,7 +199,7 @@ impl Store {
             return Ok(None);
         }
         let record = self.bytes_at(position, size as usize, hot).await?;
-        Ok(record.filter(|bytes| self.log.is_record(bytes, position)))
+        Ok(record.filter(|bytes| self.log.is_record(bytes, position, !hot)))
     }
 
     async fn bytes_at(&self, position: u64, len: usize, hot: bool) -> io::Result<Option<Bytes>> {
