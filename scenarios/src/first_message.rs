@@ -54,6 +54,7 @@ const CLASSES: &[Class] = &[
     Class::NamesFail,
     Class::DiskFull,
     Class::TornWrite,
+    Class::Rot,
     Class::Backlog,
     Class::CloseBehind,
     Class::Drift,

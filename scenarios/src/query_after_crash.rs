@@ -45,6 +45,7 @@ const CLASSES: &[Class] = &[
     Class::NamesFail,
     Class::DiskFull,
     Class::TornWrite,
+    Class::Rot,
     Class::SlowSync,
     Class::FetchFails,
 ];

@@ -144,6 +144,8 @@ pub enum Kind {
     Down { how: How },
     /// A node was started (again).
     Up,
+    /// A bit of what a broker has on its disk turned.
+    Rotten { which: u32 },
     /// A broker has other delay levels when it starts again.
     Levels { set: u32 },
     /// Fault or operator step of the plan begins.
@@ -317,6 +319,17 @@ pub struct Half {
     pub message: Option<MessageId>,
 }
 
+/// Something on the disk of a broker of which a bit turned.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Rotten {
+    /// Whose disk.
+    pub broker: NodeId,
+    /// The place whose bytes they were.
+    pub slot: Slot,
+    /// From where to where its record stands in the log, when that was hit; none: the entry of its queue.
+    pub record: Option<(u64, u64)>,
+}
+
 /// How brokers ask about transactions.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Checks {
@@ -387,6 +400,8 @@ pub struct History {
     pub sessions: u32,
     /// How long each level delays a message: at first, and from each [`Kind::Levels`] on.
     pub delays_ms: Vec<Vec<u64>>,
+    /// What rotted.
+    pub rotten: Vec<Rotten>,
     /// All half messages.
     pub halves: Vec<Half>,
     /// How brokers ask about transactions.
@@ -605,6 +620,15 @@ impl History {
             Kind::Down { how: How::Power } => "loses power".to_owned(),
             Kind::Down { how: How::Stop } => "stopped".to_owned(),
             Kind::Up => "started".to_owned(),
+            Kind::Rotten { which } => {
+                let Rotten { slot, record, .. } = self.rotten[which as usize];
+                match record {
+                    Some((from, until)) => {
+                        format!("a bit of {} turns in the log, at {from}..{until}", slot_name(slot))
+                    }
+                    None => format!("a bit of {} turns in its queue", slot_name(slot)),
+                }
+            }
             Kind::Levels { set } => {
                 format!("will start with delay levels {:?} ms", self.delays_ms[set as usize])
             }

@@ -67,6 +67,12 @@ fn table(history: &History, node: NodeId, text: &[u8]) -> BTreeMap<QueueId, u64>
     settled
 }
 
+/// Where the record ends that begins here, when a bit of it turned.
+fn rotten_until(history: &History, node: NodeId, position: u64) -> Option<u64> {
+    let mut records = history.rotten.iter().filter(|it| it.broker == node).filter_map(|it| it.record);
+    records.find(|(from, _)| *from == position).map(|(_, until)| until)
+}
+
 fn read_log(history: &History, node: NodeId, mut files: Vec<(u64, &[u8])>, image: &mut Image) {
     files.sort_unstable_by_key(|file| file.0);
     image.start = files.first().map_or(0, |file| file.0);
@@ -86,6 +92,11 @@ fn read_log(history: &History, node: NodeId, mut files: Vec<(u64, &[u8])>, image
         let mut at = 0;
         loop {
             let position = start + at as u64;
+            if let Some(until) = rotten_until(history, node, position) {
+                at += (until - position) as usize;
+                image.end = until;
+                continue;
+            }
             match record_at(history, node, &bytes[at..], position) {
                 Found::Record(record) => {
                     at += record.size as usize;
@@ -195,8 +206,9 @@ fn read_queue(queue: QueueId, mut files: Vec<(u64, &[u8])>) -> Units {
             if size == 0 {
                 break 'files;
             }
-            if size == 0x7fff_ffff {
-                first += 1; // a filler before the first entry of a queue that begins within a file
+            // A filler before the first entry of a queue that begins within a file; later it is where a record was lost.
+            if size == 0x7fff_ffff && units.is_empty() {
+                first += 1;
                 continue;
             }
             units.push((position, size, tag as i64));

@@ -328,6 +328,15 @@ pub enum What {
         /// Power loss instead of the death of the process.
         power: bool,
     },
+    /// A bit turns that is on the disk.
+    Rot {
+        /// Whose.
+        node: String,
+        /// Of an entry of a queue, else of a record in the log.
+        queues: bool,
+        /// The broker is killed first and started afterwards.
+        restart: bool,
+    },
     /// All connections break and few may wait to be accepted: everybody dials at once, and some again.
     Backlog {
         /// Whom they dial.
@@ -402,6 +411,7 @@ impl What {
             Self::NamesFail { .. } => "failed names",
             Self::DiskFull { .. } => "full disk",
             Self::TornWrite { .. } => "torn write",
+            Self::Rot { .. } => "bit rot",
             Self::Backlog { .. } => "short backlog",
             Self::CloseBehind { .. } => "close behind data",
             Self::Drift { .. } => "clock drift",
@@ -431,6 +441,7 @@ impl What {
             Self::NamesFail { .. } => &["disk.failed_names"],
             Self::DiskFull { .. } => &["disk.full"],
             Self::TornWrite { .. } => &["disk.cut_write"],
+            Self::Rot { .. } => &["disk.rot"],
             Self::Backlog { .. } => &["net.backlog", "net.reset"],
             Self::CloseBehind { .. } => &["net.close"],
             Self::Stop { .. }
@@ -460,6 +471,7 @@ impl What {
                 | Self::Stop { .. }
                 | Self::TornWrite { .. }
                 | Self::Levels { .. }
+                | Self::Rot { restart: true, .. }
         )
     }
 
@@ -480,6 +492,7 @@ impl What {
             | Self::NamesFail { node }
             | Self::DiskFull { node, .. }
             | Self::TornWrite { node, .. }
+            | Self::Rot { node, .. }
             | Self::Backlog { node, .. }
             | Self::Drift { node, .. }
             | Self::Levels { node, .. } => vec![node],
@@ -611,6 +624,11 @@ impl fmt::Display for What {
             Self::TornWrite { node, files, nth, power } => {
                 let how = if *power { "loses power" } else { "is killed" };
                 write!(f, "{node} {how} in the midst of write {nth} to {files}")
+            }
+            Self::Rot { node, queues, restart } => {
+                let place = if *queues { "an entry of a queue" } else { "a record in the log" };
+                let restart = if *restart { ", which is killed first" } else { "" };
+                write!(f, "a bit of {place} turns on the disk of {node}{restart}")
             }
             Self::Backlog { node, most } => {
                 write!(f, "all connections to {node} break and only {most} at once may wait to come back")

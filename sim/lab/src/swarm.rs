@@ -209,6 +209,8 @@ pub enum Class {
     DiskFull,
     /// A write is cut.
     TornWrite,
+    /// A bit turns on the disk.
+    Rot,
     /// Few connections may wait.
     Backlog,
     /// A connection closes right behind data.
@@ -266,6 +268,7 @@ pub fn settle(plan: &mut Plan) {
         | What::NamesFail { node }
         | What::DiskFull { node, .. }
         | What::TornWrite { node, .. }
+        | What::Rot { node, .. }
         | What::Backlog { node, .. }
         | What::Drift { node, .. }
         | What::Levels { node, .. }) = &step.what
@@ -442,6 +445,10 @@ pub fn fault(plan: &Plan, draw: &mut Draw, class: Class, at_ms: u64) -> Step {
             let (nth, power) = (draw.spread(1, most), draw.chance(50));
             (What::TornWrite { node: broker, files: files.to_owned(), nth, power }, long_ms.min(30_000))
         }
+        Class::Rot => {
+            let (queues, restart) = (draw.chance(40), draw.chance(60));
+            (What::Rot { node: broker, queues, restart }, short_ms)
+        }
         Class::Backlog => (What::Backlog { node: broker, most: draw.below(3) as u32 }, short_ms.max(1000)),
         Class::CloseBehind => {
             let other = if draw.chance(80) { client } else { server };
@@ -597,6 +604,7 @@ mod tests {
         Class::NamesFail,
         Class::DiskFull,
         Class::TornWrite,
+        Class::Rot,
         Class::Backlog,
         Class::CloseBehind,
         Class::Drift,
@@ -634,7 +642,7 @@ mod tests {
         let plans: Vec<_> = (0..500).map(drawn).collect();
         let kinds: std::collections::BTreeSet<_> =
             plans.iter().flat_map(|plan| &plan.steps).map(|step| step.what.kind()).collect();
-        assert!(kinds.len() >= 21, "{kinds:?}");
+        assert!(kinds.len() >= 22, "{kinds:?}");
         for kind in kinds {
             let on =
                 plans.iter().filter(|plan| plan.steps.iter().any(|step| step.what.kind() == kind)).count();

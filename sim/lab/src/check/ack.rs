@@ -39,7 +39,8 @@ fn acknowledged(view: &View<'_>, judged: &mut Judged) {
         match found {
             Some(read) if read.message == Some(message) => {
                 judged.count(Rule::Ack2, 1);
-                if !(read.fit.body && read.fit.properties) {
+                // A record's checksum covers its body alone.
+                if !(read.fit.body && (read.fit.properties || view.rots(slot))) {
                     let part = if read.fit.body { "properties" } else { "body" };
                     let sentence = format!(
                         "Message {} was acknowledged at {when} at {}; reading that place in the end gives another {part}.",
@@ -55,7 +56,7 @@ fn acknowledged(view: &View<'_>, judged: &mut Judged) {
                     );
                 }
             }
-            _ if view.excused(slot.queue, invoked) || view.made_room(slot) => {}
+            _ if view.excused(slot.queue, invoked) || view.made_room(slot) || view.rots(slot) => {}
             other => {
                 let instead = match other {
                     Some(read) => {
@@ -99,7 +100,7 @@ fn delivered(view: &View<'_>, judged: &mut Judged) {
             None => "it was never sent",
             Some(_) if !right_topic => "it was sent to another topic",
             Some(_) if !fit.body => "its body is not what was sent",
-            Some(_) if !fit.properties => "its properties are not what was sent",
+            Some(_) if !fit.properties && !view.rots(slot) => "its properties are not what was sent",
             Some(_) => return,
         };
         let name =
@@ -136,6 +137,7 @@ fn by_id(view: &View<'_>, judged: &mut Judged) {
         let instead = match found {
             Some((Some(message), fit)) if message == asked && fit.body && fit.properties => continue,
             _ if view.excused(slot.queue, invoked) || view.made_room(slot) => continue,
+            _ if view.rots(slot) && found.is_none_or(|(_, fit)| fit.body) => continue,
             Some((Some(message), _)) if message == asked => "the message with another content".to_owned(),
             Some((Some(other), _)) => format!("message {}", history.message_name(other)),
             Some((None, _)) => "a message nobody sent".to_owned(),
@@ -171,9 +173,11 @@ fn batches(
         let of_batch = |id: &MessageId| batch(*id) == Some(number);
         let before = message.0.checked_sub(1).map(MessageId).filter(of_batch);
         let after = Some(MessageId(message.0 + 1)).filter(of_batch);
+        let rots = |offset| view.rots(Slot { queue: content.queue, offset });
         let missing = before
             .filter(|id| at(place.checked_sub(1)) != Some(*id) && !made_room_before(view, content, place))
-            .or_else(|| after.filter(|id| at(Some(place + 1)) != Some(*id)));
+            .filter(|_| !rots(read.offset.wrapping_sub(1)))
+            .or_else(|| after.filter(|id| at(Some(place + 1)) != Some(*id) && !rots(read.offset + 1)));
         let Some(missing) = missing else { continue };
         // A loss of power cuts what was not flushed yet anywhere, also within a batch.
         let send = view.sends[message.index()];
@@ -212,7 +216,8 @@ fn copies(view: &View<'_>, judged: &mut Judged) {
             history.messages[id.index()].topic == history.queues[content.queue.index()].topic
         };
         let known = |read: &Read| Some((read.message.filter(own)?, content.queue, read.offset, read.unique));
-        slots.extend(content.read.iter().filter_map(known));
+        let whole = |read: &&Read| !view.rots(Slot { queue: content.queue, offset: read.offset });
+        slots.extend(content.read.iter().filter(whole).filter_map(known));
     }
     slots.sort_unstable();
     for copies in slots.chunk_by(|a, b| a.0 == b.0) {
@@ -334,6 +339,18 @@ mod tests {
             s.full("b0");
             s.holds_from("q", 1, &["b"]);
         });
+        run("ACK-1", Expect::Broken, "a bit of its neighbour turned", |s| {
+            s.ok("a", "q", 0);
+            s.ok("b", "q", 1);
+            s.rots("q", 1);
+            s.holds_but("q", 0, &["a", "b"]);
+        });
+        run("ACK-1", Expect::Kept, "a bit of it turned", |s| {
+            s.ok("a", "q", 0);
+            s.ok("b", "q", 1);
+            s.rots("q", 0);
+            s.holds_but("q", 0, &["a", "b"]);
+        });
         run("ACK-1", Expect::Broken, "room is made from the front only", |s| {
             s.ok("a", "q", 0);
             s.full("b0");
@@ -379,6 +396,16 @@ mod tests {
         run("ACK-3", Expect::Broken, "damaged", |s| {
             s.ok("a", "q", 0);
             s.deliver_as("c0", "q", 0, "a", Fit { body: false, properties: true });
+        });
+        run("ACK-3", Expect::Broken, "a bit of its body turned", |s| {
+            s.ok("a", "q", 0);
+            s.rots("q", 0);
+            s.deliver_as("c0", "q", 0, "a", Fit { body: false, properties: true });
+        });
+        run("ACK-3", Expect::Kept, "a bit of its properties turned, which have no checksum", |s| {
+            s.ok("a", "q", 0);
+            s.rots("q", 0);
+            s.deliver_as("c0", "q", 0, "a", Fit { body: true, properties: false });
         });
         run("ACK-3", Expect::Broken, "from another topic", |s| {
             s.ok("a", "q", 0);

@@ -33,7 +33,7 @@ pub(super) fn check(view: &View<'_>, judged: &mut Judged) {
                 let since = readable.get(&slot).copied().unwrap_or(u64::MAX);
                 let due = since.saturating_add(MOMENT) < asked_ns;
                 let invoked = view.sends[message.index()].invoked.unwrap_or(0);
-                let excused = view.excused(slot.queue, invoked) || view.made_room(slot);
+                let excused = view.excused(slot.queue, invoked) || view.made_room(slot) || view.rots(slot);
                 if due && !found && !excused {
                     let sentence = format!(
                         "Message {} could be read at {} from {} on; the question for its key at {} did not find it.",

@@ -84,9 +84,13 @@ fn dense(view: &View<'_>, judged: &mut Judged) {
         }
     }
     for content in &view.audit.queues {
+        let rots = |offset| view.rots(Slot { queue: content.queue, offset });
         let mut expected = content.min;
         for read in &content.read {
             judged.count(Rule::Log2, 1);
+            while read.offset > expected && rots(expected) {
+                expected += 1;
+            }
             if read.offset != expected {
                 let slot = Slot { queue: content.queue, offset: read.offset };
                 let sentence = format!(
@@ -99,7 +103,11 @@ fn dense(view: &View<'_>, judged: &mut Judged) {
             }
             expected += 1;
         }
-        if expected < content.max && content.read.len() as u64 == expected - content.min {
+        let stopped = content.read.last().map_or(content.min, |last| last.offset + 1) == expected;
+        while stopped && expected < content.max && rots(expected) {
+            expected += 1;
+        }
+        if expected < content.max && stopped {
             let name = history.queue_name(content.queue);
             let sentence = format!(
                 "{name} says it ends at {}, but reading it in the end stopped at {expected}.",
@@ -249,7 +257,7 @@ fn ends(view: &View<'_>, judged: &mut Judged) {
                 let answers = &mut answers[queue.index()];
                 let before = answers.partition_point(|(at, ..)| *at < asked_ns);
                 let (_, low, high) = before.checked_sub(1).map_or((0, 0, 0), |last| answers[last]);
-                let lost = view.ever_excused(queue);
+                let lost = view.ever_excused(queue) || all_rotten(view, queue, max..high);
                 let name = history.queue_name(queue);
                 if max < high && !lost {
                     let sentence = format!(
@@ -273,7 +281,7 @@ fn ends(view: &View<'_>, judged: &mut Judged) {
             Kind::QueueRecovered { queue, max, .. } => {
                 judged.count(Rule::Log4, 1);
                 let seen = visible[queue.index()];
-                if max < seen && !view.ever_excused(queue) {
+                if max < seen && !view.ever_excused(queue) && !all_rotten(view, queue, max..seen) {
                     let name = history.queue_name(queue);
                     let sentence = format!(
                         "{name} was recovered to end at {max} at {}, but offset {} had been seen by a client.",
@@ -289,6 +297,11 @@ fn ends(view: &View<'_>, judged: &mut Judged) {
     }
 }
 
+/// True when bytes of all these places rotted.
+fn all_rotten(view: &View<'_>, queue: QueueId, mut offsets: std::ops::Range<u64>) -> bool {
+    offsets.all(|offset| view.rots(Slot { queue, offset }))
+}
+
 /// LOG-2 in the files: each entry points to its record, and in quiet times each record has its entry.
 fn pointing(view: &View<'_>, image: &Image, judged: &mut Judged) {
     let history = view.history;
@@ -299,6 +312,9 @@ fn pointing(view: &View<'_>, image: &Image, judged: &mut Judged) {
         for (offset, &(position, size, tag_hash)) in (units.first..).zip(&units.units) {
             if position < image.start {
                 continue; // its record went with an old file of the log, and it goes with its own
+            }
+            if view.rots(Slot { queue: units.queue, offset }) {
+                continue;
             }
             judged.count(Rule::Log2, 1);
             let place = image.records.binary_search_by_key(&position, |record| record.position);
@@ -332,6 +348,9 @@ fn pointing(view: &View<'_>, image: &Image, judged: &mut Judged) {
     }
     for record in &image.records {
         let Some(queue) = record.queue else { continue };
+        if view.rots(Slot { queue, offset: record.offset }) {
+            continue;
+        }
         judged.count(Rule::Log2, 1);
         let unit = entries.get(&queue).and_then(|entries| {
             let place = record.offset.checked_sub(entries.first)?;
@@ -474,6 +493,23 @@ mod tests {
         run("LOG-2", Expect::Broken, "a record has no entry", |s| {
             s.image("b0", END, &[("q", 0, 0), ("q", 1, 100)], &[("q", 0, &[0])]);
         });
+        run("LOG-2", Expect::Broken, "a hole beside what rotted", |s| {
+            s.rots("q", 0);
+            s.holds_but("q", 1, &["a", "b", "c"]);
+        });
+        run("LOG-2", Expect::Broken, "the end is missing, and only half of it rotted", |s| {
+            s.rots("q", 1);
+            s.holds("q", &["a", "b", "c"]);
+            s.last_content().read.truncate(1);
+        });
+        run("LOG-2", Expect::Kept, "a hole where a bit turned", |s| {
+            s.rots("q", 1);
+            s.holds_but("q", 1, &["a", "b", "c"]);
+        });
+        run("LOG-2", Expect::Kept, "the last one rotted", |s| {
+            s.rots("q", 2);
+            s.holds_but("q", 2, &["a", "b", "c"]);
+        });
         run("LOG-2", Expect::Kept, "each entry has its record", |s| {
             s.append("q", 0, 0, 100);
             s.append("q", 1, 100, 200);
@@ -570,6 +606,24 @@ mod tests {
             s.ok("a", "q", 0);
             s.crash("b0", How::Process);
             s.recovered("b0", &[("q", 0)]);
+        });
+        run("LOG-4", Expect::Broken, "the end moved back by more than what rotted", |s| {
+            s.append("q", 0, 0, 100);
+            s.append("q", 1, 100, 200);
+            s.ok("a", "q", 0);
+            s.ok("b", "q", 1);
+            s.rots("q", 1);
+            s.crash("b0", How::Process);
+            s.recovered("b0", &[("q", 0)]);
+        });
+        run("LOG-4", Expect::Kept, "the last one rotted", |s| {
+            s.append("q", 0, 0, 100);
+            s.append("q", 1, 100, 200);
+            s.ok("a", "q", 0);
+            s.ok("b", "q", 1);
+            s.rots("q", 1);
+            s.crash("b0", How::Process);
+            s.recovered("b0", &[("q", 1)]);
         });
         run("LOG-4", Expect::Kept, "growing", |s| {
             s.range("q", 0, 4);

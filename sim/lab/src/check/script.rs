@@ -5,8 +5,8 @@ use std::collections::BTreeMap;
 use super::{Rule, judge};
 use crate::history::{
     Audit, Broker, ById, Checks, Fit, Group, GroupId, Half, HalfId, History, How, Id, Image, Kind, Member,
-    MemberId, Message, MessageId, NodeId, Outcome, QueueContent, QueueId, Read, SCHEDULE, SessionId, Slot,
-    Step, Stored, Units, Why, Writer,
+    MemberId, Message, MessageId, NodeId, Outcome, QueueContent, QueueId, Read, Rotten, SCHEDULE, SessionId,
+    Slot, Step, Stored, Units, Why, Writer,
 };
 
 /// What a rule must say of a history.
@@ -178,6 +178,10 @@ impl Script {
         }
     }
 
+    pub(super) fn last_content(&mut self) -> &mut QueueContent {
+        self.audit.queues.last_mut().expect("a content")
+    }
+
     pub(super) fn last_read(&mut self) -> &mut Read {
         self.audit.queues.last_mut().and_then(|content| content.read.last_mut()).expect("something read")
     }
@@ -334,6 +338,20 @@ impl Script {
     pub(super) fn delayed(&mut self, message: &str, level: u32) {
         let id = self.message(message);
         self.history.messages[id.index()].delay_level = Some(level);
+    }
+
+    /// A bit of a place turns on the disk of its broker.
+    pub(super) fn rots(&mut self, queue: &str, offset: u64) {
+        let (slot, broker) = (self.slot(queue, offset), self.history.node("b0"));
+        let which = self.history.rotten.len() as u32;
+        self.history.rotten.push(Rotten { broker, slot, record: None });
+        self.on_broker(Kind::Rotten { which });
+    }
+
+    /// A queue holds all of these in the end but the one at an offset.
+    pub(super) fn holds_but(&mut self, queue: &str, offset: u64, messages: &[&str]) {
+        self.holds(queue, messages);
+        self.last_content().read.retain(|read| read.offset != offset);
     }
 
     /// The broker is started with other delay levels.

@@ -1,6 +1,6 @@
 //! What several rules need of a history, collected in one pass.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use super::SECOND;
 use crate::history::{
@@ -23,6 +23,8 @@ pub struct View<'a> {
     pub lines: Vec<Line>,
     /// By node: when it was down.
     pub outages: Vec<Vec<Outage>>,
+    /// Places of which a bit turned on the disk.
+    pub rotten: BTreeSet<Slot>,
     /// By broker: from which event on it had which delay levels, when they changed.
     pub levels: BTreeMap<NodeId, Vec<(usize, u32)>>,
     /// When each step of the plan was on.
@@ -156,6 +158,7 @@ impl<'a> View<'a> {
             sessions: Vec::with_capacity(history.sessions as usize),
             lines: vec![Line::default(); history.queues.len()],
             outages: Vec::new(),
+            rotten: history.rotten.iter().map(|rotten| rotten.slot).collect(),
             levels: BTreeMap::new(),
             steps: vec![None; history.steps.len()],
             heal: None,
@@ -426,6 +429,12 @@ impl<'a> View<'a> {
         let broker = self.history.queues[slot.queue.index()].broker;
         self.history.steps.iter().any(|step| step.fills && step.nodes.contains(&broker))
             && slot.offset < self.lines[slot.queue.index()].begins
+    }
+
+    /// True when bytes of this place rotted, in the log or in its queue: beyond what any broker promises.
+    #[must_use]
+    pub fn rots(&self, slot: Slot) -> bool {
+        self.rotten.contains(&slot)
     }
 
     /// The end of a session in time; the end of the run when it still lives.

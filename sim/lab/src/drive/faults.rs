@@ -10,6 +10,7 @@ use world::{Crash, Node, World, disk::Access};
 
 use super::asks::Asker;
 use super::cluster::{Cluster, STORE};
+use super::rot;
 use crate::history::{How, Kind, MemberId, NodeId};
 use crate::plan::{Plan, Step, What};
 use crate::swarm::RECOVERY;
@@ -241,6 +242,14 @@ impl Steps {
                 let disk = cluster.node(node).disk();
                 disk.set_capacity(disk.used() + spare_kib * 1024);
             }
+            What::Rot { node, queues, restart } => {
+                let node = cluster.node(node);
+                if *restart && node.is_up() {
+                    node.crash(Crash::Process);
+                    cluster.down(node, How::Process);
+                }
+                rot::strike(&cluster.shared, node, *queues, index);
+            }
             What::Backlog { node, most } => {
                 net.backlog(cluster.node(node), *most as usize);
                 self.others(node, |node, other| {
@@ -267,7 +276,10 @@ impl Steps {
     fn undo(&self, what: &What) {
         let (net, cluster) = (self.world.net(), &self.cluster);
         match what {
-            What::Crash { node, .. } | What::CrashAt { node, .. } | What::TornWrite { node, .. } => {
+            What::Crash { node, .. }
+            | What::CrashAt { node, .. }
+            | What::TornWrite { node, .. }
+            | What::Rot { node, restart: true, .. } => {
                 let node = cluster.node(node);
                 node.disarm();
                 node.disk().heal();
@@ -314,6 +326,7 @@ impl Steps {
             What::Drift { node, .. } => cluster.node(node).clock().set_drift_ppm(0),
             What::Reset { .. }
             | What::CloseBehind { .. }
+            | What::Rot { .. }
             | What::ClockJump { .. }
             | What::SetQueues { .. } => {}
         }

@@ -7,6 +7,7 @@ mod faults;
 mod load;
 mod marks;
 mod recorder;
+mod rot;
 mod transact;
 
 use std::collections::{BTreeMap, BTreeSet};

@@ -8,7 +8,7 @@ use world::{Node, Tap, Value, World};
 
 use crate::history::{
     Broker, Checks, Fit, Group, GroupId, HALF, Half, HalfId, History, Kind, Member, MemberId, Message,
-    MessageId, NodeId, Outcome, QueueId, SCHEDULE, SessionId, Slot, Step, Why, Writer,
+    MessageId, NodeId, Outcome, QueueId, Rotten, SCHEDULE, SessionId, Slot, Step, Why, Writer,
 };
 use crate::plan::{Plan, What, tag_name};
 
@@ -53,6 +53,8 @@ pub(crate) struct Live {
     levels: BTreeMap<NodeId, u32>,
     /// Read queues of each topic on each broker.
     pub(crate) readable: BTreeMap<(u32, NodeId), u32>,
+    /// Up to where each node found its log when it was started last.
+    recovered: BTreeMap<NodeId, u64>,
     /// How often each node has recovered its log.
     pub(crate) recoveries: BTreeMap<NodeId, u32>,
     /// First acknowledgement of each producer after the faults were over.
@@ -162,6 +164,7 @@ impl Recorder {
             found: BTreeMap::new(),
             levels: BTreeMap::new(),
             readable: BTreeMap::new(),
+            recovered: BTreeMap::new(),
             recoveries: BTreeMap::new(),
             acknowledged: vec![false; plan.producers.len()],
             sick: BTreeMap::new(),
@@ -289,6 +292,20 @@ impl Recorder {
         let mut live = self.live();
         live.acknowledged[producer as usize] = true;
         live.gone.insert(producer);
+    }
+
+    /// Up to where a node found its log when it was started last.
+    pub(crate) fn recovered(&self, node: Node) -> u64 {
+        let live = self.live();
+        live.recovered.get(&live.nodes[node.number() as usize]).copied().unwrap_or(0)
+    }
+
+    /// A bit turned on the disk of a broker.
+    pub(crate) fn rotten(&self, rotten: Rotten) {
+        let mut live = self.live();
+        let which = live.history.rotten.len() as u32;
+        live.history.rotten.push(rotten);
+        live.push(rotten.broker, Kind::Rotten { which });
     }
 
     /// A broker that is down has the delay levels of this step of the plan when it starts again.
@@ -428,7 +445,9 @@ impl Live {
             "recovered" => {
                 self.nothing_left(node);
                 *self.recoveries.entry(node).or_default() += 1;
-                self.push(node, Kind::Recovered { end: fields.number("end") });
+                let end = fields.number("end");
+                self.recovered.insert(node, end);
+                self.push(node, Kind::Recovered { end });
             }
             "queue_recovered" => {
                 let Some(queue) = self.tapped_queue(&fields, node) else { return };

@@ -135,6 +135,7 @@ fn at_least_once(view: &View<'_>, commits: &Commits, judged: &mut Judged) {
                 if done.binary_search(&(group, slot, message)).is_ok()
                     || back.binary_search(&(group, slot)).is_ok()
                     || waiting
+                    || view.rots(slot)
                     || passed_before_rewind(view, commits, group, slot)
                 {
                     continue;
@@ -227,6 +228,7 @@ fn commit_safety(view: &View<'_>, commits: &Commits, judged: &mut Judged) {
         for (&offset, &done) in due {
             let slot = Slot { queue, offset };
             let excused = view.made_room(slot)
+                || view.rots(slot)
                 || !rewound.is_empty() && passed_before_rewind(view, commits, group, slot);
             if done > latest.0 && !excused {
                 latest = (done, offset);
@@ -301,7 +303,9 @@ fn no_skip(view: &View<'_>, commits: &Commits, judged: &mut Judged) {
         let expects = &mut expected[session.index()];
         let whole = view.sessions[session.index()];
         let filtered = history.groups[history.members[whole.member.index()].group.index()].tag.is_some();
-        let gap = !filtered && count > 0 && next - from != u64::from(count);
+        let rotten = (from..next).filter(|offset| view.rots(Slot { queue: whole.queue, offset: *offset }));
+        let least = u64::from(count)..=u64::from(count) + rotten.count() as u64;
+        let gap = !filtered && count > 0 && !least.contains(&next.saturating_sub(from));
         if from != *expects || next < from || gap {
             let name = history.queue_name(whole.queue);
             let sentence = format!(
@@ -454,6 +458,12 @@ mod tests {
             s.holds("q", &["a"]);
             s.drained(0);
         });
+        run("CON-1", Expect::Kept, "its entry rotted", |s| {
+            s.ok("a", "q", 0);
+            s.rots("q", 0);
+            s.holds("q", &["a"]);
+            s.drained(0);
+        });
         run("CON-1", Expect::Kept, "consumed by the second member after the first died", |s| {
             s.ok("a", "q", 0);
             s.enter("c0", "q", 0, "a");
@@ -504,6 +514,17 @@ mod tests {
             s.deliver("c0", "q", 1, "b");
             s.stored("q", 2);
             s.holds("q", &["a", "b"]);
+        });
+        run("CON-2", Expect::Broken, "a neighbour of what rotted", |s| {
+            s.ok("a", "q", 0);
+            s.ok("b", "q", 1);
+            s.rots("q", 1);
+            s.stored("q", 2);
+        });
+        run("CON-2", Expect::Kept, "what rotted is passed", |s| {
+            s.ok("a", "q", 0);
+            s.rots("q", 0);
+            s.stored("q", 1);
         });
         run("CON-2", Expect::Kept, "up to the lowest unfinished", |s| {
             s.ok("a", "q", 0);
