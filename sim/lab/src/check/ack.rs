@@ -181,12 +181,15 @@ fn batches(
         let Some(missing) = missing else { continue };
         // A loss of power cuts what was not flushed yet anywhere, also within a batch.
         let send = view.sends[message.index()];
-        let promised = send.outcome == Some(Outcome::Ok) && history.sync_flush(content.queue);
         let slot = Slot { queue: content.queue, offset: read.offset };
+        let acknowledged = send.outcome == Some(Outcome::Ok) && send.at == Some(slot);
         let broker = history.queues[content.queue.index()].broker;
-        let last = appends.get(&slot).and_then(|appends| appends.last());
-        let (event, end) = last.copied().unwrap_or((send.invoked.unwrap_or(0), u64::MAX));
-        if !promised && view.may_be_lost(broker, event, end) {
+        let cut = match appends.get(&slot).and_then(|appends| appends.last()) {
+            Some((event, end)) => view.may_be_lost(broker, *event, *end),
+            // Its broker died before it could tell of it.
+            None => !acknowledged && view.may_be_lost(broker, send.invoked.unwrap_or(0), u64::MAX),
+        };
+        if cut && !(acknowledged && history.sync_flush(content.queue)) {
             continue;
         }
         let sentence = format!(
@@ -604,6 +607,40 @@ mod tests {
             s.crash("b0", How::Power);
             s.holds("q", &["a"]);
         });
+        run("ACK-7", Expect::Broken, "it was promised when the power went", |s| {
+            s.sync_flush();
+            s.batch(&["a", "b"]);
+            s.append("q", 0, 0, 200);
+            s.append("q", 1, 0, 200);
+            s.returned("a", Outcome::Ok, Some(("q", 0)));
+            s.returned("b", Outcome::Ok, Some(("q", 1)));
+            s.crash("b0", How::Power);
+            s.holds("q", &["a"]);
+        });
+        run("ACK-7", Expect::Broken, "it was acknowledged without a trace in the log", |s| {
+            s.batch(&["a", "b"]);
+            s.returned("a", Outcome::Ok, Some(("q", 0)));
+            s.crash("b0", How::Power);
+            s.holds("q", &["a"]);
+        });
+        run(
+            "ACK-7",
+            Expect::Kept,
+            "an attempt that nobody had promised, of a batch that is elsewhere",
+            |s| {
+                s.sync_flush();
+                s.batch(&["a", "b"]);
+                s.append("q", 0, 0, 200);
+                s.append("q", 1, 0, 200);
+                s.append("r", 0, 200, 400);
+                s.append("r", 1, 200, 400);
+                s.crash("b0", How::Power);
+                s.returned("a", Outcome::Ok, Some(("r", 0)));
+                s.returned("b", Outcome::Ok, Some(("r", 1)));
+                s.holds("q", &["a"]);
+                s.holds("r", &["a", "b"]);
+            },
+        );
         run("ACK-7", Expect::Kept, "nobody had promised it when the power went", |s| {
             s.sync_flush();
             s.batch(&["a", "b"]);
