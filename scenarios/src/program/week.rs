@@ -1,11 +1,12 @@
-//! `week`: a simulated week of modest load in which producers and brokers are restarted and cut off, and how far the
-//! bounds of transactions and delays were used up.
+//! `week`: a simulated week of modest load in which producers and brokers are restarted and cut off, clocks are set and
+//! listeners fail, and how far the bounds of transactions and delays were used up.
 
 use lab::check::{Budget, budget};
 use lab::draw::Draw;
 use lab::drive::{self, Options};
+use lab::history::{History, Kind};
 use lab::outcome::{Run, Verdict};
-use lab::plan::{Broker, Delayed, Group, Member, Mode, Plan, Producer, Step, Topic, What};
+use lab::plan::{Broker, Delayed, Fails, Group, Member, Mode, Plan, Producer, Step, Topic, What};
 use lab::swarm::{self, Size};
 
 use super::{plant, say, seed, write_page};
@@ -30,7 +31,7 @@ impl Week {
         let options = Options { plants: self.plant, ..Options::default() };
         let done = drive::run(&plan, &options);
         let budget = budget(&done.history);
-        let told = tell(&plan, &done.run, &budget);
+        let told = tell(&plan, &done.run, &budget, &done.history);
         say(told.trim_end());
         write_page("week.md", "A simulated week", &format!("```\n{told}```\n"))?;
         let late = u8::from(!budget.late.is_empty());
@@ -38,7 +39,7 @@ impl Week {
     }
 }
 
-fn tell(plan: &Plan, run: &Run, budget: &Budget) -> String {
+fn tell(plan: &Plan, run: &Run, budget: &Budget, history: &History) -> String {
     let mut lines = vec![format!(
         "{:.1} simulated days, seed {}, in {:.0} s of CPU, {:.0} s of it checks",
         run.simulated_ns as f64 / 86_400e9,
@@ -74,6 +75,12 @@ fn tell(plan: &Plan, run: &Run, budget: &Budget) -> String {
         lines.push(format!("  {what}: at most {ms}"));
     }
     lines.push("  (the bounds are 1000 ms in health and 5000 ms after a fault)".to_owned());
+    let back = history.events.iter().filter_map(|event| match event.kind {
+        Kind::SentBack { dead, .. } => Some(dead),
+        _ => None,
+    });
+    let (dead, retried): (Vec<_>, Vec<_>) = back.partition(|dead| *dead);
+    lines.push(format!("sent back by listeners: {} to be tried again, {} dead", retried.len(), dead.len()));
     for late in budget.late.iter().take(SHOWN) {
         lines.push(format!("LATE {late}"));
     }
@@ -113,7 +120,7 @@ fn plan(seed: u64, days: u64) -> Plan {
     plan.producers = vec![
         producer(transaction, 120, None),
         producer(transaction, 120, None),
-        producer(Mode::Auto, 60, Some(Delayed { one_in: 1, most_level })),
+        producer(Mode::Auto, 30, Some(Delayed { one_in: 1, most_level })),
         producer(Mode::Auto, 300, None),
     ];
     plan.groups = vec![Group {
@@ -125,7 +132,8 @@ fn plan(seed: u64, days: u64) -> Plan {
         slow_one_in: 0,
         batch: 1,
         threads: 2,
-        fails: None,
+        // Some of a day's die, most come again once or twice.
+        fails: Some(Fails { one_in: 15, most: 4, limit: 3 }),
     }];
     plan.delay_levels_s = LEVELS_S.to_vec();
     plan.buggify = 0;
@@ -143,12 +151,16 @@ fn broker(sync_flush: bool) -> Broker {
         queue_file_units: 2000,
         sync_us: (500, 5000),
         clock_offset_ms: 0,
-        // Nothing goes by age: in the end all of the week is looked at.
-        config: vec![("fileReservedTime".to_owned(), "1000".to_owned())],
+        config: vec![
+            // Nothing goes by age: in the end all of the week is looked at.
+            ("fileReservedTime".to_owned(), "1000".to_owned()),
+            // So rarely that a clean stop has something to write.
+            ("flushDelayOffsetInterval".to_owned(), "60000".to_owned()),
+        ],
     }
 }
 
-/// A fault every three hours, and once a day nobody is there who could tell the outcome of a transaction.
+/// A fault every two hours, and once a day nobody is there who could tell the outcome of a transaction.
 fn steps(seed: u64, load_ms: u64) -> Vec<Step> {
     let mut draw = Draw::new(seed, "week");
     let mut steps = Vec::new();
@@ -157,7 +169,8 @@ fn steps(seed: u64, load_ms: u64) -> Vec<Step> {
         let node = if draw.chance(50) { "b0" } else { "b1" }.to_owned();
         let producer = format!("p{}", draw.below(2));
         let down_ms = draw.spread(1000, HOUR_MS / 2);
-        let (what, for_ms) = match draw.below(10) {
+        let by_ms = draw.spread(500, 900_000) as i64;
+        let (what, for_ms) = match draw.below(12) {
             0..2 => (What::Crash { node, power: false }, down_ms),
             // A loss of power takes back what async flush acknowledged, and with it what could be judged.
             2 => (What::Crash { node: "b0".to_owned(), power: true }, down_ms),
@@ -166,10 +179,12 @@ fn steps(seed: u64, load_ms: u64) -> Vec<Step> {
             6 => (What::Cut { from: producer, to: node, both: true }, draw.spread(1000, 600_000)),
             7 => (What::Crash { node: "ns0".to_owned(), power: false }, draw.spread(1000, 600_000)),
             8 => (What::Crash { node: producer, power: false }, down_ms),
+            9 => (What::ClockJump { node, by_ms }, 0),
+            10 => (What::ClockJump { node, by_ms: -by_ms }, 0),
             _ => (What::Reset { a: producer, b: node }, 0),
         };
         steps.push(Step { at_ms, for_ms, what });
-        at_ms += draw.range(2 * HOUR_MS, 4 * HOUR_MS);
+        at_ms += draw.range(HOUR_MS, 3 * HOUR_MS);
     }
     for day in 0..load_ms / DAY_MS {
         let at_ms = day * DAY_MS + draw.range(DAY_MS / 4, DAY_MS / 2);
