@@ -371,6 +371,8 @@ pub struct Step {
     pub drift_ppm: i64,
     /// It touches others besides its nodes.
     pub wide: bool,
+    /// A sync fails: the system may forget what was written and not synced, without a loss of power.
+    pub loses: bool,
     /// It fills a disk: old messages may be deleted before their time.
     pub fills: bool,
     /// In words.

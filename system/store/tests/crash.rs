@@ -454,6 +454,8 @@ fn run(seed: u64, planted: Option<&'static str>) -> world::Outcome<(u64, u64)> {
 
 async fn die(world: World, node: Node, random: &mut Random, shared: &Shared) {
     let crash = if random.chance(50) { Crash::Power } else { Crash::Process };
+    let evicted = || world.effects().get("disk.evicted").copied().unwrap_or(0);
+    let before = evicted();
     match random.below(5) {
         0 => {
             sleep(Duration::from_micros(random.below(20_000))).await; // often within recovery
@@ -492,7 +494,8 @@ async fn die(world: World, node: Node, random: &mut Random, shared: &Shared) {
             node.crash(crash);
         }
     }
-    shared.lock().power |= crash == Crash::Power;
+    // Pages whose write-back failed and that were dropped from memory are lost as with the power.
+    shared.lock().power |= crash == Crash::Power || evicted() > before;
 }
 
 /// The driver's own numbers.

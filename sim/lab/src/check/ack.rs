@@ -332,6 +332,29 @@ mod tests {
             s.crash("b0", How::Power);
             s.holds("q", &[]);
         });
+        run("ACK-1", Expect::Broken, "sync flush survives a failed sync", |s| {
+            s.sync_flush();
+            s.ok("a", "q", 0);
+            s.sync_fails();
+            s.holds("q", &[]);
+        });
+        run("ACK-1", Expect::Broken, "a failed sync before the send does not excuse", |s| {
+            s.sync_fails();
+            s.recovered("b0", &[]);
+            s.ok("a", "q", 0);
+            s.crash("b0", How::Process);
+            s.holds("q", &[]);
+        });
+        run(
+            "ACK-1",
+            Expect::Kept,
+            "a sync failed under async flush, and the system forgot what it had",
+            |s| {
+                s.ok("a", "q", 0);
+                s.sync_fails();
+                s.holds("q", &[]);
+            },
+        );
         run("ACK-1", Expect::Kept, "nobody knows what became of it", |s| {
             s.sent("a", Outcome::Unknown, None);
             s.sent("b", Outcome::Degraded, Some(("q", 0)));

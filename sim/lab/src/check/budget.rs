@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::{SECOND, View, seconds};
-use crate::history::{Audit, HalfId, History, How, Kind, MessageId, NodeId};
+use crate::history::{Audit, HalfId, History, Kind, MessageId, NodeId};
 
 /// How half messages fared. Times are simulated milliseconds.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -183,7 +183,7 @@ fn is_cut_off(view: &View<'_>, broker: NodeId, half: &Half) -> bool {
     let mut after = view.outages_of(broker).iter().filter(|outage| outage.from_ns >= half.heard_ns);
     after.any(|outage| {
         let ending = half.ending_ns.is_some_and(|at| outage.from_ns.saturating_sub(at) < ON_ITS_WAY);
-        ending || (!sync && outage.how == How::Power)
+        ending || (!sync && outage.loses)
     })
 }
 
@@ -201,6 +201,7 @@ const ON_ITS_WAY: u64 = 10 * SECOND;
 mod tests {
     use super::*;
     use crate::check::script::Script;
+    use crate::history::How;
 
     fn judged(script: impl FnOnce(&mut Script)) -> Budget {
         let mut made = Script::new();

@@ -323,7 +323,7 @@ fn came(view: &View<'_>, judged: &mut Judged) {
         let due = view.at(returned) + held.max().unwrap_or(0) * MS;
         let lost = history.brokers.iter().filter(|broker| !broker.sync_flush).any(|broker| {
             let outages = view.outages_of(broker.node);
-            outages.iter().any(|outage| outage.how == How::Power && outage.event > invoked)
+            outages.iter().any(|outage| outage.loses && outage.event > invoked)
         });
         if due + OVERDUE < end && !lost && !there.contains(&id) {
             let sentence = format!(

@@ -6,7 +6,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use super::consume::{Commits, passed_before_rewind};
 use super::view::Delivery;
 use super::{Judged, Rule, View, seconds, witness};
-use crate::history::{GroupId, How, Kind, MessageId, NodeId, Outcome, QueueContent, Slot};
+use crate::history::{GroupId, Kind, MessageId, NodeId, Outcome, QueueContent, Slot};
 use crate::plan::FIRST_RETRY_LEVEL;
 
 pub(super) fn check(view: &View<'_>, judged: &mut Judged) {
@@ -355,7 +355,7 @@ fn may_be_lost(view: &View<'_>, copied: &Copied) -> bool {
     let history = view.history;
     let safe = history.brokers.iter().any(|broker| broker.node == copied.to && broker.sync_flush);
     let mut outages = view.outages_of(copied.to).iter();
-    copied.done && !safe && outages.any(|it| it.how == How::Power && it.event > copied.event)
+    copied.done && !safe && outages.any(|it| it.loses && it.event > copied.event)
         || copied.done && fills(view, copied.to)
 }
 

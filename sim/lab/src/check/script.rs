@@ -281,6 +281,7 @@ impl Script {
             clock: false,
             jump_ms: 0,
             drift_ppm: 0,
+            loses: false,
             fills: false,
             wide: false,
             what: "a fault".to_owned(),
@@ -441,6 +442,15 @@ impl Script {
     pub(super) fn full(&mut self, node: &str) {
         let step = self.begin(&[node]);
         self.history.steps[step as usize].fills = true;
+        self.over(step);
+    }
+
+    /// A sync of the broker's log fails, and it is restarted.
+    pub(super) fn sync_fails(&mut self) {
+        let step = self.begin(&["b0"]);
+        self.history.steps[step as usize].loses = true;
+        self.down("b0", How::Stop);
+        self.up("b0");
         self.over(step);
     }
 

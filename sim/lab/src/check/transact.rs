@@ -433,13 +433,13 @@ fn asked(view: &View<'_>, judged: &mut Judged) {
                 known.entry(half).and_modify(|checked| checked.ended = Some(end));
                 continue;
             }
-            Kind::Down { how: How::Power } => {
-                let outages = view.outages_of(event.node).iter();
-                let flushed = outages.filter(|outage| outage.event == number).map(|outage| outage.flushed);
-                let flushed = flushed.max().unwrap_or(0);
-                known.retain(|half, checked| {
-                    history.halves[half.index()].broker != event.node || checked.lose(flushed)
-                });
+            Kind::Down { .. } => {
+                let outage = view.outages_of(event.node).iter().find(|outage| outage.event == number);
+                if let Some(outage) = outage.filter(|outage| outage.loses) {
+                    known.retain(|half, checked| {
+                        history.halves[half.index()].broker != event.node || checked.lose(outage.flushed)
+                    });
+                }
                 continue;
             }
             Kind::HalfChecked { half, checks } => (half, checks),

@@ -142,6 +142,8 @@ pub struct Outage {
     pub until_ns: u64,
     /// How.
     pub how: How,
+    /// What was not flushed may be lost: with the power, or because a sync failed before.
+    pub loses: bool,
     /// How far its log was surely on its disk, when it has one.
     pub flushed: u64,
 }
@@ -178,6 +180,8 @@ impl<'a> View<'a> {
         let mut last_appended: Vec<u64> = vec![0; self.history.queues.len()];
         let mut lost_power: BTreeMap<NodeId, bool> = BTreeMap::new();
         let mut flushed: BTreeMap<NodeId, u64> = BTreeMap::new();
+        // Nodes whose page cache nobody can trust until they have recovered: syncs fail, or (true) did.
+        let mut unsure: BTreeMap<NodeId, bool> = BTreeMap::new();
         for (number, &Event { at_ns, node, kind }) in self.history.events.iter().enumerate() {
             match kind {
                 Kind::Send { message } => self.sends[message.index()].invoked = Some(number),
@@ -210,7 +214,8 @@ impl<'a> View<'a> {
                 Kind::Down { how } => {
                     let flushed = flushed.get(&node).copied().unwrap_or(0);
                     let (event, from_ns) = (number, at_ns);
-                    self.went_down(node, Outage { event, from_ns, until_ns: u64::MAX, how, flushed });
+                    let loses = how == How::Power || unsure.contains_key(&node);
+                    self.went_down(node, Outage { event, from_ns, until_ns: u64::MAX, how, loses, flushed });
                     if how == How::Power {
                         lost_power.insert(node, true);
                     }
@@ -230,8 +235,14 @@ impl<'a> View<'a> {
                     }
                 }
                 Kind::Levels { set } => self.levels.entry(node).or_default().push((number, set)),
-                Kind::StepOn { step } => self.steps[step as usize] = Some((at_ns, u64::MAX)),
+                Kind::StepOn { step } => {
+                    self.steps[step as usize] = Some((at_ns, u64::MAX));
+                    let step = &self.history.steps[step as usize];
+                    unsure.extend(step.nodes.iter().filter(|_| step.loses).map(|node| (*node, false)));
+                }
                 Kind::StepOff { step } => {
+                    let of = &self.history.steps[step as usize];
+                    unsure.extend(of.nodes.iter().filter(|_| of.loses).map(|node| (*node, true)));
                     if let Some((_, end)) = &mut self.steps[step as usize] {
                         *end = at_ns;
                     }
@@ -245,7 +256,12 @@ impl<'a> View<'a> {
                     *known = end.max(*known);
                 }
                 // A recovery has synced what it kept.
-                Kind::Recovered { end } => drop(flushed.insert(node, end)),
+                Kind::Recovered { end } => {
+                    flushed.insert(node, end);
+                    if unsure.get(&node) == Some(&true) {
+                        unsure.remove(&node);
+                    }
+                }
                 Kind::Heal => self.heal = Some((number, at_ns)),
                 Kind::Drained { rest } => self.drained = Some((number, at_ns, rest)),
                 Kind::Append { slot, .. } => {
@@ -364,20 +380,21 @@ impl<'a> View<'a> {
         rewinds.iter().any(|rewind| rewind.to <= slot.offset && rewind.event > after)
     }
 
-    /// True when a fault beyond what its broker promises struck it after this event: power loss without sync flush.
+    /// True when a fault beyond what its broker promises struck it after this event: power loss or a failed sync without
+    /// sync flush.
     #[must_use]
     pub fn excused(&self, queue: QueueId, after: usize) -> bool {
         let broker = self.history.queues[queue.index()].broker;
         !self.history.sync_flush(queue)
-            && self.outages_of(broker).iter().any(|outage| outage.how == How::Power && outage.event > after)
+            && self.outages_of(broker).iter().any(|outage| outage.loses && outage.event > after)
     }
 
-    /// True when a loss of power may have taken back what a broker stored at this event up to this position of its
+    /// True when a loss of power or a failed sync may have taken back what a broker stored at this event up to this position of its
     /// log. What was flushed before survives, whatever the broker promises; the death of a process takes nothing.
     #[must_use]
     pub fn may_be_lost(&self, broker: NodeId, event: usize, end: u64) -> bool {
         let outages = self.outages_of(broker).iter();
-        let mut losses = outages.filter(|outage| outage.how == How::Power && outage.event > event);
+        let mut losses = outages.filter(|outage| outage.loses && outage.event > event);
         losses.next().is_some_and(|first| first.flushed < end)
     }
 

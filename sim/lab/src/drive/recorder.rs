@@ -125,6 +125,7 @@ impl Recorder {
                 _ => {}
             }
             let fills = matches!(step.what, What::DiskFull { .. });
+            let loses = matches!(step.what, What::SyncFails { .. });
             let wide =
                 matches!(step.what, What::Isolate { .. } | What::Backlog { .. } | What::SetQueues { .. });
             history.steps.push(Step {
@@ -135,6 +136,7 @@ impl Recorder {
                 jump_ms,
                 drift_ppm,
                 wide,
+                loses,
                 fills,
                 what: step.what.to_string(),
             });

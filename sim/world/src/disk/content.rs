@@ -179,6 +179,20 @@ impl Content {
         failed
     }
 
+    /// The system drops some of the pages that count as clean though they never reached the medium: whoever reads
+    /// them next gets what the medium has. Answers how many.
+    pub(super) fn evict(&mut self, dice: &mut Dice) -> u64 {
+        let mut evicted = 0;
+        for page in self.leaves.iter_mut().flatten().flat_map(|leaf| leaf.pages.iter_mut()).flatten() {
+            if !page.dirty && !page.undo.is_empty() && dice.chance(EVICTED) {
+                page.data = page.durable();
+                page.settle();
+                evicted += 1;
+            }
+        }
+        evicted
+    }
+
     /// The power goes: each sector that is not durable survives with probability `rate`, as its newest or as an
     /// intermediate version, and falls back to its durable bytes otherwise. At rate 1 all is as it was.
     pub(super) fn lose_power(&mut self, rate: f64, dice: &mut Dice) -> Loss {
@@ -391,6 +405,8 @@ const LEAF: usize = 256;
 const ZEROS: [u8; PAGE] = [0; PAGE];
 /// How often a sector that survives does so as one of its intermediate versions.
 const INTERMEDIATE: f64 = 0.25;
+/// How often a page whose write-back failed is dropped from memory.
+const EVICTED: f64 = 0.25;
 const UNDO_ENTRIES: usize = 64;
 const UNDO_BYTES: usize = 4 * PAGE;
 

@@ -302,9 +302,10 @@ impl State {
     pub(super) fn end_sync(&mut self, id: u64, path: &str, told: Told, covered: u64) -> io::Result<()> {
         let failed = self.obstruct(Access::Sync, path).is_err();
         let file = self.files[index(id)].as_mut().expect("a living handle keeps its file");
-        let mut lost = 0;
+        let (mut lost, mut evicted) = (0, 0);
         if failed {
             lost = file.content.fail_write_back(covered);
+            evicted = file.content.evict(&mut self.faults);
             file.errors += 1;
             file.reported = false;
         } else {
@@ -315,6 +316,9 @@ impl State {
         file.reported |= unseen;
         if lost > 0 {
             self.effects.push(("disk.lost_write_back", lost));
+        }
+        if evicted > 0 {
+            self.effects.push(("disk.evicted", evicted));
         }
         if unseen { Err(broken()) } else { Ok(()) }
     }
@@ -362,8 +366,15 @@ impl State {
         self.cut = None;
         self.cut_reached = None;
         self.locks.clear();
+        let mut evicted = 0;
         for file in self.files.iter_mut().flatten() {
             file.open = 0;
+            if file.errors > 0 {
+                evicted += file.content.evict(&mut self.faults);
+            }
+        }
+        if evicted > 0 {
+            self.effects.push(("disk.evicted", evicted));
         }
         if crash == Crash::Power {
             self.lose_power();
