@@ -309,7 +309,10 @@ impl Recovery<'_> {
                 Look::Damaged(reason) => reason,
             };
             match self.pass_over(at, &reason).await? {
-                Some(next) => at = next,
+                Some(next) => {
+                    self.keep_place(&bytes, at, segment.base);
+                    at = next;
+                }
                 None => {
                     at = self.cut(at, segment.base, reason, &bytes);
                     break;
@@ -358,7 +361,10 @@ impl Recovery<'_> {
                 let (offset, next) = (record.place.queue_offset, queue.max());
                 if offset > next && queue.is_unused() && (self.rebuild || sure) {
                     queue.begin_at(offset);
-                } else if offset > next && (sure || self.last_gap.is_some()) {
+                } else if offset > next
+                    && (sure || self.last_gap.is_some())
+                    && offset - next <= self.most_lost()
+                {
                     // Records in the gap had these offsets: they stay taken.
                     for lost in next..offset {
                         let void = Unit::void(self.last_gap.unwrap_or(position));
@@ -424,6 +430,25 @@ impl Recovery<'_> {
             self.refuse(at, durable, reason)?;
         }
         Ok(None)
+    }
+
+    /// How many records of one queue may have been lost so far. The head of a record has no checksum: where one tells of
+    /// more, its own offset is wrong.
+    fn most_lost(&self) -> u64 {
+        let bytes: u64 = self.report.gaps.iter().map(|gap| gap.bytes).sum();
+        1 + self.report.problems.len() as u64 + bytes / SHORTEST
+    }
+
+    /// A record whose body alone is damaged still tells its place: nobody else gets that offset.
+    fn keep_place(&self, bytes: &[u8], at: u64, base: u64) {
+        let checks = Checks { checksum: false, torn: false };
+        let Look::Record(record) = look(bytes, at, base, base + self.config().segment_bytes, checks) else {
+            return;
+        };
+        let Some(queue) = self.store.queue_of(&record).filter(|_| at >= self.replay_from) else { return };
+        if record.place.queue_offset == queue.max() && queue.push(queue.max(), Unit::void(at)) {
+            self.store.dispatch.lock().dirty.push(queue);
+        }
     }
 
     fn refuse(&self, position: u64, durable: u64, reason: &str) -> Result<(), OpenError> {
@@ -706,6 +731,8 @@ fn failed(what: &str) -> impl Fn(io::Error) -> OpenError + use<'_> {
     move |source| OpenError::Io { what: what.to_owned(), source }
 }
 
+/// No record is shorter.
+const SHORTEST: u64 = 90;
 /// Bytes of the log read at once.
 const WINDOW: usize = 1 << 20;
 /// So that no head of a record is missed between two windows.

@@ -464,6 +464,30 @@ fn one_flipped_bit_in_old_data_loses_one_message() {
 }
 
 #[test]
+fn the_offset_of_a_damaged_record_is_not_given_out_again() {
+    on_disk(|disk| async move {
+        let (store, _, tasks) = open(&disk, small()).await;
+        fill(&store, 0..200).await;
+        die(store, tasks).await;
+        // This start knows the log to be on the disk, and the next one makes its units anew all the same.
+        let (store, _, tasks) = open(&disk, small()).await;
+        let queue = store.queue("orders", 2).unwrap();
+        let max = queue.max();
+        let last = queue.read(max as i64 - 1, 1, 1 << 20, |_| true).await.unwrap().records;
+        let Scan::Record(victim) = record::scan(&last, true) else { panic!("a record") };
+        let (position, file) = (victim.place.position, victim.place.position / (64 << 10) * (64 << 10));
+        drop(queue);
+        die(store, tasks).await;
+        let file_name = format!("commitlog/{file:020}");
+        disk.open_file(&file_name).await.unwrap().write_at(position - file + 95, b"?").unwrap();
+        let (store, report, _tasks) = open(&disk, small()).await;
+        assert_eq!(report.gaps.len(), 1, "{report:?}");
+        let appended = store.append(&message("orders", 2, b"next", b"")).await.unwrap();
+        assert_eq!(appended.queue_offset, max);
+    });
+}
+
+#[test]
 fn damage_that_nothing_valid_follows_is_for_an_operator() {
     on_disk(|disk| async move {
         let (store, _, _tasks) = open(&disk, sync()).await;
