@@ -463,11 +463,14 @@ fn runs(units: &[Unit], segment_bytes: u64) -> impl Iterator<Item = &[Unit]> {
     let mut rest = units;
     std::iter::from_fn(move || {
         let first = rest.first()?;
+        // A unit whose bytes rotted may point anywhere, also back.
         let near = |pair: &[Unit]| {
             let (before, next) = (pair[0].position + u64::from(pair[0].size), pair[1]);
-            let length = next.position + u64::from(next.size) - first.position;
-            let together = next.position / segment_bytes == first.position / segment_bytes;
-            together && next.position >= before && next.position - before <= RUN_GAP && length <= RUN_BYTES
+            let end = next.position + u64::from(next.size);
+            let behind = next.position >= before && next.position - before <= RUN_GAP;
+            behind
+                && end <= (first.position / segment_bytes + 1) * segment_bytes
+                && end - first.position <= RUN_BYTES
         };
         let count = 1 + rest.windows(2).take_while(|pair| near(pair)).count();
         let (run, tail) = rest.split_at(count);

@@ -464,6 +464,31 @@ fn one_flipped_bit_in_old_data_loses_one_message() {
 }
 
 #[test]
+fn one_flipped_bit_in_an_entry_of_a_queue_hides_one_message() {
+    on_disk(|disk| async move {
+        let (store, _, _tasks) = open(&disk, small()).await;
+        fill(&store, 0..300).await;
+        let all = drain(&store, "orders", 1).await;
+        store.close().await.unwrap();
+        let name = format!("consumequeue/orders/1/{:020}", 0);
+        // Bits of the position and of the size: far away, back, a little off; longer than a file, and longer than what is left.
+        for (byte, bit) in [(0, 7), (5, 4), (6, 5), (7, 3), (8, 6), (9, 0), (10, 3), (11, 0)] {
+            let flip = async || {
+                let (file, at) = (disk.open_sparse(&name).await.unwrap(), 20 * 20 + byte);
+                let was = file.fetch(at, 1).await.unwrap()[0];
+                file.write_at(at, &[was ^ (1 << bit)]).unwrap();
+            };
+            flip().await;
+            let (store, _, _tasks) = open(&disk, small()).await;
+            let rest = drain(&store, "orders", 1).await;
+            assert_eq!((&rest[..20], &rest[20..]), (&all[..20], &all[21..]), "byte {byte}, bit {bit}");
+            store.close().await.unwrap();
+            flip().await;
+        }
+    });
+}
+
+#[test]
 fn the_offset_of_a_damaged_record_is_not_given_out_again() {
     on_disk(|disk| async move {
         let (store, _, tasks) = open(&disk, small()).await;
