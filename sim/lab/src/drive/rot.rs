@@ -55,9 +55,10 @@ fn record(shared: &Shared, node: Node, image: &Image, draw: &mut Draw) -> Option
         return None;
     }
     let record = **draw.pick(&known);
-    let (at, bytes) = (record.position, u64::from(record.size));
+    let (from, until) = (record.position, record.position + u64::from(record.size));
     let slot = Slot { queue: record.queue?, offset: record.offset };
-    Some(Chosen { slot, record: Some((at, at + bytes)), folder: None, at, bytes })
+    let (at, bytes) = (from + HEAD, until - from - HEAD);
+    Some(Chosen { slot, record: Some((from, until)), folder: None, at, bytes })
 }
 
 /// An entry of a queue.
@@ -81,5 +82,8 @@ fn durable(page: &[u8]) -> Option<u64> {
 
 /// So many whole records are behind one that is hit: where nothing whole follows, a broker refuses to start.
 const BEHIND: usize = 4;
+/// Bytes of a record in front of its body. They are not hit: nothing tells that they rotted, and a broker serves a record
+/// with another offset than that of its place.
+const HEAD: u64 = 88;
 /// Bytes of an entry.
 const UNIT: u64 = 20;
