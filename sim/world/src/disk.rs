@@ -15,6 +15,7 @@ use bytes::{Bytes, BytesMut};
 use xxhash_rust::xxh3::xxh3_64;
 
 use self::state::{State, Told};
+use crate::detail::{self, Fallen};
 use crate::node::{Crash, Node};
 use crate::random::Dice;
 use crate::{here, task, time, trace};
@@ -336,6 +337,7 @@ impl Disk {
 
 impl File {
     fn new(medium: Medium, incarnation: u64, id: u64, len: u64, path: String) -> Self {
+        detail::note(medium.shared.node, "disk.open", &[id], path.as_bytes());
         let shared = FileShared { medium, incarnation, id, len, path: path.into(), idle: Mutex::default() };
         Self { shared: Arc::new(shared) }
     }
@@ -401,6 +403,7 @@ impl File {
             let (covered, pages) = state.begin_sync(*id);
             Ok((told, covered, pages))
         })?;
+        detail::note(medium.shared.node, "disk.sync_begin", &[*id, covered], b"");
         medium.wait_sync().await;
         let ended = medium.act(*incarnation, "sync", path, |state| state.end_sync(*id, path, told, covered));
         medium.record("disk.sync", &[*id, covered, pages, u64::from(ended.is_ok())], b"");
@@ -445,7 +448,18 @@ impl Medium {
 
     /// The process on this disk is gone, in whatever way: its handles and locks are dead from now on.
     pub(crate) fn crash(&self, crash: Crash) {
+        let before = detail::is_on().then(|| held(&self.shared.state).look());
         held(&self.shared.state).crash(crash);
+        if let Some(files) = before {
+            let state = held(&self.shared.state);
+            let found = files.into_iter().map(|(path, before, synced)| {
+                let after = state.contents(&path);
+                Fallen { path, before, synced, after }
+            });
+            let found = found.collect();
+            drop(state);
+            detail::fall(self.shared.node, crash, found);
+        }
         self.tell();
     }
 

@@ -8,6 +8,7 @@
 #![cfg(madsim)]
 
 mod clock;
+mod detail;
 mod host;
 mod logs;
 mod net;
@@ -25,6 +26,7 @@ pub mod time;
 pub mod trace;
 
 pub use clock::Clock;
+pub use detail::{Detail, Fall, Fallen, Note};
 pub use hooks::{Tap, Value};
 pub use host::Facts;
 pub use logs::Logs;

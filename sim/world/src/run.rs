@@ -20,6 +20,7 @@ use std::{
 use madsim::rand::RngCore as _;
 
 use crate::{
+    detail::Detail,
     hooks::Hooks,
     logs::{self, Logs},
     net::{Net, Network},
@@ -38,6 +39,8 @@ pub struct Setup {
     pub seed: u64,
     /// Keep a readable line for each event of the trace.
     pub lines: bool,
+    /// Keep who sent what to whom, and what deaths did to disks.
+    pub detail: bool,
     /// What to do with log lines.
     pub logs: Logs,
     /// How long the run may last in simulated time.
@@ -52,6 +55,7 @@ impl Setup {
         Self {
             seed,
             lines: false,
+            detail: false,
             logs: Logs::Off,
             time_limit: Duration::from_secs(3600),
             cpu_limit: Duration::from_secs(60),
@@ -80,6 +84,8 @@ pub struct Outcome<T> {
     pub lines: Vec<String>,
     /// The log, when asked for.
     pub logs: Vec<String>,
+    /// Details, when asked for.
+    pub detail: Option<Detail>,
 }
 
 /// Why a run did not come to its end.
@@ -279,6 +285,7 @@ where
         points: BTreeMap::new(),
         lines: Vec::new(),
         logs: Vec::new(),
+        detail: None,
     }
 }
 
@@ -361,6 +368,7 @@ fn begin(setup: Setup, handle: madsim::runtime::Handle, given_up: Arc<AtomicBool
     driver.facts.pid = 1;
     let mut state = Box::new(State {
         trace: Trace::new(setup.lines),
+        detail: setup.detail.then(Box::default),
         setup,
         given_up,
         handle,
@@ -402,6 +410,7 @@ impl State {
             points: self.points(),
             lines: self.trace.lines.take().unwrap_or_default(),
             logs: Vec::new(),
+            detail: self.take_detail(),
         }
     }
 }

@@ -17,6 +17,7 @@ use madsim::{
 };
 
 use crate::{
+    detail::Detail,
     hooks::Hooks,
     net::Net,
     node::{Incarnation, Machine, Node},
@@ -41,6 +42,8 @@ pub(crate) struct State {
     pub(crate) ids: Vec<NodeId>,
     pub(crate) net: Net,
     pub(crate) trace: Trace,
+    /// What is kept for people.
+    pub(crate) detail: Option<Box<Detail>>,
     pub(crate) effects: BTreeMap<&'static str, u64>,
     pub(crate) hooks: Hooks,
     pub(crate) counts: Counts,

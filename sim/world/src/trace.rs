@@ -49,6 +49,7 @@ impl State {
         if let Some(lines) = &mut self.trace.lines {
             lines.push(line(now, &self.machines[node.index()].name, kind, numbers, bytes));
         }
+        self.note(node, kind, numbers, bytes);
     }
 
     /// Counts that a fault changed something.

@@ -161,9 +161,9 @@ fn a_seed_repeats_after_others_on_two_threads_with_and_without_logs() {
         }
     }
     for (seed, seen) in alone.iter().enumerate() {
-        let setup =
-            Setup { lines: true, logs: Logs::Keep(tracing::Level::DEBUG), ..Setup::seed(seed as u64) };
-        assert_eq!(&play(setup), seen, "seed {seed} with logs and lines");
+        let logs = Logs::Keep(tracing::Level::DEBUG);
+        let setup = Setup { lines: true, detail: true, logs, ..Setup::seed(seed as u64) };
+        assert_eq!(&play(setup), seen, "seed {seed} with logs, lines and details");
     }
     assert!(alone.iter().any(|seen| seen.effects.contains_key("node.power")));
     assert!(alone.iter().all(|seen| seen.result > 100), "there was load");
@@ -181,6 +181,24 @@ fn lines_and_logs_tell_time_and_node() {
         outcome.logs.first()
     );
     assert!(!outcome.logs.iter().any(|line| line.contains("call ended")), "debug lines were not asked for");
+}
+
+#[test]
+fn details_tell_what_was_sent_and_what_a_loss_of_power_took() {
+    let told: Vec<_> = (0..8)
+        .filter_map(|seed| world::run(Setup { detail: true, ..Setup::seed(seed) }, story).detail)
+        .collect();
+    let falls: Vec<_> = told.iter().flat_map(|detail| &detail.falls).filter(|fall| fall.power).collect();
+    assert!(falls.iter().any(|fall| fall.files.iter().any(|file| file.after.as_ref() != Some(&file.before))));
+    for detail in &told {
+        assert!(!detail.cut_off && detail.nodes.iter().any(|(name, _)| name == "server"));
+        let bytes = |kind| {
+            let notes = detail.notes.iter().filter(|note| note.kind == kind);
+            notes.map(|note| note.bytes.len()).sum::<usize>()
+        };
+        assert!(bytes("arrive") > 0 && bytes("arrive") <= bytes("sent"));
+    }
+    assert_eq!(world::run(Setup::seed(1), story).detail.map(|detail| detail.notes), None);
 }
 
 #[test]

@@ -480,6 +480,15 @@ impl State {
         Some(bytes)
     }
 
+    /// Each file as the running system sees it, and what of it is durable.
+    pub(super) fn look(&self) -> Vec<(String, Vec<u8>, Vec<u8>)> {
+        let seen = self.paths().into_iter().filter_map(|path| {
+            let (now, durable) = (self.contents(&path)?, self.durable(&path)?);
+            Some((path, now, durable))
+        });
+        seen.collect()
+    }
+
     /// The durable bytes of a file.
     pub(super) fn durable(&self, path: &str) -> Option<Vec<u8>> {
         let content = &self.file(self.find(TOP, path).ok()?).content;

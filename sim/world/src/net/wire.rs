@@ -506,6 +506,7 @@ impl State {
         }
         if any {
             self.effect(node, why);
+            self.note(node, "reset", &[u64::from(connection)], b"");
         }
         self.forget(connection);
         any
@@ -734,6 +735,8 @@ impl State {
         }
         if let Some(found) = self.connection(connection) {
             found.pipes[end].used += data.len();
+            let node = found.ends[end].here.node;
+            self.note(node, "sent", &[u64::from(connection), end as u64], &data);
         }
         self.send(connection, end, Load::Data(data), delay);
     }
