@@ -14,7 +14,7 @@ use lab::report::{Summary, github, html, junit, markdown, terminal};
 use lab::scenario::Scenario;
 
 use super::interrupt::{self, Interrupt};
-use super::{command_line, find, plant, provenance, reports, say, seeds};
+use super::{command_line, explain, find, plant, provenance, reports, say, seeds};
 use crate::list;
 
 /// Runs many seeds and writes the report.
@@ -139,6 +139,7 @@ impl Sweep {
         if !self.no_report {
             write(&campaign.summary)?;
             say("report: reports/index.html");
+            explain::pages(&campaign.summary, &self.plant)?;
         }
         tell_machines(&campaign.summary, self.junit.as_deref())?;
         Ok(if asked.is_asked() { interrupt::CODE } else { gravest(campaign.codes) })

@@ -3,6 +3,7 @@
 mod bench;
 mod campaign;
 mod check;
+mod explain;
 mod interrupt;
 mod mutants;
 mod one;
@@ -49,6 +50,8 @@ enum Ask {
     Run(one::Run),
     /// Runs a plan from a file that `run --save` wrote.
     Replay(one::Replay),
+    /// Writes a page that tells why a plan fails: reports/failures/SCENARIO-RULE/index.html.
+    Explain(explain::Explain),
     /// Takes from a failing plan all that it does not need to fail.
     Shrink(shrink::Shrink),
     /// Runs a seed several times, here and in another process, and compares the traces.
@@ -90,6 +93,7 @@ pub(crate) fn main() -> ExitCode {
         Some(Ask::Describe { name }) => find(&name).map(|scenario| describe(&scenario)),
         Some(Ask::Run(run)) => run.go(),
         Some(Ask::Replay(replay)) => replay.go(),
+        Some(Ask::Explain(explain)) => explain.go(),
         Some(Ask::Shrink(shrink)) => shrink.go(),
         Some(Ask::Check { name, seed }) => find(&name).and_then(|scenario| check::check(&scenario, seed)),
         Some(Ask::Sweep(sweep)) => sweep.go(),

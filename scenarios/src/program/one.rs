@@ -57,8 +57,7 @@ impl Run {
         if let Some(file) = &self.save {
             save(&plan, file)?;
         }
-        let repeat = |run: &lab::outcome::Run| run.repeat();
-        Ok(self.look.at(&plan, drawn.then_some(seed), repeat))
+        Ok(self.look.at(&plan, drawn.then_some(seed), lab::outcome::Run::repeat, lab::outcome::Run::explain))
     }
 }
 
@@ -66,12 +65,23 @@ impl Replay {
     pub(super) fn go(self) -> anyhow::Result<u8> {
         let name = self.file.display().to_string();
         let plan = load(&self.file)?;
-        Ok(self.look.at(&plan, None, |_| format!("cargo sim replay {name}")))
+        let again = |what: &str| {
+            let plants: String = self.look.plant.iter().map(|bug| format!(" --plant {bug}")).collect();
+            format!("cargo sim {what} {name}{plants}")
+        };
+        let (replay, explain) = (again("replay"), again("explain"));
+        Ok(self.look.at(&plan, None, |_| replay.clone(), |_| explain.clone()))
     }
 }
 
 impl Look {
-    fn at(self, plan: &Plan, drawn: Option<u64>, repeat: impl Fn(&lab::outcome::Run) -> String) -> u8 {
+    fn at(
+        self,
+        plan: &Plan,
+        drawn: Option<u64>,
+        repeat: impl Fn(&lab::outcome::Run) -> String,
+        explain: impl Fn(&lab::outcome::Run) -> String,
+    ) -> u8 {
         say(plan.to_string().trim_end());
         let options = Options { plants: self.plant, trace: self.trace, ..Options::default() };
         let done = drive::run(plan, &options);
@@ -119,6 +129,9 @@ impl Look {
         }
         if let Some(seed) = drawn {
             say(&format!("\nseed {seed}"));
+        }
+        if run.verdict == Verdict::Fail {
+            say(&format!("explain with: {}", explain(&run)));
         }
         if run.verdict != Verdict::Pass {
             say(&format!("repeat with: {}", repeat(&run)));

@@ -594,7 +594,7 @@ impl History {
         )
     }
 
-    fn words(&self, kind: Kind) -> String {
+    pub(crate) fn words(&self, kind: Kind) -> String {
         let slot_name = |slot| self.slot_name(slot);
         match kind {
             Kind::Send { message } => format!("send {}", self.message_name(message)),

@@ -4,6 +4,7 @@ pub mod check;
 pub mod draw;
 #[cfg(madsim)]
 pub mod drive;
+pub mod explain;
 pub mod history;
 pub mod image;
 pub mod outcome;

@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use serde::{Deserialize, Serialize};
 
-use crate::check::Violation;
+use crate::check::{Rule, Violation};
 
 /// The judgement of a run.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
@@ -89,6 +89,37 @@ pub struct Run {
 }
 
 impl Run {
+    /// One of which nothing is known but its verdict.
+    #[cfg(test)]
+    pub(crate) fn of(scenario: &str, seed: u64, verdict: Verdict) -> Self {
+        Self {
+            scenario: scenario.to_owned(),
+            seed,
+            verdict,
+            note: String::new(),
+            violations: Vec::new(),
+            trace: "00".repeat(16),
+            simulated_ns: 0,
+            cpu_ns: 0,
+            check_ns: 0,
+            frames: 0,
+            events: 0,
+            sends: BTreeMap::new(),
+            deliveries: 0,
+            consumed: 0,
+            repeats: BTreeMap::new(),
+            worst: BTreeMap::new(),
+            planned: BTreeMap::new(),
+            effects: BTreeMap::new(),
+            idle: BTreeSet::new(),
+            checked: BTreeMap::new(),
+            planted: BTreeMap::new(),
+            points: BTreeMap::new(),
+            plan: String::new(),
+            last_events: Vec::new(),
+        }
+    }
+
     /// True when a promise in time is all that is broken.
     #[must_use]
     pub fn only_liveness(&self) -> bool {
@@ -100,6 +131,21 @@ impl Run {
     pub fn repeat(&self) -> String {
         let plants: String = self.planted.keys().map(|name| format!(" --plant {name}")).collect();
         format!("cargo sim run {} --seed {}{plants}", self.scenario, self.seed)
+    }
+
+    /// The line that writes a page about why it failed.
+    #[must_use]
+    pub fn explain(&self) -> String {
+        let plants: String = self.planted.keys().map(|name| format!(" --plant {name}")).collect();
+        format!("cargo sim explain {} --seed {}{plants}", self.scenario, self.seed)
+    }
+
+    /// The folder among the reports for a page about one of the rules it broke.
+    #[must_use]
+    pub fn folder(&self, rule: Rule) -> String {
+        let name: String =
+            self.scenario.chars().filter(|it| it.is_ascii_alphanumeric() || *it == '_').collect();
+        format!("failures/{name}-{}", rule.id())
     }
 
     /// The exit code of a run alone: users.md 5.2.

@@ -3,6 +3,7 @@
 mod asks;
 mod audit;
 mod cluster;
+mod details;
 mod faults;
 mod load;
 mod marks;
@@ -20,6 +21,7 @@ use runtime::time::{Instant, sleep};
 use world::{Crash, Failure, Logs, Setup, World};
 
 use crate::check::{self, Rule, Violation};
+use crate::explain::detail::Detail;
 use crate::history::{AGAIN, Audit, END, History, How, Kind, NodeId, Outcome, RECOVERED};
 use crate::outcome::{Run, Verdict};
 use crate::plan::Plan;
@@ -41,6 +43,8 @@ pub struct Options {
     pub trace: Option<Level>,
     /// Let the system write log lines of this level and above, for nobody.
     pub logs: Option<Level>,
+    /// Keep all that a page about a failure shows, log lines too.
+    pub detail: bool,
 }
 
 /// What running a plan gives.
@@ -52,15 +56,21 @@ pub struct Done {
     pub lines: Vec<String>,
     /// The history.
     pub history: History,
+    /// What the stores held in the end, as far as the run came.
+    pub audit: Audit,
+    /// What else was kept, when asked for.
+    pub detail: Option<Detail>,
 }
 
 /// Runs a plan and judges it.
 #[must_use]
 pub fn run(plan: &Plan, options: &Options) -> Done {
     let recorder = Recorder::new(plan);
+    let kept = options.logs.or(options.detail.then_some(Level::INFO));
     let setup = Setup {
         lines: options.lines,
-        logs: options.trace.map(Logs::Print).or(options.logs.map(Logs::Keep)).unwrap_or(Logs::Off),
+        detail: options.detail,
+        logs: options.trace.map(Logs::Print).or(kept.map(Logs::Keep)).unwrap_or(Logs::Off),
         time_limit: Duration::from_secs(3600) + Duration::from_millis(plan.load_ms) * 3,
         cpu_limit: Duration::from_secs(60) + Duration::from_millis(plan.load_ms) / 10,
         ..Setup::seed(plan.seed)
@@ -107,10 +117,10 @@ pub fn run(plan: &Plan, options: &Options) -> Done {
     for (at_ns, event, sentence) in failed_starts {
         run.violations.push(Violation { rule: Rule::L12, at_ns, event, witness: String::new(), sentence });
     }
-    let mut struck = BTreeMap::new();
+    let mut audit = Audit::default();
     match outcome.result {
-        Ok(Ok(audit)) => {
-            struck.clone_from(&audit.struck);
+        Ok(Ok(found)) => {
+            audit = found;
             let judged = check::judge(&history, &audit);
             run.violations.extend(judged.violations);
             run.repeats = named(&judged.repeats);
@@ -141,7 +151,7 @@ pub fn run(plan: &Plan, options: &Options) -> Done {
             run.violations.extend(safety);
         }
     }
-    run.idle = idle(plan, &struck);
+    run.idle = idle(plan, &audit.struck);
     run.verdict = verdict(&mut run, plan);
     if run.verdict != Verdict::Pass {
         run.plan = plan.to_string();
@@ -149,7 +159,8 @@ pub fn run(plan: &Plan, options: &Options) -> Done {
     }
     run.check_ns = thread_cpu_ns() - before;
     run.cpu_ns += run.check_ns;
-    Done { run, lines: outcome.lines, history }
+    let detail = outcome.detail.map(|detail| details::taken(detail, outcome.logs));
+    Done { run, lines: outcome.lines, history, audit, detail }
 }
 
 /// Kinds of planned faults of which no effect was seen, among those that have one.

@@ -1,11 +1,13 @@
 //! The report of a campaign: one summary, shown as a table on the terminal, as Markdown, as JSON,
 //! as one HTML page, and to machines that show tests.
 
+mod failure;
 mod junit;
 mod page;
 mod summary;
 mod text;
 
+pub use failure::failure_page;
 pub use junit::{github, junit};
 pub use page::html;
 pub use summary::{Failure, ScenarioSummary, Summary};

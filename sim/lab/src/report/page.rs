@@ -122,6 +122,9 @@ fn failed(out: &mut String, failure: &Failure) {
         grouped(failure.runs),
         escape(&run.repeat())
     );
+    if run.verdict == Verdict::Fail {
+        let _ = writeln!(out, "<p>A page that tells why:</p>\n<pre>{}</pre>", escape(&run.explain()));
+    }
     if !run.plan.is_empty() {
         let _ = writeln!(
             out,
@@ -177,7 +180,7 @@ fn rules(out: &mut String, checked: &BTreeMap<String, u64>, failures: &[Failure]
     out.push_str("</tbody></table></div>\n");
 }
 
-fn escape(text: &str) -> String {
+pub(super) fn escape(text: &str) -> String {
     let mut out = String::with_capacity(text.len());
     for char in text.chars() {
         match char {

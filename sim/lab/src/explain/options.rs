@@ -1,0 +1,160 @@
+//! All that was drawn for the run, one name and value for each, beside what is usual.
+
+use serde_json::Value;
+
+use crate::plan::{Broker, Group, Member, Mode, Network, Plan, Producer, Topic};
+
+/// One value of a plan.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Row {
+    /// Where in the plan.
+    pub name: String,
+    /// What was drawn.
+    pub value: String,
+    /// What is usual, when that differs; empty when nothing is usual.
+    pub usual: Option<String>,
+}
+
+/// All values but the faults.
+#[must_use]
+pub fn rows(plan: &Plan) -> Vec<Row> {
+    let usual = flat(&usual(plan));
+    let rows = flat(plan).into_iter().filter(|(name, _)| !name.starts_with("steps")).map(|(name, value)| {
+        let known = usual.iter().find(|(other, _)| *other == name).map(|(_, value)| value.clone());
+        // Names tell places apart; nothing is usual about them.
+        let named = name.ends_with(".name") || matches!(&*name, "scenario" | "seed" | "load_ms");
+        let differs = !named && known.as_ref() != Some(&value);
+        Row { usual: differs.then(|| known.unwrap_or_default()), name, value }
+    });
+    rows.collect()
+}
+
+/// What differs between two plans: where, and both values. A value that one of them does not have is empty.
+#[must_use]
+pub fn differences(a: &Plan, b: &Plan) -> Vec<(String, String, String)> {
+    let (a, b) = (flat(a), flat(b));
+    let find = |rows: &[(String, String)], name: &str| {
+        rows.iter().find(|(known, _)| known == name).map(|(_, value)| value.clone()).unwrap_or_default()
+    };
+    let mut names: Vec<&String> = a.iter().chain(&b).map(|(name, _)| name).collect();
+    names.sort();
+    names.dedup();
+    let both = names.into_iter().map(|name| (name.clone(), find(&a, name), find(&b, name)));
+    both.filter(|(_, a, b)| a != b).collect()
+}
+
+fn flat(plan: &Plan) -> Vec<(String, String)> {
+    let mut out = Vec::new();
+    walk("", &serde_json::to_value(plan).unwrap_or_default(), &mut out);
+    out
+}
+
+fn walk(name: &str, value: &Value, out: &mut Vec<(String, String)>) {
+    let inner = |key: &str| if name.is_empty() { key.to_owned() } else { format!("{name}.{key}") };
+    match value {
+        Value::Object(fields) => fields.iter().for_each(|(key, value)| walk(&inner(key), value, out)),
+        // A range or a setting: one value.
+        Value::Array(items)
+            if items.len() == 2 && items.iter().all(|item| !item.is_object() && !item.is_array()) =>
+        {
+            let parts: Vec<String> = items.iter().map(plain).collect();
+            let (first, second) = (&parts[0], &parts[1]);
+            match items[0].is_string() {
+                true => out.push((
+                    format!("{} {first}", name.rsplit_once('.').map_or(name, |(of, _)| of)),
+                    second.clone(),
+                )),
+                false => out.push((name.to_owned(), format!("{first} to {second}"))),
+            }
+        }
+        Value::Array(items) => {
+            items.iter().enumerate().for_each(|(at, item)| walk(&inner(&at.to_string()), item, out));
+        }
+        other => out.push((name.to_owned(), plain(other))),
+    }
+}
+
+fn plain(value: &Value) -> String {
+    value.as_str().map_or_else(|| value.to_string(), str::to_owned)
+}
+
+/// The same cluster and load without anything unusual: how brokers and clients are when nobody sets anything.
+fn usual(plan: &Plan) -> Plan {
+    let broker = Broker {
+        sync_flush: false,
+        log_file_bytes: 1 << 30,
+        queue_file_units: 300_000,
+        sync_us: (100, 1000),
+        clock_offset_ms: 0,
+        config: Vec::new(),
+    };
+    let producer = |of: &Producer| Producer {
+        topic: of.topic,
+        mode: Mode::Auto,
+        in_flight: 1,
+        burst: 1,
+        gap_ms: of.gap_ms,
+        body: of.body,
+        timeout_ms: 3000,
+        retries: 2,
+        delayed: None,
+        group: 0,
+        gone_ms: None,
+    };
+    let group = |of: &Group| Group {
+        tag: None,
+        slow_one_in: 0,
+        batch: 1,
+        threads: 20,
+        fails: None,
+        work_ms: (0, 0),
+        members: vec![Member { joins_ms: 0, leaves_ms: None }; of.members.len()],
+        ..of.clone()
+    };
+    Plan {
+        name_servers: 1,
+        brokers: vec![broker; plan.brokers.len()],
+        topics: plan.topics.iter().map(|of| Topic { queues: 4, tags: 1, ..of.clone() }).collect(),
+        producers: plan.producers.iter().map(producer).collect(),
+        groups: plan.groups.iter().map(group).collect(),
+        network: Network { latency_us: (100, 500), short_reads: false },
+        steps: Vec::new(),
+        delay_levels_s: Vec::new(),
+        buggify: 0,
+        probe_ms: 3000,
+        queries: 0,
+        settle_ms: 0,
+        recover_twice: false,
+        ..plan.clone()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::swarm;
+
+    #[test]
+    fn what_is_unusual_is_told_by_its_place_in_the_plan() {
+        let mut plan = swarm::base("any", 3, swarm::Size::QUICK);
+        plan.groups[0].slow_one_in = 5;
+        plan.brokers[0].config = vec![("transientStorePoolEnable".to_owned(), "true".to_owned())];
+        let rows = rows(&plan);
+        let find = |name: &str| rows.iter().find(|row| row.name == name).cloned().unwrap();
+        assert_eq!(find("groups.0.slow_one_in").usual.as_deref(), Some("0"));
+        assert_eq!(find("brokers.0.config transientStorePoolEnable").usual.as_deref(), Some(""));
+        assert_eq!(find("seed").usual, None);
+        assert!(!rows.iter().any(|row| row.name.starts_with("steps")));
+    }
+
+    #[test]
+    fn two_plans_differ_where_they_differ() {
+        let plan = swarm::base("any", 3, swarm::Size::QUICK);
+        let mut other = plan.clone();
+        other.groups[0].slow_one_in += 1;
+        let told = differences(&plan, &other);
+        assert_eq!(told.len(), 1);
+        assert_eq!(told[0].0, "groups.0.slow_one_in");
+        assert_eq!(differences(&plan, &plan), []);
+    }
+}
