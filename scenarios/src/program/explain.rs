@@ -123,7 +123,7 @@ impl Job<'_> {
                 return false;
             }
             let run = drive::run(candidate, &options).run;
-            if run.verdict == Verdict::Pass {
+            if keeps(&run, rule) {
                 passed.push(candidate.clone());
             }
             breaks(&run, rule)
@@ -132,7 +132,7 @@ impl Job<'_> {
         let done = drive::run(plan, &Options { detail: true, ..options });
         let violation =
             choose(&done.run, Some(rule)).context("the plan does not fail any more in a replay")?.clone();
-        let near = self.near(plan, &passed);
+        let near = self.near(plan, rule, &passed);
         let shrinking = Shrinking {
             tried: shrunk.tried,
             minimal: shrunk.minimal && !stop(),
@@ -143,8 +143,8 @@ impl Job<'_> {
         self.write(&folder, &done, &violation, (plan, &shrinking, &near), seed_form)
     }
 
-    /// Runs nearby that pass, the one that parts latest first.
-    fn near(&self, plan: &Plan, passed: &[Plan]) -> Vec<(String, Done)> {
+    /// Runs nearby that keep the promise.
+    fn near(&self, plan: &Plan, rule: Rule, passed: &[Plan]) -> Vec<(String, Done)> {
         let mut candidates: Vec<Plan> = Vec::new();
         for place in 0..plan.steps.len().min(NEAR) {
             let mut without = plan.clone();
@@ -164,13 +164,13 @@ impl Job<'_> {
         let mut near = Vec::new();
         for candidate in candidates {
             let done = drive::run(&candidate, &self.options());
-            if done.run.verdict == Verdict::Pass {
+            if keeps(&done.run, rule) {
                 near.push((parting::without(plan, &candidate), done));
             }
         }
         if near.is_empty() && !self.plants.is_empty() {
             let done = drive::run(plan, &Options::default());
-            if done.run.verdict == Verdict::Pass {
+            if keeps(&done.run, rule) {
                 near.push((format!("without the planted bug {}", self.plants.join(", ")), done));
             }
         }
@@ -223,6 +223,11 @@ impl Job<'_> {
         put("index.html", failure_page(&page))?;
         Ok(Told { page: folder.join("index.html"), replay })
     }
+}
+
+/// Whatever else it breaks, it keeps this promise.
+fn keeps(run: &Run, rule: Rule) -> bool {
+    matches!(run.verdict, Verdict::Pass | Verdict::Fail) && !breaks(run, rule)
 }
 
 fn breaks(run: &Run, rule: Rule) -> bool {

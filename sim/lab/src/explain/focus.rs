@@ -14,7 +14,9 @@ pub struct Focus {
     pub halves: BTreeSet<HalfId>,
     /// All places it lay in.
     pub slots: BTreeSet<Slot>,
-    /// The place or queue that the witness names.
+    /// The place that the witness names.
+    pub at: Option<Slot>,
+    /// The queue that it names.
     pub queue: Option<QueueId>,
     /// The consumer group it is about.
     pub group: Option<GroupId>,
@@ -42,8 +44,9 @@ impl Focus {
         }
         // An offset in the sentence belongs to the queue that the witness names.
         let offset = focus.queue.and_then(|queue| offset_in(&violation.sentence, queue));
-        focus.slots.extend(slot.or(said_slot).or(offset));
-        let at = focus.slots.first().copied();
+        focus.at = slot.or(said_slot).or(offset).or(focus.slots.first().copied());
+        focus.slots.extend(focus.at);
+        let at = focus.at;
         focus.message =
             focus.message.or_else(|| at.and_then(|slot| lies_at(history, audit, slot, focus.event)));
         let from_half = focus.halves.iter().find_map(|half| history.halves[half.index()].message);
@@ -199,9 +202,11 @@ pub fn lies_at(history: &History, audit: &Audit, slot: Slot, event: usize) -> Op
     let content = audit.queues.iter().find(|content| content.queue == slot.queue);
     let read = content.and_then(|content| content.read.iter().find(|read| read.offset == slot.offset));
     // A send returns after its place was filled: what is told first afterwards fits an append.
-    let append =
-        matches!(history.events.get(event).map(|it| it.kind), Some(Kind::Append { .. } | Kind::Acked { .. }));
-    let told = if append { after.or(before) } else { before.or(after) };
+    let filled = match history.events.get(event).map(|it| it.kind) {
+        Some(Kind::Append { slot: at, .. } | Kind::Acked { slot: at, .. }) => at == slot,
+        _ => false,
+    };
+    let told = if filled { after.or(before) } else { before.or(after) };
     told.or(read.and_then(|read| read.message))
 }
 

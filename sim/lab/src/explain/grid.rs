@@ -74,7 +74,9 @@ pub fn grids(history: &History, audit: &Audit, focus: &Focus) -> Vec<Grid> {
 }
 
 fn grid(history: &History, audit: &Audit, focus: &Focus, queue: QueueId) -> Grid {
-    let witness = focus.slots.iter().find(|slot| slot.queue == queue).map(|slot| slot.offset);
+    let named = focus.at.filter(|slot| slot.queue == queue);
+    let witness =
+        named.or(focus.slots.iter().find(|slot| slot.queue == queue).copied()).map(|slot| slot.offset);
     let centre = witness.unwrap_or_else(|| last_committed(history, focus, queue));
     let first = centre.saturating_sub(COLUMNS as u64 / 2);
     let group = focus

@@ -181,9 +181,8 @@ fn cause(line: &story::Line) -> String {
 fn whereabouts(history: &History, violation: &Violation, focus: &Focus) -> String {
     let mut parts = Vec::new();
     parts.extend(focus.message.map(|id| format!("message {}", history.message_name(id))));
-    let at = focus.slots.iter().find(|slot| Some(slot.queue) == focus.queue);
-    match (at, focus.queue) {
-        (Some(slot), _) => parts.push(tell::place(history, *slot)),
+    match (focus.at, focus.queue) {
+        (Some(slot), _) => parts.push(tell::place(history, slot)),
         (None, Some(queue)) => parts.push(tell::queue_in_words(history, queue)),
         _ => parts.extend(focus.node.map(|node| history.node_name(node).to_owned())),
     }

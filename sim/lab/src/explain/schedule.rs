@@ -48,7 +48,7 @@ pub fn rows(plan: &Plan, history: &History, detail: &Detail) -> Vec<Row> {
             let within = on.is_some_and(|(from, _)| (from..=until_ns).contains(&note.at_ns));
             let near = told.wide || nodes.iter().any(|node| node == detail.name(note.node));
             let name = String::from_utf8_lossy(&note.bytes);
-            let torn = names.contains(&"node.power") && TAKEN.contains(&&*name);
+            let torn = told.kills && TAKEN.contains(&&*name);
             if within && near && (names.contains(&&*name) || torn) {
                 let count = note.numbers.first().copied().unwrap_or(1);
                 match effects.iter_mut().find(|(known, _)| *known == name) {
@@ -70,6 +70,12 @@ pub fn rows(plan: &Plan, history: &History, detail: &Detail) -> Vec<Row> {
     rows.collect()
 }
 
-/// What a loss of power takes from a disk.
-const TAKEN: [&str; 4] =
-    ["disk.lost_names", "disk.lost_sectors", "disk.intermediate_sectors", "disk.short_files"];
+/// How a node dies, and what a loss of power takes from its disk.
+const TAKEN: [&str; 6] = [
+    "node.crash",
+    "node.power",
+    "disk.lost_names",
+    "disk.lost_sectors",
+    "disk.intermediate_sectors",
+    "disk.short_files",
+];

@@ -262,6 +262,7 @@ fn joined(marks: Vec<Mark>) -> Vec<Mark> {
     for mark in marks {
         let moment = |mark: &Mark| (mark.lane, mark.from_ns, mark.until_ns);
         match joined.iter_mut().find(|other| moment(other) == moment(&mark)) {
+            Some(known) if known.text == mark.text => {}
             Some(known) => {
                 known.label = format!("{}, {}", known.label, mark.label);
                 known.text = format!("{}\n{}", known.text, mark.text);
@@ -334,9 +335,11 @@ fn arrow(of: Sources<'_>, frame: &Frame, from: usize, to: usize) -> Option<Arrow
 /// The write of the message's record, and the syncs that come after it.
 fn disk_marks(of: Sources<'_>, place: &impl Fn(&str) -> Option<usize>) -> Vec<Mark> {
     let mut marks = Vec::new();
+    // What is stored at the same place later is another message.
+    let mut seen = BTreeSet::new();
     for event in &of.history.events {
         let Kind::Append { slot, position, end } = event.kind else { continue };
-        if !of.focus.slots.contains(&slot) {
+        if !of.focus.slots.contains(&slot) || !seen.insert(slot) {
             continue;
         }
         let node = of.history.node_name(event.node);

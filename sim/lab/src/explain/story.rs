@@ -76,6 +76,7 @@ pub fn story(history: &History, audit: &Audit, violation: &Violation, focus: &Fo
         flushed: BTreeMap::new(),
         ends: BTreeMap::new(),
         acknowledged: BTreeSet::new(),
+        gone: BTreeSet::new(),
         done: BTreeSet::new(),
         committed: BTreeMap::new(),
         persists: BTreeSet::new(),
@@ -142,6 +143,8 @@ struct Teller<'a> {
     /// Where the record of a place ends in the log of its broker, until it is flushed or lost.
     ends: BTreeMap<Slot, (u64, bool)>,
     acknowledged: BTreeSet<Slot>,
+    /// Places that other messages have now.
+    gone: BTreeSet<Slot>,
     /// Places that a group is through with.
     done: BTreeSet<(GroupId, Slot)>,
     committed: BTreeMap<(GroupId, crate::history::QueueId), u64>,
@@ -167,12 +170,12 @@ impl Teller<'_> {
     }
 
     fn has(&self, slot: Slot) -> bool {
-        self.focus.slots.contains(&slot)
+        self.focus.slots.contains(&slot) && !self.gone.contains(&slot)
     }
 
     /// A place of the message in this queue.
     fn in_queue(&self, queue: crate::history::QueueId) -> Option<Slot> {
-        self.focus.slots.iter().find(|slot| slot.queue == queue).copied()
+        self.focus.slots.iter().find(|slot| slot.queue == queue && self.has(**slot)).copied()
     }
 
     /// The message is transactional and nobody has said commit yet.
@@ -196,13 +199,15 @@ impl Teller<'_> {
                 let other = self.other_at(slot, number);
                 if let Some(name) = other {
                     let more = format!("Now this place is given to {name}: what stood there is gone.");
+                    self.gone.insert(slot);
                     let tone = if self.acknowledged.contains(&slot) { Tone::Wrong } else { Tone::Fault };
                     return self.add(number, event, tone, &more);
                 }
                 self.ends.insert(slot, (end, false));
                 match self.is_secret(slot) {
                     true => {
-                        self.add(number, event, Tone::Plain, "That is its real topic, where consumers read.")
+                        let more = "That is its real topic, where consumers read: it must not be there before a commit.";
+                        self.add(number, event, Tone::Wrong, more);
                     }
                     false => self.add(number, event, Tone::Plain, ""),
                 }
@@ -386,8 +391,8 @@ impl Teller<'_> {
     ) {
         let before = self.committed.insert((group, queue), offset).unwrap_or(0);
         let wanted = self.focus.group.is_none_or(|of| of == group);
-        let slots: Vec<Slot> = self.focus.slots.iter().filter(|slot| slot.queue == queue).copied().collect();
-        for slot in slots.into_iter().filter(|_| wanted) {
+        let slots = self.focus.slots.iter().filter(|slot| wanted && slot.queue == queue && self.has(**slot));
+        for slot in slots.copied().collect::<Vec<_>>() {
             let passes = before <= slot.offset && offset > slot.offset;
             let falls = before > slot.offset && offset <= slot.offset;
             if !passes && !falls {

@@ -40,7 +40,7 @@ pre.tip { min-height: 3.2em; max-height: 15em; overflow-y: auto; white-space: pr
 svg text { font: 11px system-ui, sans-serif; fill: var(--ink); } svg text.dim { fill: var(--dim); font-size: 10px; }
 svg.bands { width: 100%; min-width: 40rem; max-width: 62rem; } .rail { fill: var(--soft); } .band { fill: var(--band); } .tick, .pause { stroke: var(--line); }
 .bands .band { fill: var(--amber); opacity: .75; } .event { stroke: var(--red); stroke-width: 2; } .pause { stroke-dasharray: 2 4; }
-.lane { stroke: var(--line); stroke-width: 2; } .lane.disk { stroke-dasharray: 5 4; } .names { position: sticky; top: 0; background: var(--soft); border-bottom: 1px solid var(--line); display: block; } .names text { font-weight: 600; font-size: 13px; }
+.lane { stroke: var(--line); stroke-width: 2; } .lane.disk { stroke-dasharray: 5 4; } .names { position: sticky; top: 0; background: var(--soft); box-shadow: 0 1px var(--line); display: block; } .names text { font-weight: 600; font-size: 13px; }
 .space { display: block; } .arrow line { stroke: var(--blue); stroke-width: 1.2; } .arrow text, .dot text { paint-order: stroke; stroke: var(--paper); stroke-width: 3px; }
 .arrow.answer line { stroke-dasharray: 6 3; } .arrow.ours line { stroke-width: 2.4; } .arrow line.hit { stroke: transparent; stroke-width: 11; stroke-dasharray: none; }
 .arrow.lost line:not(.hit) { stroke: var(--red); } .arrow .cross, .arrow.lost text { fill: var(--red); } .arrow .cross { font-size: 14px; font-weight: 700; }

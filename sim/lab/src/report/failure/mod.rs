@@ -156,7 +156,7 @@ fn faults(out: &mut String, page: &Page) {
     }
     out.push_str("</tbody></table></div>\n");
     if !page.needed.is_empty() {
-        out.push_str("<p>It passes</p><ul>\n");
+        out.push_str("<p>The promise is kept</p><ul>\n");
         items(out, &page.needed);
         out.push_str("</ul>\n");
     }
@@ -425,7 +425,7 @@ fn log_record(out: &mut String, record: &Record) {
 }
 
 fn parting(out: &mut String, page: &Page) {
-    head(out, 8, "passing", "The nearest run that passes");
+    head(out, 8, "passing", "The nearest run that keeps the promise");
     let Some(parting) = &page.parting else {
         out.push_str("<p>None was looked for, or none of the runs nearby passes.</p></section>\n");
         return;
