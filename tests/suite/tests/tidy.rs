@@ -194,6 +194,8 @@ fn generated_reports_name_their_command() {
     let Ok(entries) = fs::read_dir(&reports) else { return };
     for entry in entries {
         let path = entry.unwrap().path();
+        // The page of a failure has its plan and its history beside it.
+        let path = if path.is_dir() { path.join("index.html") } else { path };
         let head: String = fs::read_to_string(&path).unwrap().chars().take(600).collect();
         assert!(
             head.contains("cargo sim"),
