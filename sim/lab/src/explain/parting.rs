@@ -1,5 +1,7 @@
 //! The nearest run that passes, and the first event in which the failing one parts from it.
 
+use std::collections::BTreeMap;
+
 use super::options::differences;
 use super::tell::tell;
 use crate::history::History;
@@ -27,32 +29,44 @@ pub struct Parting {
 /// Compares them.
 #[must_use]
 pub fn part(without: &str, failing: &History, passing: &History) -> Parting {
-    let told = |history: &History, number: usize| {
-        let event = &history.events[number];
-        (event.at_ns, history.node_name(event.node).to_owned(), tell(history, event).1)
+    let (ours, theirs) = (told(failing), told(passing));
+    let (failing, passing) = (alone(&ours, &theirs), alone(&theirs, &ours));
+    let next = |told: &[Told], from: usize| -> Vec<String> {
+        let lines = told.iter().skip(from).take(NEXT);
+        lines.map(|(at_ns, what)| format!("{:.6} s {what}", *at_ns as f64 / 1e9)).collect()
     };
-    let length = failing.events.len().min(passing.events.len());
-    // What differs by less than a breath in time only is the same: a fault less moves everything a little.
-    let what = |history: &History, number: usize| {
-        let (_, node, text) = told(history, number);
-        (node, text)
-    };
-    let same = (0..length).find(|&at| what(failing, at) != what(passing, at)).unwrap_or(length);
-    let next = |history: &History| -> Vec<String> {
-        let until = (same + NEXT).min(history.events.len());
-        let lines = (same..until).map(|number| told(history, number));
-        lines.map(|(at_ns, node, text)| format!("{:.6} s {node}: {text}", at_ns as f64 / 1e9)).collect()
-    };
-    let at_ns = failing.events.get(same).or(failing.events.last()).map_or(0, |event| event.at_ns);
     Parting {
         without: without.to_owned(),
-        at_ns,
-        same,
-        fails: next(failing),
-        passes: next(passing),
+        at_ns: ours.get(failing).or(ours.last()).map_or(0, |(at_ns, _)| *at_ns),
+        same: failing,
+        fails: next(&ours, failing),
+        passes: next(&theirs, passing),
         ours: Vec::new(),
         theirs: Vec::new(),
     }
+}
+
+/// An event: when, and where and what.
+type Told = (u64, String);
+
+fn told(history: &History) -> Vec<Told> {
+    let events = history.events.iter();
+    let line = events
+        .map(|event| (event.at_ns, format!("{}: {}", history.node_name(event.node), tell(history, event).1)));
+    line.collect()
+}
+
+/// The first event that does not happen in the other run, at about the same time: a fault less moves everything a
+/// little, and what happens at once may change its order.
+fn alone(told: &[Told], other: &[Told]) -> usize {
+    let mut times: BTreeMap<&str, Vec<u64>> = BTreeMap::new();
+    for (at_ns, what) in other {
+        times.entry(what).or_default().push(*at_ns);
+    }
+    let there = |(at_ns, what): &Told| {
+        times.get(what.as_str()).is_some_and(|times| times.iter().any(|at| at.abs_diff(*at_ns) <= SLACK))
+    };
+    told.iter().position(|told| !there(told)).unwrap_or(told.len())
 }
 
 /// How `other` differs from `plan`, in words, when it differs in little.
@@ -78,6 +92,8 @@ pub fn without(plan: &Plan, other: &Plan) -> String {
 }
 
 const NEXT: usize = 5;
+/// Nanoseconds by which the same event may come earlier or later.
+const SLACK: u64 = 20_000_000;
 
 #[cfg(test)]
 mod tests {

@@ -608,7 +608,7 @@ impl Teller<'_> {
         let about = match (self.focus.message, self.focus.queue) {
             (Some(id), _) => {
                 let message = &history.messages[id.index()];
-                let kind = match (message.transactional, message.delay_ms) {
+                let kind = match (message.transactional, message.delay_level) {
                     (true, _) => ", sent in a transaction",
                     (_, Some(_)) => ", sent with a delay",
                     _ => "",

@@ -45,7 +45,7 @@ impl Script {
                 tag: 0,
                 attempts: 1,
                 batch: None,
-                delay_ms: None,
+                delay_level: None,
                 transactional: false,
             });
         }
