@@ -1,5 +1,9 @@
 //! All scenarios: a new one is a file and a line here.
 
+use std::path::PathBuf;
+
+use anyhow::Context as _;
+use lab::capsule::Capsule;
 use lab::scenario::Scenario;
 
 use crate::{
@@ -19,4 +23,19 @@ pub(crate) fn all() -> Vec<Scenario> {
         delay_with_restart_and_clock_jumps::scenario(),
         retry_to_dead_letter::scenario(),
     ]
+}
+
+/// Runs that once failed, by name, in order.
+pub(crate) fn capsules() -> anyhow::Result<Vec<(String, Capsule)>> {
+    let folder = concat!(env!("CARGO_MANIFEST_DIR"), "/plans");
+    let files = std::fs::read_dir(folder).with_context(|| format!("cannot read {folder}"))?;
+    let mut files: Vec<_> = files.map(|entry| entry.map(|entry| entry.path())).collect::<Result<_, _>>()?;
+    files.sort();
+    let capsule = |file: &PathBuf| {
+        let text = std::fs::read_to_string(file)?;
+        let capsule =
+            serde_json::from_str(&text).with_context(|| format!("{} is no capsule", file.display()))?;
+        Ok((file.file_stem().unwrap_or_default().to_string_lossy().into_owned(), capsule))
+    };
+    files.iter().map(capsule).collect()
 }

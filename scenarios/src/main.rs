@@ -71,14 +71,16 @@ mod tests {
     #[cfg(madsim)]
     #[test]
     fn plans_that_once_failed_pass() {
-        let folder = concat!(env!("CARGO_MANIFEST_DIR"), "/plans");
-        let mut files: Vec<_> =
-            std::fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path()).collect();
-        files.sort();
-        for file in files {
-            let plan = serde_json::from_str(&std::fs::read_to_string(&file).unwrap()).unwrap();
-            let run = lab::drive::run(&plan, &lab::drive::Options::default()).run;
-            assert_eq!(run.exit_code(), 0, "{}: {} {:?}", file.display(), run.note, run.violations);
+        for (name, capsule) in list::capsules().unwrap() {
+            let run = lab::drive::run(&capsule.plan, &lab::drive::Options::default()).run;
+            assert_eq!(run.exit_code(), 0, "{name}: {} {:?}", run.note, run.violations);
         }
+    }
+
+    #[test]
+    fn the_page_of_bugs_is_that_of_the_capsules() {
+        let page = concat!(env!("CARGO_MANIFEST_DIR"), "/../reports/bugs.md");
+        let page = std::fs::read_to_string(page).unwrap();
+        assert_eq!(page, lab::capsule::bugs(&list::capsules().unwrap()), "run `cargo sim report`");
     }
 }

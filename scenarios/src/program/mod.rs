@@ -72,7 +72,7 @@ enum Ask {
     Week(week::Week),
     /// Measures how fast the simulation is.
     Bench,
-    /// Writes the report again from reports/summary.json.
+    /// Writes the report again from reports/summary.json, and the list of bugs from the capsules in scenarios/plans.
     Report,
     /// Prints the trace of one run, for `check`.
     #[command(hide = true)]
@@ -159,6 +159,10 @@ fn describe(scenario: &Scenario) -> u8 {
 
 fn again() -> anyhow::Result<u8> {
     let folder = reports();
+    let capsules = list::capsules().context("there are no capsules: run this in the workspace")?;
+    std::fs::create_dir_all(&folder)?;
+    std::fs::write(folder.join("bugs.md"), lab::capsule::bugs(&capsules))?;
+    say("bugs: reports/bugs.md");
     let summary = campaign::read(&folder.join("summary.json"));
     let summary = summary.context("there is no summary to report from: run `cargo sim` first")?;
     campaign::write(&summary)?;

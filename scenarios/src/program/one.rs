@@ -3,6 +3,7 @@
 use std::path::{Path, PathBuf};
 
 use anyhow::Context as _;
+use lab::capsule::Capsule;
 use lab::drive::{self, Level, Options};
 use lab::outcome::Verdict;
 use lab::plan::Plan;
@@ -27,7 +28,7 @@ pub(super) struct Run {
 /// Runs a plan from a file: what once failed stays as it was when seeds mean other plans.
 #[derive(clap::Args)]
 pub(super) struct Replay {
-    /// The plan, as `run --save` writes it.
+    /// The plan, as `run --save` writes it, or a capsule.
     file: PathBuf,
     #[command(flatten)]
     look: Look,
@@ -148,10 +149,10 @@ pub(super) fn save(plan: &Plan, file: &Path) -> anyhow::Result<()> {
     std::fs::write(file, text + "\n").with_context(|| format!("cannot write {}", file.display()))
 }
 
-/// Reads a plan that [`save`] wrote.
+/// Reads a plan that [`save`] wrote, or a capsule.
 pub(super) fn load(file: &Path) -> anyhow::Result<Plan> {
     let text = std::fs::read_to_string(file).with_context(|| format!("cannot read {}", file.display()))?;
-    serde_json::from_str(&text).with_context(|| format!("{} is no plan", file.display()))
+    Capsule::plan_of(&text).with_context(|| format!("{} is neither a plan nor a capsule", file.display()))
 }
 
 /// A seed nobody chose.
