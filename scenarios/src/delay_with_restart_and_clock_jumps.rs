@@ -31,15 +31,7 @@ fn plan(seed: u64) -> Plan {
     let size = Size { messages: 1200, load_ms: (100_000, 200_000) };
     let mut plan = swarm::base("delay_with_restart_and_clock_jumps", seed, size);
     let mut draw = Draw::new(seed, "delays");
-    plan.delay_levels_s = vec![1, 2, 3, 5, 8, 13, 21, 34];
-    plan.delay_levels_s.truncate(draw.range(3, 8) as usize);
-    swarm::delayed(&mut plan, &mut draw, 100);
-    for broker in &mut plan.brokers {
-        if draw.chance(60) {
-            let interval_ms = *draw.pick(&[500, 2000, 5000]);
-            set(broker, PROGRESS, interval_ms);
-        }
-    }
+    delays(&mut plan, &mut draw);
     if draw.chance(80) {
         clocks(&mut plan, &mut draw);
         restarts(&mut plan, &mut draw);
@@ -56,6 +48,23 @@ fn plan(seed: u64) -> Plan {
         levels(&mut plan, &mut draw);
     }
     plan
+}
+
+/// Delayed messages, and brokers that note often how far they are.
+pub(crate) fn feature(plan: &mut Plan) {
+    delays(plan, &mut Draw::new(plan.seed, "delays"));
+}
+
+fn delays(plan: &mut Plan, draw: &mut Draw) {
+    plan.delay_levels_s = vec![1, 2, 3, 5, 8, 13, 21, 34];
+    plan.delay_levels_s.truncate(draw.range(3, 8) as usize);
+    swarm::delayed(plan, draw, 100);
+    for broker in &mut plan.brokers {
+        if draw.chance(60) {
+            let interval_ms = *draw.pick(&[500, 2000, 5000]);
+            set(broker, PROGRESS, interval_ms);
+        }
+    }
 }
 
 /// Some come back and wait again, and some of these die: with the mark of their delay or without.

@@ -8,7 +8,7 @@ use lab::scenario::Scenario;
 
 use crate::{
     broker_heartbeat_expiry, crash_before_offset_commit, delay_with_restart_and_clock_jumps, first_message,
-    query_after_crash, rebalance_during_queue_expansion, retry_to_dead_letter, transaction_checkback,
+    query_after_crash, rebalance_during_queue_expansion, retry_to_dead_letter, swarm, transaction_checkback,
 };
 
 /// Every scenario, in the order they run.
@@ -22,6 +22,7 @@ pub(crate) fn all() -> Vec<Scenario> {
         transaction_checkback::scenario(),
         delay_with_restart_and_clock_jumps::scenario(),
         retry_to_dead_letter::scenario(),
+        swarm::scenario(),
     ]
 }
 

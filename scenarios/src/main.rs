@@ -9,6 +9,7 @@ mod list;
 mod query_after_crash;
 mod rebalance_during_queue_expansion;
 mod retry_to_dead_letter;
+mod swarm;
 mod transaction_checkback;
 
 #[cfg(madsim)]
@@ -28,8 +29,6 @@ fn main() -> std::process::ExitCode {
 #[cfg(test)]
 mod tests {
     use std::collections::BTreeSet;
-
-    use lab::swarm;
 
     use super::list;
 
@@ -62,7 +61,7 @@ mod tests {
             for seed in 0..2000 {
                 let plan = (scenario.plan)(seed);
                 let counted = plan.steps.iter().any(|step| !step.what.effects().is_empty());
-                assert!(!counted || plan.steps.iter().any(|step| swarm::meets(&plan, step)), "{plan}");
+                assert!(!counted || plan.steps.iter().any(|step| lab::swarm::meets(&plan, step)), "{plan}");
             }
         }
     }

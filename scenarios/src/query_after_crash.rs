@@ -24,7 +24,14 @@ pub(crate) fn scenario() -> Scenario {
 fn plan(seed: u64) -> Plan {
     let size = Size { messages: 1200, load_ms: (90_000, 160_000) };
     let mut plan = swarm::base("query_after_crash", seed, size);
-    let mut draw = Draw::new(seed, "index");
+    feature(&mut plan);
+    swarm::faults(&mut plan, CLASSES, (3, 9));
+    plan
+}
+
+/// Small index files and many questions.
+pub(crate) fn feature(plan: &mut Plan) {
+    let mut draw = Draw::new(plan.seed, "index");
     for broker in &mut plan.brokers {
         let (slots, keys) = (draw.spread(1, 200), draw.spread(20, 1000));
         broker.config.push(("maxHashSlotNum".to_owned(), slots.to_string()));
@@ -32,8 +39,6 @@ fn plan(seed: u64) -> Plan {
     }
     plan.probe_ms = 1000;
     plan.queries = draw.range(1, 4) as u32;
-    swarm::faults(&mut plan, CLASSES, (3, 9));
-    plan
 }
 
 const CLASSES: &[Class] = &[

@@ -33,20 +33,7 @@ fn plan(seed: u64) -> Plan {
     if draw.chance(20) {
         return plan; // nothing changes: exactly once
     }
-    let topic = plan.groups[0].topic;
-    let before = plan.topics[topic as usize].queues;
-    let mut now = before;
-    let mut at_ms = draw.range(15_000, 50_000);
-    for _ in 0..draw.range(1, 3) {
-        let shrink = now > 1 && draw.chance(40);
-        let next =
-            if shrink { draw.range(1, u64::from(now) - 1) as u32 } else { now + draw.range(1, 6) as u32 };
-        at_ms = change(&mut plan, &mut draw, topic, now, next, at_ms);
-        now = next;
-        if at_ms + 40_000 > plan.load_ms {
-            break;
-        }
-    }
+    changes(&mut plan, &mut draw);
     if draw.chance(70) {
         for _ in 0..draw.range(1, 5) {
             let class = *draw.pick(&[
@@ -67,6 +54,30 @@ fn plan(seed: u64) -> Plan {
     }
     swarm::settle(&mut plan);
     plan
+}
+
+/// Queues that come and go, and members too.
+pub(crate) fn feature(plan: &mut Plan) {
+    let mut draw = Draw::new(plan.seed, "queues");
+    membership(plan, &mut draw);
+    changes(plan, &mut draw);
+}
+
+/// One to three changes of the queues that the first group reads.
+fn changes(plan: &mut Plan, draw: &mut Draw) {
+    let topic = plan.groups[0].topic;
+    let mut now = plan.topics[topic as usize].queues;
+    let mut at_ms = draw.range(15_000, 50_000);
+    for _ in 0..draw.range(1, 3) {
+        let shrink = now > 1 && draw.chance(40);
+        let next =
+            if shrink { draw.range(1, u64::from(now) - 1) as u32 } else { now + draw.range(1, 6) as u32 };
+        at_ms = change(plan, draw, topic, now, next, at_ms);
+        now = next;
+        if at_ms + 40_000 > plan.load_ms {
+            break;
+        }
+    }
 }
 
 /// The first group has two to four members, some of which come late or go early.

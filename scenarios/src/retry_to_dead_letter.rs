@@ -29,7 +29,14 @@ pub(crate) fn scenario() -> Scenario {
 fn plan(seed: u64) -> Plan {
     let size = Size { messages: 800, load_ms: (90_000, 160_000) };
     let mut plan = swarm::base("retry_to_dead_letter", seed, size);
-    let mut draw = Draw::new(seed, "tries");
+    feature(&mut plan);
+    swarm::faults(&mut plan, CLASSES, (3, 9));
+    plan
+}
+
+/// Listeners that fail, and short delays.
+pub(crate) fn feature(plan: &mut Plan) {
+    let mut draw = Draw::new(plan.seed, "tries");
     plan.delay_levels_s = (0..draw.range(4, 9)).map(|level| 1 + level + draw.below(3)).collect();
     for group in &mut plan.groups {
         let limit = draw.range(1, 5) as u32;
@@ -40,9 +47,7 @@ fn plan(seed: u64) -> Plan {
         }
     }
     // Some are delayed when they are sent already: a dead letter must not keep that delay.
-    swarm::delayed(&mut plan, &mut draw, 30);
-    swarm::faults(&mut plan, CLASSES, (3, 9));
-    plan
+    swarm::delayed(plan, &mut draw, 30);
 }
 
 const CLASSES: &[Class] = &[

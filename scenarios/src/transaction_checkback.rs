@@ -31,7 +31,14 @@ pub(crate) fn scenario() -> Scenario {
 fn plan(seed: u64) -> Plan {
     let size = Size { messages: 800, load_ms: (90_000, 160_000) };
     let mut plan = swarm::base("transaction_checkback", seed, size);
-    let mut draw = Draw::new(seed, "transactions");
+    feature(&mut plan);
+    swarm::faults(&mut plan, CLASSES, (3, 9));
+    plan
+}
+
+/// Producers of transactions, and brokers that ask them soon.
+pub(crate) fn feature(plan: &mut Plan) {
+    let mut draw = Draw::new(plan.seed, "transactions");
     let most = draw.range(2, 6);
     let (interval_ms, immunity_ms) = (draw.range(1, 8) * 1000, draw.range(1, 8) * 1000);
     for broker in &mut plan.brokers {
@@ -50,9 +57,7 @@ fn plan(seed: u64) -> Plan {
             producer.timeout_ms = 3000;
         }
     }
-    deserters(&mut plan);
-    swarm::faults(&mut plan, CLASSES, (3, 9));
-    plan
+    deserters(plan);
 }
 
 /// Some plans have a group whose only producer disappears for good, with half messages that nobody ends: they must not

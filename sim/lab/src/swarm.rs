@@ -55,7 +55,7 @@ fn cluster(plan: &mut Plan, draw: &mut Draw) {
             queue_file_units: draw.spread(50, 1000),
             sync_us: *draw.pick(&[(100, 1000), (500, 5000), (2000, 20_000)]),
             clock_offset_ms: if draw.chance(30) { draw.range(0, 60_000) as i64 - 30_000 } else { 0 },
-            config: knobs(draw),
+            config: usual_knobs(draw),
         });
     }
     plan.network.latency_us = *draw.pick(&[(100, 500), (200, 2000), (1000, 10_000)]);
@@ -66,7 +66,7 @@ fn cluster(plan: &mut Plan, draw: &mut Draw) {
 }
 
 /// Settings of a broker that differ from the defaults in some plans.
-fn knobs(draw: &mut Draw) -> Vec<(String, String)> {
+fn usual_knobs(draw: &mut Draw) -> Vec<(String, String)> {
     let mut chosen = Vec::new();
     let mut knob = |percent: u64, key: &str, values: &[u64]| {
         let (on, value) = (draw.chance(percent), *draw.pick(values));
@@ -81,6 +81,47 @@ fn knobs(draw: &mut Draw) -> Vec<(String, String)> {
     knob(20, "flushConsumerOffsetInterval", &[1_000, 3_000]);
     chosen
 }
+
+/// Sets more of the brokers' keys, each in few plans, and those that are set already stay.
+pub fn knobs(plan: &mut Plan) {
+    let mut draw = Draw::new(plan.seed, "knobs");
+    for broker in &mut plan.brokers {
+        for (key, values) in RARE_KNOBS {
+            let (on, value) = (draw.chance(15), *draw.pick(values));
+            if on && !broker.config.iter().any(|(set, _)| set == key) {
+                broker.config.push(((*key).to_owned(), value.to_owned()));
+            }
+        }
+    }
+}
+
+/// Keys of a broker that only some plans set, each for what it could bring to light.
+const RARE_KNOBS: &[(&str, &[&str])] = &[
+    // A pull that ends in the midst of a batch, or before its first message (CON-3, L-4).
+    ("maxTransferBytesOnMessageInMemory", &["1000", "8000"]),
+    // What is read from the disk goes another way through the store (ACK-3, CON-3).
+    ("accessMessageInMemoryMaxRatio", &["0", "1"]),
+    ("maxTransferCountOnMessageInDisk", &["1", "3"]),
+    ("maxTransferBytesOnMessageInDisk", &["1000", "8000"]),
+    // A filter that looks at few entries goes on from the wrong place (CON-7, CON-1).
+    ("maxFilterMessageSize", &["20", "400"]),
+    // Members that hear nothing of each other share queues by the clock alone (CON-5, L-3).
+    ("notifyConsumerIdsChangedEnable", &["false"]),
+    // A client that is given up while it stands still comes back (L-3, CON-5).
+    ("channelExpiredTimeout", &["60000"]),
+    // Sends that do not wait long for the disk are told so (ACK-5).
+    ("syncFlushTimeout", &["100", "1000"]),
+    // Deletions of one file at a time are cut off in their midst (LOG-4, ACK-1).
+    ("deleteFileBatchMax", &["1"]),
+    ("cleanResourceInterval", &["1000"]),
+    // Progress of delays that is old when the end comes (DLY-2, DLY-3).
+    ("flushDelayOffsetInterval", &["500", "30000"]),
+    // Index files that end after few keys (IDX-1).
+    ("maxHashSlotNum", &["1", "50"]),
+    ("maxIndexNum", &["20", "300"]),
+    // Whether a start waits for the index (L-12, IDX-1).
+    ("messageIndexSafe", &["true"]),
+];
 
 fn load(plan: &mut Plan, draw: &mut Draw, size: Size) {
     plan.load_ms = draw.range(size.load_ms.0, size.load_ms.1);
@@ -220,6 +261,32 @@ pub enum Class {
 }
 
 impl Class {
+    /// All of them.
+    pub const ALL: &[Self] = &[
+        Self::BrokerCrash,
+        Self::BrokerPower,
+        Self::BrokerPoint,
+        Self::BrokerStop,
+        Self::NamesrvCrash,
+        Self::ClientCrash,
+        Self::Pause,
+        Self::Slow,
+        Self::Cut,
+        Self::Isolate,
+        Self::Reset,
+        Self::Lag,
+        Self::Clock,
+        Self::SlowSync,
+        Self::SyncFails,
+        Self::FetchFails,
+        Self::NamesFail,
+        Self::DiskFull,
+        Self::TornWrite,
+        Self::Backlog,
+        Self::CloseBehind,
+        Self::Drift,
+    ];
+
     /// In how many of 100 plans that may draw it, it is drawn.
     fn rate(self) -> u64 {
         match self {

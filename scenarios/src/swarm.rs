@@ -1,0 +1,52 @@
+//! Everything at once, in any mixture: what the directed scenarios do one by one meets here.
+
+use lab::check::Rule;
+use lab::draw::Draw;
+use lab::plan::Plan;
+use lab::scenario::Scenario;
+use lab::swarm::{self, Class, Size};
+
+use crate::{
+    delay_with_restart_and_clock_jumps as delay, query_after_crash as query,
+    rebalance_during_queue_expansion as rebalance, retry_to_dead_letter as retry,
+    transaction_checkback as transaction,
+};
+
+/// A random subset of all features, settings and faults.
+pub(crate) fn scenario() -> Scenario {
+    Scenario {
+        name: "swarm",
+        proves: "Transactions, delays, retries, queues that come and go, queries and every kind of fault do not harm each \
+                 other in any mixture.",
+        hunts: "what nobody thought of: two features that are right alone and wrong together",
+        upstream: &[],
+        rules: Rule::ALL,
+        kills: &[],
+        plan,
+    }
+}
+
+fn plan(seed: u64) -> Plan {
+    let mut plan = swarm::base("swarm", seed, Size::QUICK);
+    let mut draw = Draw::new(seed, "features");
+    let mut with = |percent| draw.chance(percent);
+    let features = [
+        (with(35), transaction::feature as fn(&mut Plan)),
+        (with(35), delay::feature),
+        (with(35), retry::feature),
+    ];
+    let others = [(with(30), rebalance::feature as fn(&mut Plan)), (with(40), query::feature)];
+    for (_, feature) in features.into_iter().chain(others).filter(|(on, _)| *on) {
+        feature(&mut plan);
+    }
+    swarm::knobs(&mut plan);
+    // Each subset is as likely as any other: a fault that is always there hides what happens without it.
+    let mut draw = Draw::new(seed, "classes");
+    let some = draw.range(10, 90);
+    let classes: Vec<Class> = Class::ALL.iter().copied().filter(|_| draw.chance(some)).collect();
+    if !classes.is_empty() {
+        swarm::faults(&mut plan, &classes, (3, 12));
+    }
+    swarm::settle(&mut plan);
+    plan
+}
