@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use super::view::{Outage, Trouble};
 use super::{Judged, Rule, SECOND, View, seconds};
-use crate::history::{How, Kind, MessageId, NodeId, Outcome, QueueId, Slot};
+use crate::history::{How, Kind, MessageId, NodeId, Outcome, QueueId, Slot, TopicId};
 
 /// A message in the schedule topic.
 #[derive(Clone, Copy)]
@@ -19,14 +19,48 @@ struct Waiting {
     unheard: bool,
 }
 
+/// How many queues the topics of brokers have: now, and before the last change.
+#[derive(Default)]
+struct Sizes(BTreeMap<(TopicId, NodeId), Size>);
+
+#[derive(Clone, Copy)]
+struct Size {
+    since: u64,
+    now: (u32, u32),
+    before: (u32, u32),
+}
+
+impl Sizes {
+    fn set(&mut self, of: (TopicId, NodeId), at_ns: u64, now: (u32, u32)) {
+        let before = self.0.get(&of).map_or(now, |size| size.now);
+        self.0.insert(of, Size { since: at_ns, now, before });
+    }
+
+    /// A queue that is not there any more gives what was meant for it to one that is.
+    fn explain(&self, view: &View<'_>, at_ns: u64, target: QueueId, to: QueueId) -> bool {
+        let queue = |id: QueueId| &view.history.queues[id.index()];
+        let (target, to) = (queue(target), queue(to));
+        let Some(size) = self.0.get(&(target.topic, target.broker)) else { return false };
+        let gone = |(read, write): (u32, u32)| {
+            target.number >= read.max(write) && to.number == target.number % write.max(1)
+        };
+        let same = (target.topic, target.broker) == (to.topic, to.broker);
+        same && (gone(size.now) || at_ns < size.since + SECOND && gone(size.before))
+    }
+}
+
 pub(super) fn check(view: &View<'_>, judged: &mut Judged) {
     let history = view.history;
     let troubles = troubles(view);
     let mut waiting: BTreeMap<Slot, Waiting> = BTreeMap::new();
     let mut written: BTreeMap<QueueId, u64> = BTreeMap::new();
     let mut last: BTreeMap<QueueId, u64> = BTreeMap::new();
+    let mut sizes = Sizes::default();
     for (number, event) in history.events.iter().enumerate() {
         match event.kind {
+            Kind::TopicSet { topic, broker, read, write } => {
+                sizes.set((topic, broker), event.at_ns, (read, write));
+            }
             Kind::Append { slot, .. } if history.is_schedule(slot.queue) => {
                 let (since, event) = (event.at_ns, number);
                 let fresh =
@@ -52,7 +86,9 @@ pub(super) fn check(view: &View<'_>, judged: &mut Judged) {
                     repeated(view, judged, from, (before, number), known);
                 }
                 judged.count(Rule::Dly4, 1);
-                if waits.target.is_some_and(|target| target != to.queue) {
+                let moved =
+                    |target| target != to.queue && !sizes.explain(view, event.at_ns, target, to.queue);
+                if waits.target.is_some_and(moved) {
                     let sentence = format!(
                         "{} was to go to {} and went to {}.",
                         history.slot_name(from),
@@ -649,6 +685,19 @@ mod tests {
             s.waits("second", 0, "q");
             s.wait(1.0);
             s.delivered(("second", 0), ("r", 0));
+        });
+        run("DLY-4", Expect::Broken, "to another queue, though its own is still there", |s| {
+            s.queues("b0", 2, 1);
+            s.waits("second", 0, "r");
+            s.wait(1.0);
+            s.delivered(("second", 0), ("q", 0));
+        });
+        run("DLY-4", Expect::Kept, "to another queue, as its own is gone", |s| {
+            s.queues("b0", 2, 2);
+            s.waits("second", 0, "r");
+            s.queues("b0", 1, 1);
+            s.wait(1.0);
+            s.delivered(("second", 0), ("q", 0));
         });
         run("DLY-4", Expect::Broken, "to another topic", |s| {
             s.waits("second", 0, "q");
