@@ -7,6 +7,7 @@ mod explain;
 mod interrupt;
 mod mutants;
 mod one;
+mod points;
 mod shrink;
 mod week;
 
@@ -66,6 +67,8 @@ enum Ask {
     Sweep(campaign::Sweep),
     /// Runs with planted bugs and counts the seeds until each is found.
     Mutants(mutants::Mutants),
+    /// Lets a broker die at every crash point, in every way.
+    Points(points::Points),
     /// Puts the parts of a campaign together that `sweep --shard` ran on several machines.
     Merge(campaign::Merge),
     /// Runs a simulated week and tells how late anything was.
@@ -98,6 +101,7 @@ pub(crate) fn main() -> ExitCode {
         Some(Ask::Check { name, seed }) => find(&name).and_then(|scenario| check::check(&scenario, seed)),
         Some(Ask::Sweep(sweep)) => sweep.go(),
         Some(Ask::Mutants(mutants)) => mutants.go(),
+        Some(Ask::Points(points)) => points.go(),
         Some(Ask::Merge(merge)) => merge.go(),
         Some(Ask::Week(week)) => week.go(),
         Some(Ask::Bench) => Ok(bench::bench()),
