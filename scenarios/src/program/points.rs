@@ -57,7 +57,7 @@ impl Points {
         let hosts = hosts(self.seeds, &asked);
         let rows = Mutex::new(Vec::new());
         in_parallel(&points, None, &asked, |point| {
-            let row = self.sweep(point, hosts.get(point), &asked);
+            let row = self.sweep(point, hosts.get(*point), &asked);
             rows.lock().expect("no run panics outside its world").push(row);
         });
         let mut rows = rows.into_inner().expect("no run panics outside its world");

@@ -282,6 +282,7 @@ impl Class {
         Self::NamesFail,
         Self::DiskFull,
         Self::TornWrite,
+        Self::Rot,
         Self::Backlog,
         Self::CloseBehind,
         Self::Drift,
@@ -651,35 +652,9 @@ mod tests {
         }
     }
 
-    const ALL: &[Class] = &[
-        Class::BrokerCrash,
-        Class::BrokerPower,
-        Class::BrokerPoint,
-        Class::BrokerStop,
-        Class::NamesrvCrash,
-        Class::ClientCrash,
-        Class::Pause,
-        Class::Slow,
-        Class::Cut,
-        Class::Isolate,
-        Class::Reset,
-        Class::Lag,
-        Class::Clock,
-        Class::SlowSync,
-        Class::SyncFails,
-        Class::FetchFails,
-        Class::NamesFail,
-        Class::DiskFull,
-        Class::TornWrite,
-        Class::Rot,
-        Class::Backlog,
-        Class::CloseBehind,
-        Class::Drift,
-    ];
-
     fn drawn(seed: u64) -> Plan {
         let mut plan = base("test", seed, Size::QUICK);
-        faults(&mut plan, ALL, (4, 12));
+        faults(&mut plan, Class::ALL, (4, 12));
         plan
     }
 

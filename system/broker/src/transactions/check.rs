@@ -213,7 +213,12 @@ impl Broker {
             self.leave_alone(check.root, &half);
             return;
         };
-        self.transactions.halves.lock().set_owed(check.root, false);
+        {
+            let mut halves = self.transactions.halves.lock();
+            halves.set_owed(check.root, false);
+            // Waiting for the disk took some of the interval, which is the producer's.
+            halves.look_after(check.root, self.uptime_ms(), self.check_interval());
+        }
         tap!(
             "half_checked",
             key = found.key,

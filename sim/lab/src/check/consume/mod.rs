@@ -117,6 +117,7 @@ fn at_least_once(view: &View<'_>, commits: &Commits, judged: &mut Judged) {
     let mut back: Vec<(GroupId, Slot)> = sent_back(view).map(|(_, group, slot)| (group, slot)).collect();
     back.sort_unstable();
     done.sort_unstable();
+    let late = after_drain(view);
     let read_queues = read_queues(view, view.history.events.len());
     for content in &view.audit.queues {
         let queue = history.queues[content.queue.index()];
@@ -135,6 +136,7 @@ fn at_least_once(view: &View<'_>, commits: &Commits, judged: &mut Judged) {
                 if done.binary_search(&(group, slot, message)).is_ok()
                     || back.binary_search(&(group, slot)).is_ok()
                     || waiting
+                    || late.binary_search(&slot).is_ok()
                     || view.rots(slot)
                     || passed_before_rewind(view, commits, group, slot)
                 {
@@ -157,6 +159,21 @@ fn at_least_once(view: &View<'_>, commits: &Commits, judged: &mut Judged) {
             }
         }
     }
+}
+
+/// What was stored when the drain was over: a copy that was still on its way, behind a link that had been cut.
+fn after_drain(view: &View<'_>) -> Vec<Slot> {
+    let Some((drained, _, _)) = view.drained else { return Vec::new() };
+    let events = &view.history.events[drained..];
+    let mut late: Vec<Slot> = events
+        .iter()
+        .filter_map(|event| match event.kind {
+            Kind::Append { slot, .. } => Some(slot),
+            _ => None,
+        })
+        .collect();
+    late.sort_unstable();
+    late
 }
 
 /// Messages that a broker took back from a group, or a copy of them, with the event.
@@ -457,6 +474,20 @@ mod tests {
             s.sent("a", Outcome::Unknown, None);
             s.holds("q", &["a"]);
             s.drained(0);
+        });
+        run("CON-1", Expect::Broken, "stored just before the drain was over", |s| {
+            s.ok("a", "q", 0);
+            s.append("q", 0, 0, 100);
+            s.drained(0);
+            s.holds("q", &["a"]);
+        });
+        run("CON-1", Expect::Kept, "a second copy that comes when the drain is over", |s| {
+            s.ok("a", "q", 0);
+            s.deliver("c0", "q", 0, "a");
+            s.drained(0);
+            s.append("r", 0, 100, 200);
+            s.holds("q", &["a"]);
+            s.holds("r", &["a"]);
         });
         run("CON-1", Expect::Kept, "its entry rotted", |s| {
             s.ok("a", "q", 0);
