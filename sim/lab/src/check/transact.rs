@@ -397,6 +397,8 @@ struct Checked {
     counts: Vec<(u64, u32)>,
     /// The lowest count that a loss of power may have left.
     floor: u32,
+    /// A loss of power took the last count: its broker cannot know when it asked.
+    forgotten: bool,
     /// Up to where in the log its end is told.
     ended: Option<u64>,
 }
@@ -407,6 +409,7 @@ impl Checked {
         self.counts.retain(|(end, _)| *end <= flushed);
         let left = self.counts.last().map_or(0, |(_, checks)| *checks);
         self.floor = self.floor.min(left);
+        self.forgotten |= self.last.is_some_and(|(_, checks)| left < checks);
         // The check itself may be known to its producer and to nobody else.
         self.ended = self.ended.filter(|end| *end <= flushed);
         self.end <= flushed
@@ -421,8 +424,11 @@ fn asked(view: &View<'_>, judged: &mut Judged) {
         let (half, checks) = match event.kind {
             Kind::HalfStored { half, immunity_ms, end, .. } => {
                 let (stored, immunity_ns) = (event.at_ns, immunity_ms * MS);
-                let (last, counts, floor, ended) = (None, Vec::new(), u32::MAX, None);
-                known.insert(half, Checked { stored, immunity_ns, end, last, counts, floor, ended });
+                let (last, counts, floor, forgotten, ended) = (None, Vec::new(), u32::MAX, false, None);
+                known.insert(
+                    half,
+                    Checked { stored, immunity_ns, end, last, counts, floor, forgotten, ended },
+                );
                 continue;
             }
             Kind::HalfPutBack { half, end, checks, .. } => {
@@ -461,7 +467,8 @@ fn asked(view: &View<'_>, judged: &mut Judged) {
                 let lowest = if restarted(at) { before.min(checked.floor) } else { before + 1 };
                 if !(lowest..=before + 1).contains(&checks) {
                     Some(format!("as number {checks} after number {before}"))
-                } else if event.at_ns + ROUNDING < at + history.checks.interval_ms * MS {
+                } else if !checked.forgotten && event.at_ns + ROUNDING < at + history.checks.interval_ms * MS
+                {
                     Some(format!("again {} later", seconds(event.at_ns - at)))
                 } else {
                     None
@@ -474,6 +481,7 @@ fn asked(view: &View<'_>, judged: &mut Judged) {
         }
         checked.last = Some((event.at_ns, checks));
         checked.floor = u32::MAX;
+        checked.forgotten = false;
     }
 }
 
@@ -876,6 +884,16 @@ mod tests {
             s.wait(10.0);
             s.checked(half, 1);
             s.crash("b0", How::Process);
+            s.wait(10.0);
+            s.checked(half, 1);
+        });
+        run("TXN-5", Expect::Kept, "soon after a start, as the power took the count", |s| {
+            let half = s.half("a", 0);
+            s.flushed("b0", 100);
+            s.wait(10.0);
+            s.put_back(half, 0, 1);
+            s.checked(half, 1);
+            s.crash("b0", How::Power);
             s.wait(10.0);
             s.checked(half, 1);
         });
