@@ -44,13 +44,24 @@ fn plan(seed: u64) -> Plan {
     let mut draw = Draw::new(seed, "classes");
     let some = draw.range(10, 90);
     let mut classes: Vec<Class> = Class::ALL.iter().copied().filter(|_| draw.chance(some)).collect();
-    if plan.producers.iter().any(|producer| matches!(producer.mode, Mode::Transaction { .. })) {
-        // Room is made with undecided half messages too, which no rule of transactions knows yet.
-        classes.retain(|class| *class != Class::DiskFull);
-    }
+    classes.retain(|class| is_judged(&plan, *class));
     if !classes.is_empty() {
         swarm::faults(&mut plan, &classes, (3, 12));
     }
     swarm::settle(&mut plan);
     plan
+}
+
+/// Whether the rules of what is in this plan know what this fault may take.
+fn is_judged(plan: &Plan, class: Class) -> bool {
+    let transactions = plan.producers.iter().any(|it| matches!(it.mode, Mode::Transaction { .. }));
+    let waiting = plan.producers.iter().any(|it| it.delayed.is_some())
+        || plan.groups.iter().any(|it| it.fails.is_some());
+    match class {
+        // Room is made with undecided half messages too.
+        Class::DiskFull => !transactions,
+        // A half message or a delayed one that rots is never seen.
+        Class::Rot => !transactions && !waiting,
+        _ => true,
+    }
 }
