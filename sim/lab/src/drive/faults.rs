@@ -159,8 +159,12 @@ impl Steps {
                 let node = cluster.node(node);
                 let (crash, how) = kind(*power);
                 if point.starts_with(RECOVERY) && node.is_up() {
-                    node.crash(crash);
-                    cluster.down(node, how);
+                    if point == AFTER_CLEAN_END {
+                        cluster.stop(node).await;
+                    } else {
+                        node.crash(crash);
+                        cluster.down(node, how);
+                    }
                     sleep(Duration::from_millis(100)).await;
                     node.arm(point, *nth, crash);
                     cluster.up(node);
@@ -403,5 +407,7 @@ fn held<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
 const ROOMY: u64 = 64 << 30;
 /// Connections that may usually wait to be accepted.
 const USUAL_BACKLOG: usize = 1024;
+/// The one point of a recovery that is passed after a clean end alone.
+const AFTER_CLEAN_END: &str = "store.recover.begun";
 /// How long a node may take to reach the point where it is to die.
 const WATCHED: Duration = Duration::from_secs(30);
