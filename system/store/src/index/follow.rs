@@ -96,10 +96,11 @@ impl<'a> Follower<'a> {
     async fn run(mut self) -> io::Result<()> {
         let store = self.store;
         loop {
-            let more = select! {
+            // Quiet is when nothing came for a while: dispatch keeps both ends together while messages come.
+            let (more, quiet) = select! {
                 _ = store.closing.reach(1) => return self.finish().await,
-                more = store.dispatched.reach(self.indexed.get() + 1) => more.is_ok(),
-                () = time::sleep(LOOK) => true,
+                more = store.dispatched.reach(self.indexed.get() + 1) => (more.is_ok(), false),
+                () = time::sleep(LOOK) => (true, self.indexed.get() >= store.dispatched.get()),
             };
             if !more {
                 // The log failed: nothing comes any more, and what is there can still be found.
@@ -107,7 +108,6 @@ impl<'a> Follower<'a> {
                 store.closing.reach(1).await.map_err(io::Error::other)?;
                 return Ok(());
             }
-            let quiet = self.indexed.get() >= store.dispatched.get();
             if !quiet {
                 // A message each would wake this loop each: a little later many are there.
                 select! {
