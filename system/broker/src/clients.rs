@@ -20,7 +20,7 @@ use crate::{
     Broker,
     refusal::{Answer, Refusal},
     state::{
-        clients::{Clients, Left, Member, PeerId},
+        clients::{Clients, Left, Member, PeerId, peer_id},
         topics::Topic,
     },
 };
@@ -278,7 +278,7 @@ impl Broker {
 
 /// A number for a connection that no other one of this broker has: each of its servers counts its own.
 pub(crate) fn key(peer: &Peer) -> PeerId {
-    peer.id << 16 | u64::from(peer.local.port())
+    peer_id(peer.id, peer.local.port())
 }
 
 /// Reads a JSON body.

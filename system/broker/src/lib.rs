@@ -10,8 +10,8 @@ use std::{
     time::Duration,
 };
 
-use net::{Client, Deadlines, Limits, Options, Peer, Reply, Running, Server, Service};
-use protocol::{Command, Text, id::UniqueIds};
+use net::{Client, Deadlines, Limits, Options, Running, Server};
+use protocol::{Text, id::UniqueIds};
 use runtime::{
     clock,
     disk::Disk,
@@ -51,7 +51,7 @@ pub use refusal::Refusal;
 use clients::Connected;
 use delay::Delays;
 use marks::Marks;
-use register::Registration;
+use register::{Outside, Registration};
 use saved::Saved;
 use state::{groups::Groups, locks::Locks, offsets::Offsets, topics::Topics};
 use stats::Counters;
@@ -114,7 +114,7 @@ pub struct Broker {
     transactions: Transactions,
     delays: Delays,
 
-    registration: Registration,
+    registration: Arc<Registration>,
     outside: Client,
     servers: Mutex<Vec<Running>>,
     deadlines: Deadlines,
@@ -152,6 +152,7 @@ impl Broker {
         let boot_ms = clock::now_ms();
         let mut draws = random::stream("broker");
         let salt = draws.next_u32();
+        let registration = Arc::new(Registration::new(&config.namesrv_addr));
         let broker = Arc::new(Self {
             cluster: config.broker_cluster_name.clone(),
             region: config.region_id.as_str().into(),
@@ -173,8 +174,8 @@ impl Broker {
             locks: Mutex::default(),
             transactions: Transactions::new(),
             delays,
-            registration: Registration::new(&config.namesrv_addr),
-            outside: Client::new(tasks, Arc::new(Deaf), Options::default()),
+            outside: Client::new(tasks, Arc::new(Outside(registration.clone())), Options::default()),
+            registration,
             servers: Mutex::default(),
             deadlines: Deadlines::new(tasks),
             unique_ids: Mutex::new(UniqueIds::new(ip, host::pid(), salt, host::utc_offset_seconds(), 0)),
@@ -331,15 +332,6 @@ impl std::fmt::Debug for Broker {
             .field("name", &self.name)
             .field("address", &self.address)
             .finish_non_exhaustive()
-    }
-}
-
-/// The broker's end of its connections to name servers: it takes no requests there.
-struct Deaf;
-
-impl Service for Deaf {
-    async fn handle(&self, _: &Arc<Peer>, command: Command) -> Reply {
-        Reply::unsupported(command.code)
     }
 }
 

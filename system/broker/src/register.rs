@@ -4,8 +4,9 @@ use std::{sync::Arc, time::Duration};
 
 use bytes::Bytes;
 use futures::future::join_all;
+use net::{Peer, Reply, Service};
 use protocol::{
-    Text,
+    Command, Text,
     body::{KvTable, RegisterBrokerBody, TopicConfig, TopicConfigSerializeWrapper, crc31, perm},
     json,
     rpc::{RegisterBroker, UnregisterBroker},
@@ -14,7 +15,7 @@ use runtime::{
     clock,
     sync::{Notify, Watermark},
     tap,
-    time::{sleep, timeout},
+    time::{Instant, sleep_until, timeout},
 };
 
 use crate::Broker;
@@ -29,6 +30,8 @@ pub(crate) struct Registration {
 struct NameServer {
     address: Text,
     changed: Notify,
+    /// A connection to one of the name servers ended, perhaps the one to this.
+    lost: Notify,
     /// The last change of the topics that it was told.
     knows: Watermark,
     /// 1 once the first try has ended, whatever its outcome.
@@ -45,6 +48,7 @@ impl Registration {
             .map(|address| NameServer {
                 address: address.into(),
                 changed: Notify::new(),
+                lost: Notify::new(),
                 knows: Watermark::new(0),
                 tried: Watermark::new(0),
             })
@@ -61,6 +65,11 @@ impl Registration {
         self.servers.iter().for_each(|server| server.changed.notify_one());
     }
 
+    /// A connection to a name server ended: whichever it was has dropped the broker from its routes.
+    fn lost(&self) {
+        self.servers.iter().for_each(|server| server.lost.notify_one());
+    }
+
     /// Waits until each server was tried once.
     pub(crate) async fn first_round(&self, most: Duration) {
         let all = join_all(self.servers.iter().map(|server| server.tried.reach(1)));
@@ -71,7 +80,7 @@ impl Registration {
 }
 
 impl Broker {
-    /// Registers with one name server at start, at every change, and every 30 s.
+    /// Registers with one name server at start, at every change, every 30 s, and when the connection to it was lost.
     pub(crate) async fn register(self: Arc<Self>, server: usize) {
         let server = &self.registration.servers[server];
         let mut failures = 0_u32;
@@ -82,11 +91,18 @@ impl Broker {
                 Duration::from_millis(self.config().register_name_server_period.clamp(10_000, 60_000));
             // Once more, soon: a registration that meets the removal of the one before must win (NS-2).
             let again = runtime::buggify!("broker.register.again");
-            let pause = if known && !again { period } else { RETRY };
-            runtime::select! {
-                _ = self.stopping.reach(1) => return,
-                () = server.changed.notified() => {}
-                () = sleep(pause) => {}
+            let mut next = Instant::now() + if known && !again { period } else { RETRY };
+            loop {
+                runtime::select! {
+                    _ = self.stopping.reach(1) => return,
+                    () = server.changed.notified() => break,
+                    () = server.lost.notified() => {
+                        if self.outside.connected(&server.address).is_none() {
+                            next = next.min(Instant::now() + SOON);
+                        }
+                    }
+                    () = sleep_until(next) => break,
+                }
             }
         }
     }
@@ -206,6 +222,22 @@ impl Broker {
         .await;
     }
 }
+
+/// The broker's end of its connections to name servers: it takes no requests there.
+pub(crate) struct Outside(pub(crate) Arc<Registration>);
+
+impl Service for Outside {
+    async fn handle(&self, _: &Arc<Peer>, command: Command) -> Reply {
+        Reply::unsupported(command.code)
+    }
+
+    fn closed(&self, _: &Arc<Peer>) {
+        self.0.lost();
+    }
+}
+
+/// Pause before the next registration when a connection was lost: a name server that closes them all is not flooded.
+const SOON: Duration = Duration::from_secs(1);
 
 /// Pause after a failed registration.
 const RETRY: Duration = Duration::from_secs(5);

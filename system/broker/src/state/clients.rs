@@ -10,8 +10,21 @@ use protocol::{
     body::{ConsumeFromWhere, ConsumeType, ConsumerData, MessageModel, SubscriptionData},
 };
 
-/// A connection, by the number that net gave it.
+/// A connection, by the number that net gave it and, in the lowest bits, the port that it came to.
 pub(crate) type PeerId = u64;
+
+/// The number of a connection that came to `port` as the `nth` one there.
+pub(crate) fn peer_id(nth: u64, port: u16) -> PeerId {
+    nth << PORT_BITS | u64::from(port)
+}
+
+/// Whether `one` was opened after `other`; connections to different ports are not compared.
+fn is_newer(one: PeerId, other: PeerId) -> bool {
+    let port = |id: PeerId| id & ((1 << PORT_BITS) - 1);
+    port(one) == port(other) && one > other
+}
+
+const PORT_BITS: u32 = 16;
 
 /// One client in one group.
 #[derive(Clone, Debug)]
@@ -61,6 +74,9 @@ pub(crate) struct Left {
 
 impl Clients {
     /// A heartbeat of a consumer. True when the other members must be told: somebody new, or another set of topics.
+    ///
+    /// One that was long under way, on a connection that the client has given up for a newer one, says nothing: the
+    /// membership would end when that connection does.
     pub(crate) fn consumer_seen(&mut self, peer: PeerId, member: Member, data: &ConsumerData) -> bool {
         let group = self.consumers.entry(data.group_name.to_string()).or_insert_with(|| ConsumerGroup {
             consume_type: data.consume_type,
@@ -69,6 +85,10 @@ impl Clients {
             subscriptions: BTreeMap::new(),
             members: BTreeMap::new(),
         });
+        if group.members.iter().any(|(id, other)| other.client_id == member.client_id && is_newer(*id, peer))
+        {
+            return false;
+        }
         group.consume_type = data.consume_type;
         group.model = data.message_model;
         group.from_where = data.consume_from_where;
@@ -264,6 +284,23 @@ mod tests {
         assert_eq!(ids(&clients), ["a"]);
         assert_eq!(clients.closed(1), Left::default(), "the old connection no longer counts");
         assert_eq!(ids(&clients), ["a"]);
+    }
+
+    #[test]
+    fn a_heartbeat_that_comes_late_on_the_connection_before_changes_nothing() {
+        let [old, new, elsewhere] = [(1, 10_911), (2, 10_911), (1, 10_909)].map(|(n, port)| peer_id(n, port));
+        let mut clients = Clients::default();
+        clients.consumer_seen(old, member("a", 0), &group(&["t"], 1));
+        clients.consumer_seen(new, member("a", 5), &group(&["t"], 1));
+        assert!(!clients.consumer_seen(old, member("a", 6), &group(&["u"], 2)), "it was sent before");
+        assert_eq!(clients.consumer_group("g").unwrap().members[&new].seen_ms, 5);
+        assert!(clients.consumer_group("g").unwrap().subscriptions.contains_key("t"));
+        assert_eq!(clients.closed(old), Left::default());
+        assert_eq!(ids(&clients), ["a"], "the connection in use still counts");
+        assert!(
+            clients.consumer_seen(elsewhere, member("a", 7), &group(&["t"], 1)),
+            "ports are not compared"
+        );
     }
 
     #[test]
