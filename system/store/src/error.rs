@@ -76,6 +76,12 @@ pub enum ReadError {
         /// The disk's words.
         source: io::Error,
     },
+    /// The commit log failed, and what was written there cannot be read: a restart tells what became of it.
+    #[error("the record at {position} cannot be read since the commit log failed: restart the broker")]
+    InDoubt {
+        /// Where in the log.
+        position: u64,
+    },
 }
 
 /// Why a store could not be opened.

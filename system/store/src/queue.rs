@@ -227,15 +227,19 @@ impl Queue {
     fn copy_hot(&self, selection: &Selection, min: u64, max: u64) -> Result<Found, ReadError> {
         let mut out = BytesMut::with_capacity(usize::try_from(selection.bytes).unwrap_or(0));
         let mut count = 0;
-        for unit in &selection.chosen {
+        for (index, unit) in selection.chosen.iter().enumerate() {
             let start = out.len();
-            let found = self.log.copy(unit.position, unit.size as usize, &mut out).map_err(io_error(unit))?;
-            if found && self.log.is_record(&out[start..], unit.position, false) {
+            let copied =
+                self.log.copy(unit.position, unit.size as usize, &mut out).map_err(io_error(unit))?;
+            if copied && self.log.is_record(&out[start..], unit.position, false) {
                 count += 1;
-            } else {
-                self.warn_lost(unit);
-                out.truncate(start);
+                continue;
             }
+            out.truncate(start);
+            if self.is_in_doubt(unit) {
+                return up_to(selection, index, out.freeze(), count, min, max);
+            }
+            self.warn_lost(unit);
         }
         Ok(found(selection, out.freeze(), count, min, max))
     }
@@ -251,7 +255,7 @@ impl Queue {
             self.load_block(selection.next).await?;
         }
         let mut out = BytesMut::with_capacity(usize::try_from(selection.bytes).unwrap_or(0));
-        let mut count = 0;
+        let (mut count, mut index) = (0, 0);
         for run in runs(&selection.chosen, self.log.config.segment_bytes) {
             let (first, last) = (run[0], run[run.len() - 1]);
             let length = last.position + u64::from(last.size) - first.position;
@@ -265,11 +269,21 @@ impl Queue {
                         out.extend_from_slice(record);
                         count += 1;
                     }
+                    None if self.is_in_doubt(unit) => {
+                        return up_to(&selection, index, out.freeze(), count, min, max);
+                    }
                     None => self.warn_lost(unit),
                 }
+                index += 1;
             }
         }
         Ok(found(&selection, out.freeze(), count, min, max))
+    }
+
+    /// Whether a restart may find a record that cannot be read now, or give its place to another message: after a
+    /// failed sync the system forgets what was written. A reader who passed over it would miss that one.
+    fn is_in_doubt(&self, unit: &Unit) -> bool {
+        self.log.poisoned().is_some() && unit.position >= self.log.min()
     }
 
     fn warn_lost(&self, unit: &Unit) {
@@ -451,6 +465,21 @@ fn found(selection: &Selection, records: Bytes, count: u32, min: u64, max: u64) 
         () => ReadStatus::NoMatchedMessage,
     };
     Found { status, records, count, next: selection.next, min, max, far_behind: selection.far_behind }
+}
+
+/// What stands before the chosen unit at `index`, whose record is in doubt.
+fn up_to(
+    selection: &Selection,
+    index: usize,
+    records: Bytes,
+    count: u32,
+    min: u64,
+    max: u64,
+) -> Result<Found, ReadError> {
+    if count == 0 {
+        return Err(ReadError::InDoubt { position: selection.chosen[index].position });
+    }
+    Ok(Found { next: selection.offset(index), ..found(selection, records, count, min, max) })
 }
 
 fn io_error(unit: &Unit) -> impl Fn(io::Error) -> ReadError + use<> {

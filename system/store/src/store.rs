@@ -140,6 +140,12 @@ impl Store {
         let settled = async {
             self.flush_to(end).await?;
             self.dispatched.reach(end).await.map_err(io::Error::other)?;
+            // The table that is written now speaks of a deletion that was cut off: it is not left to the next start.
+            if self.log_min() > self.log.min()
+                && let Err(error) = self.delete_below(self.log_min()).await
+            {
+                tracing::warn!(%error, "old commit log files could not be deleted: the next start removes them");
+            }
             self.settle().await?;
             self.write_checkpoint().await?;
             crash_point!("store.close.settled").await;

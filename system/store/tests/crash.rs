@@ -637,33 +637,40 @@ fn sends_are_refused_while_the_disk_is_full_and_taken_when_there_is_space() {
 
 #[test]
 fn a_deletion_that_a_full_disk_cut_off_is_finished_before_the_next_start() {
-    story(
-        |disk| async move {
-            let tasks = TaskSet::new();
-            let config = || Config { expire_interval: Duration::from_secs(1), ..small(FlushMode::Async) };
-            let (store, _) = Store::open(disk.clone(), config(), &tasks).await.unwrap();
-            for number in 0..800 {
-                let body = body_of(number);
-                store.append(&message(number, "orders", &body, "")).await.unwrap();
-            }
-            while !store.health().disk_full {
-                sleep(Duration::from_millis(100)).await;
-            }
-            while store.health().disk_full {
-                sleep(Duration::from_millis(100)).await;
-            }
-            sleep(Duration::from_secs(5)).await;
-            let min = store.min_position();
-            tasks.close().await;
-            drop(store);
-            let (store, _) = Store::open(disk, config(), &TaskSet::new()).await.unwrap();
-            assert_eq!(store.min_position(), min, "nothing goes at a start that was readable before it");
-        },
-        |node| async move {
-            sleep(Duration::from_secs(5)).await;
-            node.disk().set_capacity(node.disk().used());
-            sleep(Duration::from_secs(20)).await;
-            node.disk().set_capacity(64 << 30);
-        },
-    );
+    // By the next look at old files, or by the end of the store when that comes first.
+    for (interval_s, stays_s) in [(1, 5), (10, 0)] {
+        story(
+            move |disk| async move {
+                let tasks = TaskSet::new();
+                let config =
+                    || Config { expire_interval: Duration::from_secs(interval_s), ..small(FlushMode::Async) };
+                let (store, _) = Store::open(disk.clone(), config(), &tasks).await.unwrap();
+                for number in 0..800 {
+                    let body = body_of(number);
+                    store.append(&message(number, "orders", &body, "")).await.unwrap();
+                }
+                while !store.health().disk_full {
+                    sleep(Duration::from_millis(100)).await;
+                }
+                while store.health().disk_full {
+                    sleep(Duration::from_millis(100)).await;
+                }
+                sleep(Duration::from_secs(stays_s)).await;
+                if stays_s == 0 {
+                    store.close().await.unwrap();
+                }
+                let min = store.min_position();
+                tasks.close().await;
+                drop(store);
+                let (store, _) = Store::open(disk, config(), &TaskSet::new()).await.unwrap();
+                assert_eq!(store.min_position(), min, "nothing goes at a start that was readable before it");
+            },
+            |node| async move {
+                sleep(Duration::from_secs(5)).await;
+                node.disk().set_capacity(node.disk().used());
+                sleep(Duration::from_secs(20)).await;
+                node.disk().set_capacity(64 << 30);
+            },
+        );
+    }
 }

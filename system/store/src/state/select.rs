@@ -10,6 +10,8 @@ use crate::config::Config;
 pub(crate) struct Selection {
     /// Units whose records belong to the answer, in order.
     pub(crate) chosen: SmallVec<[Unit; 32]>,
+    /// How far behind `from` each of them was found.
+    steps: SmallVec<[u32; 32]>,
     /// Bytes of their records.
     pub(crate) bytes: u64,
     /// Behind the last unit examined.
@@ -71,6 +73,7 @@ impl Selection {
     pub(crate) fn new(from: u64, rules: Rules) -> Self {
         Self {
             chosen: SmallVec::new(),
+            steps: SmallVec::new(),
             bytes: 0,
             next: from,
             refused: false,
@@ -93,10 +96,16 @@ impl Selection {
         } else if accept(unit.tag) {
             self.bytes += u64::from(unit.size);
             self.chosen.push(unit);
+            self.steps.push(u32::try_from(self.next - 1 - self.from).expect("a read examines few units"));
         } else {
             self.refused = true;
         }
         true
+    }
+
+    /// The offset of the chosen unit at `index`.
+    pub(crate) fn offset(&self, index: usize) -> u64 {
+        self.from + u64::from(self.steps[index])
     }
 
     /// The first record is always allowed: a reader must get past one that is longer than its limit.
