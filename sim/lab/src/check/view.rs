@@ -269,12 +269,14 @@ impl<'a> View<'a> {
                     let line = &mut self.lines[slot.queue.index()];
                     line.appended = line.appended.max(slot.offset + 1);
                 }
-                Kind::QueueRecovered { queue, max, .. } => {
+                Kind::QueueRecovered { queue, min, max } => {
+                    let line = &mut self.lines[queue.index()];
+                    line.begins = line.begins.max(min);
                     let before = last_appended[queue.index()];
                     if max < before {
                         let power = lost_power.get(&node).copied().unwrap_or(false);
                         let rewind = Rewind { event: number, to: max, from: before, power };
-                        self.lines[queue.index()].rewinds.push(rewind);
+                        line.rewinds.push(rewind);
                         last_appended[queue.index()] = max;
                     }
                 }

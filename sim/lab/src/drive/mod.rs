@@ -24,7 +24,7 @@ use crate::check::{self, Rule, Violation};
 use crate::explain::detail::Detail;
 use crate::history::{AGAIN, Audit, END, History, How, Kind, NodeId, Outcome, RECOVERED};
 use crate::outcome::{Run, Verdict};
-use crate::plan::Plan;
+use crate::plan::{Plan, What};
 use asks::Asker;
 use cluster::Cluster;
 use faults::Steps;
@@ -324,7 +324,10 @@ async fn drain(plan: &Plan, cluster: &Cluster, asker: &Asker) {
     let recorder = &cluster.shared.recorder;
     let healed = Instant::now();
     let deadline = healed + DRAIN + Duration::from_millis(plan.backlog_ms() + plan.chain_ms());
-    let least = healed + Duration::from_millis(plan.settle_ms);
+    // What a full disk made a broker delete, it deletes at its next look: not in the midst of the reading that follows.
+    let fills = plan.steps.iter().any(|step| matches!(step.what, What::DiskFull { .. }));
+    let deleted = if fills { DELETED } else { Duration::ZERO };
+    let least = healed + Duration::from_millis(plan.settle_ms).max(deleted);
     let producers_until = healed + PRODUCERS;
     loop {
         // Asked again and again: an order of the load phase may still be on its way and come after ours.
@@ -408,6 +411,8 @@ fn thread_cpu_ns() -> u64 {
 const SET_UP: Duration = Duration::from_secs(60);
 /// L-4's bound without backlog.
 const DRAIN: Duration = Duration::from_secs(180);
+/// From one look at old files to the next, as brokers are configured by default, and a moment.
+const DELETED: Duration = Duration::from_secs(12);
 /// L-2's bound and a moment.
 const PRODUCERS: Duration = Duration::from_secs(75);
 /// Effects that a run has without any fault: how its nodes and links are.
