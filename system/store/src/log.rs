@@ -6,7 +6,7 @@ use std::sync::OnceLock;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use bytes::{Bytes, BytesMut};
-use protocol::record;
+use protocol::record::{self, RecordRef};
 use runtime::disk::{Disk, File};
 use runtime::planted;
 use runtime::sync::{Mutex, Watermark};
@@ -199,16 +199,23 @@ impl Log {
         segment.file.fetch(at, len).await.map(Some)
     }
 
-    /// Whether `bytes` are the record that should stand at `position`. What this process wrote and has in memory is
+    /// The record that should stand at `position`, when `bytes` are it. What this process wrote and has in memory is
     /// taken by its head; what comes from the disk, now or when it started, also by its checksum.
-    pub(crate) fn is_record(&self, bytes: &[u8], position: u64, from_disk: bool) -> bool {
+    pub(crate) fn record<'a>(
+        &self,
+        bytes: &'a [u8],
+        position: u64,
+        from_disk: bool,
+    ) -> Option<RecordRef<'a>> {
         let base = position - position % self.config.segment_bytes;
         let found_there = from_disk || position < self.recovered.load(Ordering::Relaxed);
         // After a failed sync the system may forget pages that were written, and show what the disk has.
         let torn = self.poisoned().is_some();
         let checks = Checks { checksum: (found_there || torn) && !planted!("M10"), torn };
-        let found = look(bytes, position, base, base + self.config.segment_bytes, checks);
-        matches!(found, Look::Record(r) if r.size as usize == bytes.len())
+        match look(bytes, position, base, base + self.config.segment_bytes, checks) {
+            Look::Record(record) if record.size as usize == bytes.len() => Some(record),
+            _ => None,
+        }
     }
 
     /// Store time of the record at `position`; None when there is none.

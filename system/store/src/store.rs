@@ -205,7 +205,7 @@ impl Store {
             return Ok(None);
         }
         let record = self.bytes_at(position, size as usize, hot).await?;
-        Ok(record.filter(|bytes| self.log.is_record(bytes, position, !hot)))
+        Ok(record.filter(|bytes| self.log.record(bytes, position, !hot).is_some()))
     }
 
     async fn bytes_at(&self, position: u64, len: usize, hot: bool) -> io::Result<Option<Bytes>> {

@@ -489,6 +489,33 @@ fn one_flipped_bit_in_an_entry_of_a_queue_hides_one_message() {
 }
 
 #[test]
+fn one_flipped_bit_in_the_head_of_a_record_hides_one_message() {
+    on_disk(|disk| async move {
+        let (store, _, _tasks) = open(&disk, small()).await;
+        fill(&store, 0..300).await;
+        let all = drain(&store, "orders", 1).await;
+        let record = store.queue("orders", 1).unwrap().read(20, 1, 1 << 20, |_| true).await.unwrap().records;
+        let Scan::Record(victim) = record::scan(&record, true) else { panic!("a record") };
+        let position = victim.place.position;
+        let topic_at =
+            u64::from(victim.size) - victim.properties.len() as u64 - 2 - victim.topic.len() as u64;
+        let name = format!("commitlog/{:020}", position / (64 << 10) * (64 << 10));
+        let file = disk.open_file(&name).await.unwrap();
+        // Of the queue, of the offset, of the topic.
+        for at in [15, 20, 27, topic_at] {
+            let at = position % (64 << 10) + at;
+            let was = file.fetch(at, 1).await.unwrap()[0];
+            file.write_at(at, &[was ^ 2]).unwrap();
+            let rest = drain(&store, "orders", 1).await;
+            assert_eq!((&rest[..20], &rest[20..]), (&all[..20], &all[21..]), "byte {at}");
+            file.write_at(at, &[was]).unwrap();
+        }
+        assert_eq!(drain(&store, "orders", 1).await, all);
+        store.close().await.unwrap();
+    });
+}
+
+#[test]
 fn the_offset_of_a_damaged_record_is_not_given_out_again() {
     on_disk(|disk| async move {
         let (store, _, tasks) = open(&disk, small()).await;
