@@ -2,6 +2,7 @@
 
 pub mod capsule;
 pub mod check;
+pub mod clients;
 pub mod draw;
 #[cfg(madsim)]
 pub mod drive;

@@ -1,75 +1,11 @@
-//! Reads everything that the brokers hold in the end: through the clients' door, and their files.
+//! Reads the files of a broker.
 
-use std::time::Duration;
-
-use client::{MessageQueue, PullConsumer};
-use runtime::time::{Instant, sleep};
 use world::{Node, World};
 
 use super::cluster::STORE;
-use super::load::Shared;
-use super::marks;
-use super::recorder::compare;
-use crate::history::{Image, QueueContent, QueueId, Read};
+use crate::clients::Shared;
+use crate::history::Image;
 use crate::image;
-
-/// Reads all queues of the lab's topics from the first to the last message. Runs on a client node.
-pub(super) async fn read_all(shared: Shared) -> Result<Vec<QueueContent>, String> {
-    let reader =
-        PullConsumer::builder("audit").name_servers(&shared.name_servers).without_joining().start().await;
-    let reader = reader.map_err(|error| error.to_string())?;
-    let deadline = Instant::now() + READ_WITHIN;
-    let mut contents = Vec::new();
-    let queues: Vec<QueueId> = shared.recorder.live().queues();
-    for queue in queues {
-        let name = {
-            let live = shared.recorder.live();
-            let facts = live.history.queues[queue.index()];
-            let (topic, broker) =
-                (live.history.topic_name(facts.topic), live.history.node_name(facts.broker));
-            MessageQueue::new(topic, broker, facts.number as i32)
-        };
-        loop {
-            match read_queue(&shared, &reader, queue, &name).await {
-                Ok(content) => break contents.push(content),
-                Err(error) if Instant::now() > deadline => {
-                    return Err(format!("{name} could not be read in the end: {error}"));
-                }
-                Err(_) => sleep(Duration::from_millis(500)).await,
-            }
-        }
-    }
-    reader.shutdown().await;
-    Ok(contents)
-}
-
-async fn read_queue(
-    shared: &Shared,
-    reader: &PullConsumer,
-    queue: QueueId,
-    name: &MessageQueue,
-) -> Result<QueueContent, client::CallError> {
-    let (min, max) = (reader.min_offset(name).await?, reader.max_offset(name).await?);
-    let mut content = QueueContent { queue, min, max, read: Vec::new() };
-    let mut offset = min;
-    while offset < max {
-        let pulled = reader.pull(name, "*", offset, 32).await?;
-        for message in &pulled.messages {
-            let (key, who) = (message.keys().next(), message.property("who"));
-            let (id, mut fit) =
-                compare(&shared.recorder, shared.plan.seed, &message.body, message.tag(), key, who);
-            fit.properties &= marks::legitimate(&shared.recorder, id, message);
-            let unique = xxhash_rust::xxh3::xxh3_64(message.message_id.as_bytes());
-            let times = u32::try_from(message.reconsume_times).unwrap_or(0);
-            content.read.push(Read { offset: message.offset, message: id, fit, unique, times });
-        }
-        if pulled.next <= offset {
-            break;
-        }
-        offset = pulled.next;
-    }
-    Ok(content)
-}
 
 /// Reads a broker's files.
 pub(super) fn take_image(shared: &Shared, node: Node, when: &'static str) -> Image {
@@ -91,7 +27,3 @@ pub(super) fn take_image(shared: &Shared, node: Node, when: &'static str) -> Ima
     let id = live.history.known_node(&node.name()).expect("brokers are known");
     image::read(&live.history, id, at_ns, when, &files)
 }
-
-/// What reading everything may take: a name server that was restarted last hears of a broker after up to 60 s, the
-/// longest period of registration that plans draw.
-const READ_WITHIN: Duration = Duration::from_secs(90);

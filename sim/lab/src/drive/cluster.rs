@@ -11,10 +11,8 @@ use runtime::task::TaskSet;
 use runtime::time::sleep;
 use world::{Node, World};
 
-use super::load::{self, Shared};
-use super::transact;
+use crate::clients::{Server, Shared, consume, produce};
 use crate::history::{How, Kind, MemberId};
-use crate::plan::Mode;
 
 /// All nodes of a run.
 pub(super) struct Cluster {
@@ -71,6 +69,15 @@ impl Cluster {
         self.all().into_iter().find(|node| node.name() == name).expect("plans name nodes of the cluster")
     }
 
+    /// These nodes as servers that can be asked.
+    pub(super) fn servers(&self, nodes: &[Node], port: u16) -> Vec<Server> {
+        let server = |node: &Node| Server {
+            id: self.shared.recorder.id(*node),
+            address: format!("{}:{port}", node.ip()).into(),
+        };
+        nodes.iter().map(server).collect()
+    }
+
     /// Starts name servers and brokers.
     pub(super) fn start_servers(&self) {
         for &node in &self.name_servers {
@@ -87,15 +94,9 @@ impl Cluster {
     pub(super) fn start_producers(&self) {
         for (index, &node) in self.producers.iter().enumerate() {
             let (shared, starts) = (self.shared.clone(), Arc::new(AtomicU32::new(0)));
-            let transactions = matches!(shared.plan.producers[index].mode, Mode::Transaction { .. });
             node.start(move || {
-                let (shared, start) = (shared.clone(), starts.fetch_add(1, Ordering::Relaxed));
-                async move {
-                    match transactions {
-                        true => transact::produce(shared, index as u32, start).await,
-                        false => load::produce(shared, index as u32, start).await,
-                    }
-                }
+                let start = starts.fetch_add(1, Ordering::Relaxed);
+                produce(shared.clone(), index as u32, start, runtime::signal::shutdown())
             });
         }
     }
@@ -105,7 +106,8 @@ impl Cluster {
         let node = self.members[member.index()];
         let (shared, starts) = (self.shared.clone(), Arc::new(AtomicU32::new(0)));
         node.start(move || {
-            load::consume(shared.clone(), member, node.name(), starts.fetch_add(1, Ordering::Relaxed))
+            let start = starts.fetch_add(1, Ordering::Relaxed);
+            consume(shared.clone(), member, node.name(), start, runtime::signal::shutdown())
         });
     }
 
@@ -206,6 +208,10 @@ fn broker_config(shared: &Shared, index: usize, node: Node) -> broker::Config {
     config
 }
 
+/// Where name servers listen.
+pub(super) const NAME_SERVER_PORT: u16 = 9876;
+/// Where brokers listen.
+pub(super) const BROKER_PORT: u16 = 10911;
 /// Longest body; the smallest log files hold several such.
 const MOST_BYTES: usize = 16 << 10;
 /// Folder of a broker's store on its disk.

@@ -8,9 +8,9 @@ use runtime::task::TaskSet;
 use runtime::time::{Instant, sleep, sleep_until, timeout};
 use world::{Crash, Node, World, disk::Access};
 
-use super::asks::Asker;
 use super::cluster::{Cluster, STORE};
 use super::rot;
+use crate::clients::Asker;
 use crate::history::{How, Kind, MemberId, NodeId};
 use crate::plan::{Plan, Step, What};
 use crate::swarm::RECOVERY;
@@ -21,7 +21,7 @@ pub(super) struct Steps {
     world: World,
     cluster: Arc<Cluster>,
     plan: Arc<Plan>,
-    asker: Arc<Asker>,
+    asker: Arc<Asker<Node>>,
     on: Arc<Mutex<BTreeSet<u32>>>,
     /// Members that are not there yet, or have left for good.
     away: Arc<Mutex<BTreeSet<MemberId>>>,
@@ -30,7 +30,7 @@ pub(super) struct Steps {
 }
 
 impl Steps {
-    pub(super) fn new(world: World, cluster: Arc<Cluster>, plan: Arc<Plan>, asker: Arc<Asker>) -> Self {
+    pub(super) fn new(world: World, cluster: Arc<Cluster>, plan: Arc<Plan>, asker: Arc<Asker<Node>>) -> Self {
         let (on, away, gone) = Default::default();
         Self { world, cluster, plan, asker, on, away, gone }
     }
@@ -270,7 +270,8 @@ impl Steps {
                 if *after_drain && !self.drained_beyond(*topic, broker, *read, deadline).await {
                     return;
                 }
-                self.asker.set_queues(cluster.node(broker), name, *read, *write, deadline).await;
+                let broker = cluster.shared.recorder.id(cluster.node(broker));
+                self.asker.set_queues(broker, name, *read, *write, deadline).await;
                 return; // it lasts
             }
         }

@@ -1,35 +1,28 @@
 //! Runs a plan in the simulated world: builds the cluster, lets load and faults happen, heals, drains, audits.
 
-mod asks;
 mod audit;
 mod cluster;
 mod details;
 mod faults;
-mod load;
-mod marks;
-mod recorder;
 mod rot;
-mod transact;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU8, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use runtime::task::TaskSet;
-use runtime::time::{Instant, sleep};
-use world::{Crash, Failure, Logs, Setup, World};
+use runtime::time::sleep;
+use world::{Crash, Failure, Logs, Node, Setup, World};
 
 use crate::check::{self, Rule, Violation};
+use crate::clients::{Asker, Home, LOAD, Place, Recorder, SETTLE, Shared, drain, read_all, set_up};
 use crate::explain::detail::Detail;
 use crate::history::{AGAIN, Audit, END, History, How, Kind, NodeId, Outcome, RECOVERED};
 use crate::outcome::{Run, Verdict};
-use crate::plan::{Plan, What};
-use asks::Asker;
-use cluster::Cluster;
+use crate::plan::Plan;
+use cluster::{BROKER_PORT, Cluster, NAME_SERVER_PORT};
 use faults::Steps;
-use load::Shared;
-use recorder::Recorder;
 pub use tracing::Level;
 
 /// How to run a plan.
@@ -65,7 +58,7 @@ pub struct Done {
 /// Runs a plan and judges it.
 #[must_use]
 pub fn run(plan: &Plan, options: &Options) -> Done {
-    let recorder = Recorder::new(plan);
+    let recorder = Recorder::new(plan, Arc::new(Simulated));
     let kept = options.logs.or(options.detail.then_some(Level::INFO));
     let setup = Setup {
         lines: options.lines,
@@ -226,21 +219,17 @@ async fn story(world: World, plan: Arc<Plan>, recorder: Recorder) -> Result<Audi
     if plan.buggify > 0 {
         world.buggify("", 0.25, f64::from(plan.buggify) / 1000.0);
     }
-    let addresses: Vec<_> = (0..plan.name_servers)
-        .map(|index| format!("10.0.0.{}:{}", index + 1, asks::NAME_SERVER_PORT))
-        .collect();
-    let shared = Shared {
-        plan: plan.clone(),
-        recorder: recorder.clone(),
-        name_servers: addresses.join(";").into(),
-        phase: Arc::new(AtomicU8::new(load::WAIT)),
-    };
+    let address = |net: u8, index: usize, port: u16| format!("10.0.{net}.{}:{port}", index + 1);
+    let addresses: Vec<_> =
+        (0..plan.name_servers as usize).map(|index| address(0, index, NAME_SERVER_PORT)).collect();
+    let brokers = (0..plan.brokers.len()).map(|index| address(1, index, BROKER_PORT).into());
+    let shared = Shared::new(plan.clone(), recorder.clone(), &addresses, brokers);
     let cluster = Arc::new(Cluster::new(world, shared.clone()));
     cluster.start_servers();
-    let asker =
-        Asker::new(shared.clone(), cluster.asker, cluster.name_servers.clone(), cluster.brokers.clone());
-    let asker = Arc::new(asker);
-    set_up(&plan, &cluster, &asker).await?;
+    let servers = cluster.servers(&cluster.name_servers, NAME_SERVER_PORT);
+    let brokers = cluster.servers(&cluster.brokers, BROKER_PORT);
+    let asker = Arc::new(Asker::new(shared.clone(), cluster.asker, servers, brokers));
+    set_up(&shared, &asker).await?;
 
     let steps = Steps::new(world, cluster.clone(), plan.clone(), asker.clone());
     cluster.start_producers();
@@ -251,12 +240,12 @@ async fn story(world: World, plan: Arc<Plan>, recorder: Recorder) -> Result<Audi
     let images = watch_recoveries(&cluster, &tasks);
     let before = world.effects();
     steps.begin(&tasks);
-    shared.enter(load::LOAD);
+    shared.enter(LOAD);
     sleep(Duration::from_millis(plan.load_ms)).await;
 
     tasks.close().await;
     steps.heal().await;
-    shared.enter(load::SETTLE);
+    shared.enter(SETTLE);
     recorder.push(NodeId(0), Kind::Heal);
     let mut audit = Audit::default();
     for (name, count) in world.effects() {
@@ -265,7 +254,7 @@ async fn story(world: World, plan: Arc<Plan>, recorder: Recorder) -> Result<Audi
             audit.struck.insert(name, more);
         }
     }
-    drain(&plan, &cluster, &asker).await;
+    drain(&shared, &asker).await;
     audit.queues = read_everything(&cluster).await;
     audit.by_id = asker.by_id().await;
     asker.by_key().await;
@@ -276,22 +265,6 @@ async fn story(world: World, plan: Arc<Plan>, recorder: Recorder) -> Result<Audi
         cluster.stop(node).await;
     }
     Ok(audit)
-}
-
-/// Waits for the brokers and makes the topics on them.
-async fn set_up(plan: &Plan, cluster: &Cluster, asker: &Asker) -> Result<(), String> {
-    let deadline = Instant::now() + SET_UP;
-    if !asker.all_registered(deadline).await {
-        return Err("the brokers did not register in time, though nothing was wrong yet".to_owned());
-    }
-    for topic in &plan.topics {
-        for broker in &cluster.brokers {
-            if !asker.set_queues(*broker, &topic.name, topic.queues, topic.queues, deadline).await {
-                return Err(format!("topic {} could not be made, though nothing was wrong yet", topic.name));
-            }
-        }
-    }
-    Ok(())
 }
 
 type Images = Arc<std::sync::Mutex<Vec<crate::history::Image>>>;
@@ -319,66 +292,40 @@ fn watch_recoveries(cluster: &Arc<Cluster>, tasks: &TaskSet) -> Images {
     images
 }
 
-/// Lets consumers catch up, until nothing is left or the bound of L-4 is reached.
-async fn drain(plan: &Plan, cluster: &Cluster, asker: &Asker) {
-    let recorder = &cluster.shared.recorder;
-    let healed = Instant::now();
-    let deadline = healed + DRAIN + Duration::from_millis(plan.backlog_ms() + plan.chain_ms());
-    // What a full disk made a broker delete, it deletes at its next look: not in the midst of the reading that follows.
-    let fills = plan.steps.iter().any(|step| matches!(step.what, What::DiskFull { .. }));
-    let deleted = if fills { DELETED } else { Duration::ZERO };
-    let least = healed + Duration::from_millis(plan.settle_ms).max(deleted);
-    let producers_until = healed + PRODUCERS;
-    loop {
-        // Asked again and again: an order of the load phase may still be on its way and come after ours.
-        put_queues_back(plan, cluster, asker).await;
-        sleep(Duration::from_millis(500)).await;
-        let (rest, acknowledged) = {
-            let live = recorder.live();
-            (live.rest(), live.acknowledged.iter().all(|it| *it))
-        };
-        let now = Instant::now();
-        if (acknowledged || now > producers_until)
-            && cluster.shared.phase.load(Ordering::Relaxed) == load::SETTLE
-        {
-            cluster.shared.enter(load::DONE);
-            continue; // what was sent last may not be stored yet
-        }
-        let over = cluster.shared.phase.load(Ordering::Relaxed) == load::DONE;
-        if over && now >= least && (rest == 0 || now >= deadline) {
-            return recorder.push(NodeId(0), Kind::Drained { rest });
-        }
-    }
-}
-
-/// Queues that were taken away come back: what lies in them is due again.
-async fn put_queues_back(plan: &Plan, cluster: &Cluster, asker: &Asker) {
-    for (index, topic) in plan.topics.iter().enumerate() {
-        if !plan.changes_queues(index as u32) {
-            continue;
-        }
-        let most = plan.most_queues(index as u32);
-        for &broker in &cluster.brokers {
-            let key = (index as u32, cluster.shared.recorder.id(broker));
-            let now = cluster.shared.recorder.live().readable.get(&key).copied();
-            if now != Some(most) {
-                asker.set_queues(broker, &topic.name, most, most, Instant::now() + SET_UP).await;
-            }
-        }
-    }
-}
-
 async fn read_everything(cluster: &Cluster) -> Vec<crate::history::QueueContent> {
     for &node in cluster.members.iter().chain(&cluster.producers) {
         cluster.stop(node).await;
     }
-    let read = cluster.asker.spawn(audit::read_all(cluster.shared.clone())).await;
+    let read = cluster.asker.spawn(read_all(cluster.shared.clone())).await;
     match read.unwrap_or_else(|| Err("the asker died".to_owned())) {
         Ok(contents) => contents,
         Err(why) => {
             cluster.shared.recorder.failed_start("lab", &why);
             Vec::new()
         }
+    }
+}
+
+/// The simulated world: its time, and its trace.
+#[derive(Debug)]
+struct Simulated;
+
+impl Place for Simulated {
+    fn elapsed_ns(&self) -> u64 {
+        World::current().elapsed().as_nanos() as u64
+    }
+
+    fn written(&self, number: u64, fold: u64) {
+        World::current().record("history", &[number, fold], b"");
+    }
+}
+
+impl Home for Node {
+    fn run<T: Send + 'static>(
+        &self,
+        question: impl Future<Output = T> + Send + 'static,
+    ) -> impl Future<Output = Option<T>> {
+        self.spawn(question)
     }
 }
 
@@ -407,13 +354,5 @@ fn thread_cpu_ns() -> u64 {
     time.tv_sec as u64 * 1_000_000_000 + time.tv_nsec as u64
 }
 
-/// What setting up may take when nothing is wrong.
-const SET_UP: Duration = Duration::from_secs(60);
-/// L-4's bound without backlog.
-const DRAIN: Duration = Duration::from_secs(180);
-/// From one look at old files to the next, as brokers are configured by default, and a moment.
-const DELETED: Duration = Duration::from_secs(12);
-/// L-2's bound and a moment.
-const PRODUCERS: Duration = Duration::from_secs(75);
 /// Effects that a run has without any fault: how its nodes and links are.
 const AMBIENT: &[&str] = &["clock.offset", "disk.slow_sync", "hook.buggify", "net.short_read"];

@@ -4,7 +4,7 @@ use world::Node;
 
 use super::audit::take_image;
 use super::cluster::STORE;
-use super::load::Shared;
+use crate::clients::Shared;
 use crate::draw::Draw;
 use crate::history::{Image, QueueId, RECOVERED, Rotten, Slot};
 

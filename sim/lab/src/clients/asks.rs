@@ -15,19 +15,37 @@ use protocol::rpc::{
 use protocol::{Command, Text, body, json};
 use runtime::task::TaskSet;
 use runtime::time::{Instant, sleep};
-use world::{Node, World};
 
 use super::load::Shared;
 use super::recorder::{compare, key_name};
 use crate::draw::Draw;
-use crate::history::{ById, Fit, Id, Kind, MessageId, QueueId};
+use crate::history::{ById, Fit, Id, Kind, MessageId, NodeId, QueueId};
+
+/// A server that can be asked.
+#[derive(Clone, Debug)]
+pub struct Server {
+    /// Who it is.
+    pub id: NodeId,
+    /// Where it is reached from the asker's node.
+    pub address: Text,
+}
+
+/// A node that the lab can let something run on.
+pub trait Home {
+    /// Runs it there, also when nobody waits for the end; none: the node died meanwhile.
+    fn run<T: Send + 'static>(
+        &self,
+        question: impl Future<Output = T> + Send + 'static,
+    ) -> impl Future<Output = Option<T>>;
+}
 
 /// Asks from one node.
-pub(super) struct Asker {
+#[derive(Debug)]
+pub struct Asker<H> {
     shared: Shared,
-    node: Node,
-    name_servers: Vec<Node>,
-    brokers: Vec<Node>,
+    home: H,
+    name_servers: Vec<Server>,
+    brokers: Vec<Server>,
 }
 
 /// Nobody asks the asker.
@@ -39,23 +57,16 @@ impl Service for Silent {
     }
 }
 
-impl Asker {
-    pub(super) fn new(shared: Shared, node: Node, name_servers: Vec<Node>, brokers: Vec<Node>) -> Self {
-        Self { shared, node, name_servers, brokers }
-    }
-
-    /// Runs a question on the asker's node.
-    async fn on_node<T: Send + 'static>(
-        &self,
-        question: impl Future<Output = T> + Send + 'static,
-    ) -> Option<T> {
-        self.node.spawn(question).await
+impl<H: Home> Asker<H> {
+    /// Will ask these servers.
+    pub fn new(shared: Shared, home: H, name_servers: Vec<Server>, brokers: Vec<Server>) -> Self {
+        Self { shared, home, name_servers, brokers }
     }
 
     /// Sets the queues of a topic on a broker, trying until the deadline.
-    pub(super) async fn set_queues(
+    pub async fn set_queues(
         &self,
-        broker: Node,
+        broker: NodeId,
         topic: &str,
         read: u32,
         write: u32,
@@ -73,7 +84,8 @@ impl Asker {
             attributes: None,
             force: None,
         };
-        let address = address(broker, BROKER_PORT);
+        let Some(broker) = self.brokers.iter().find(|known| known.id == broker) else { return false };
+        let address = broker.address.clone();
         let question = async move {
             let (tasks, client) = connect();
             let mut done = false;
@@ -86,18 +98,18 @@ impl Asker {
             tasks.close().await;
             done
         };
-        self.on_node(question).await.unwrap_or(false)
+        self.home.run(question).await.unwrap_or(false)
     }
 
     /// Waits until every name server lists every broker.
-    pub(super) async fn all_registered(&self, deadline: Instant) -> bool {
+    pub async fn all_registered(&self, deadline: Instant) -> bool {
         let all = (1u64 << self.brokers.len()) - 1;
         let (shared, servers) = (self.shared.clone(), self.name_servers.clone());
         let question = async move {
             let (tasks, client) = connect();
             let mut waiting = servers;
             while !waiting.is_empty() && Instant::now() < deadline {
-                let server = waiting[waiting.len() - 1];
+                let server = &waiting[waiting.len() - 1];
                 if cluster(&client, &shared, server).await == Some(all) {
                     waiting.pop();
                 } else {
@@ -107,11 +119,11 @@ impl Asker {
             tasks.close().await;
             waiting.is_empty()
         };
-        self.on_node(question).await.unwrap_or(false)
+        self.home.run(question).await.unwrap_or(false)
     }
 
     /// Asks for many keys, when nothing goes on any more.
-    pub(super) async fn by_key(&self) {
+    pub async fn by_key(&self) {
         if self.shared.plan.queries == 0 {
             return;
         }
@@ -124,11 +136,11 @@ impl Asker {
             }
             tasks.close().await;
         };
-        self.on_node(question).await.unwrap_or_default();
+        self.home.run(question).await.unwrap_or_default();
     }
 
     /// Asks for the ends of all queues, last of all: what was deleted meanwhile, after a disk was full, is not missed.
-    pub(super) async fn ranges(&self) {
+    pub async fn ranges(&self) {
         let (shared, brokers) = (self.shared.clone(), self.brokers.clone());
         let question = async move {
             let (tasks, client) = connect();
@@ -138,11 +150,11 @@ impl Asker {
             }
             tasks.close().await;
         };
-        self.on_node(question).await.unwrap_or_default();
+        self.home.run(question).await.unwrap_or_default();
     }
 
     /// Asks for messages by the ids that producers were given.
-    pub(super) async fn by_id(&self) -> Vec<ById> {
+    pub async fn by_id(&self) -> Vec<ById> {
         let (shared, brokers) = (self.shared.clone(), self.brokers.clone());
         let question = async move {
             let (tasks, client) = connect();
@@ -161,11 +173,11 @@ impl Asker {
             tasks.close().await;
             answers
         };
-        self.on_node(question).await.unwrap_or_default()
+        self.home.run(question).await.unwrap_or_default()
     }
 
     /// Goes on asking name servers and brokers until the node is stopped, and writes the answers into the history.
-    pub(super) fn watch(&self, every_ms: u64) {
+    pub fn watch(&self, every_ms: u64) {
         let (shared, servers, brokers) =
             (self.shared.clone(), self.name_servers.clone(), self.brokers.clone());
         let question = async move {
@@ -174,7 +186,7 @@ impl Asker {
             loop {
                 sleep(Duration::from_millis(draw.range(every_ms / 2, every_ms * 3 / 2))).await;
                 for server in &servers {
-                    ask_server(&client, &shared, *server, draw.chance(60)).await;
+                    ask_server(&client, &shared, server, draw.chance(60)).await;
                 }
                 for _ in 0..shared.plan.queries {
                     ask_key(&client, &shared, &brokers, &mut draw).await;
@@ -185,7 +197,7 @@ impl Asker {
                 }
             }
         };
-        drop(self.node.spawn(question)); // it goes on
+        drop(self.home.run(question)); // it goes on
     }
 }
 
@@ -213,35 +225,34 @@ fn connect() -> (TaskSet, Client) {
     (tasks, client)
 }
 
-async fn ask_server(client: &Client, shared: &Shared, server: Node, whole_cluster: bool) {
-    let asked_ns = World::current().elapsed().as_nanos() as u64;
+async fn ask_server(client: &Client, shared: &Shared, server: &Server, whole_cluster: bool) {
+    let asked_ns = shared.recorder.elapsed_ns();
     let brokers = if whole_cluster {
         cluster(client, shared, server).await
     } else {
         route(client, shared, server).await
     };
     if let Some(brokers) = brokers {
-        let id = shared.recorder.id(server);
-        shared.recorder.push(id, Kind::Routes { asked_ns, brokers, whole_cluster });
+        shared.recorder.push(server.id, Kind::Routes { asked_ns, brokers, whole_cluster });
     }
 }
 
-async fn cluster(client: &Client, shared: &Shared, server: Node) -> Option<u64> {
-    let address = address(server, NAME_SERVER_PORT);
-    let (_, body) = client.call(&address, &GetBrokerClusterInfo {}, Bytes::new(), TIMEOUT).await.ok()?;
+async fn cluster(client: &Client, shared: &Shared, server: &Server) -> Option<u64> {
+    let (_, body) =
+        client.call(&server.address, &GetBrokerClusterInfo {}, Bytes::new(), TIMEOUT).await.ok()?;
     let info: body::ClusterInfo = json::from_slice(&body).ok()?;
     let live = info.broker_addr_table.iter().filter(|(_, data)| !data.broker_addrs.is_empty());
     Some(bits(shared, live.map(|(name, _)| name.clone())))
 }
 
-async fn route(client: &Client, shared: &Shared, server: Node) -> Option<u64> {
+async fn route(client: &Client, shared: &Shared, server: &Server) -> Option<u64> {
     let request = GetRouteInfoByTopic {
         topic: shared.plan.topics[0].name.as_str().into(),
         accept_standard_json_only: Some(true),
         zone_name: None,
         zone_mode: None,
     };
-    match client.call(&address(server, NAME_SERVER_PORT), &request, Bytes::new(), TIMEOUT).await {
+    match client.call(&server.address, &request, Bytes::new(), TIMEOUT).await {
         Ok((_, body)) => {
             let route: body::TopicRouteData = json::from_slice(&body).ok()?;
             Some(bits(shared, route.broker_datas.iter().map(|broker| broker.broker_name.clone())))
@@ -258,28 +269,27 @@ fn bits(shared: &Shared, names: impl Iterator<Item = Text>) -> u64 {
     places.fold(0, |bits, place| bits | 1 << place)
 }
 
-async fn ask_queue(client: &Client, shared: &Shared, brokers: &[Node], queue: QueueId) {
-    let asked_ns = World::current().elapsed().as_nanos() as u64;
+async fn ask_queue(client: &Client, shared: &Shared, brokers: &[Server], queue: QueueId) {
+    let asked_ns = shared.recorder.elapsed_ns();
     let (topic, number, broker) = {
         let live = shared.recorder.live();
         let facts = live.history.queues[queue.index()];
         let place = live.history.brokers.iter().position(|broker| broker.node == facts.broker);
-        (Text::from(live.history.topic_name(facts.topic)), facts.number, place.map(|place| brokers[place]))
+        (Text::from(live.history.topic_name(facts.topic)), facts.number, place.map(|place| &brokers[place]))
     };
     let Some(broker) = broker else { return };
-    let (address, queue_id) = (address(broker, BROKER_PORT), number as i32);
+    let (address, queue_id) = (&broker.address, number as i32);
     let low = GetMinOffset { topic: topic.clone(), queue_id };
-    let Ok((min, _)) = client.call(&address, &low, Bytes::new(), TIMEOUT).await else { return };
+    let Ok((min, _)) = client.call(address, &low, Bytes::new(), TIMEOUT).await else { return };
     let high = GetMaxOffset { topic, queue_id, committed: true };
-    let Ok((max, _)) = client.call(&address, &high, Bytes::new(), TIMEOUT).await else { return };
+    let Ok((max, _)) = client.call(address, &high, Bytes::new(), TIMEOUT).await else { return };
     let (min, max) = (min.offset.max(0) as u64, max.offset.max(0) as u64);
-    let id = shared.recorder.id(broker);
-    shared.recorder.push(id, Kind::Range { queue, asked_ns, min, max });
+    shared.recorder.push(broker.id, Kind::Range { queue, asked_ns, min, max });
 }
 
 /// Asks for the key of some acknowledged message.
-async fn ask_key(client: &Client, shared: &Shared, brokers: &[Node], draw: &mut Draw) {
-    let asked_ns = World::current().elapsed().as_nanos() as u64;
+async fn ask_key(client: &Client, shared: &Shared, brokers: &[Server], draw: &mut Draw) {
+    let asked_ns = shared.recorder.elapsed_ns();
     let (message, slot, topic, key, broker) = {
         let live = shared.recorder.live();
         if live.placed.is_empty() {
@@ -290,7 +300,7 @@ async fn ask_key(client: &Client, shared: &Shared, brokers: &[Node], draw: &mut 
         let place = live.history.brokers.iter().position(|broker| broker.node == facts.broker);
         let made = live.history.messages[message.index()];
         let topic = Text::from(live.history.topic_name(facts.topic));
-        (message, slot, topic, key_name(made.producer, made.serial), place.map(|place| brokers[place]))
+        (message, slot, topic, key_name(made.producer, made.serial), place.map(|place| &brokers[place]))
     };
     let Some(broker) = broker else { return };
     let request = QueryMessage {
@@ -301,7 +311,7 @@ async fn ask_key(client: &Client, shared: &Shared, brokers: &[Node], draw: &mut 
         end_timestamp: i64::MAX,
         unique_key_query: None,
     };
-    let body = match client.call(&address(broker, BROKER_PORT), &request, Bytes::new(), TIMEOUT).await {
+    let body = match client.call(&broker.address, &request, Bytes::new(), TIMEOUT).await {
         Ok((_, body)) => body,
         Err(CallError::Refused { code: 22, .. }) => Bytes::new(), // nothing has this key
         Err(_) => return,
@@ -312,8 +322,7 @@ async fn ask_key(client: &Client, shared: &Shared, brokers: &[Node], draw: &mut 
         found |= read == Some(message);
         others += u32::from(read != Some(message));
     }
-    let id = shared.recorder.id(broker);
-    shared.recorder.push(id, Kind::Queried { message, slot, asked_ns, found, others });
+    shared.recorder.push(broker.id, Kind::Queried { message, slot, asked_ns, found, others });
 }
 
 /// What an offset id leads to; none: nobody answers.
@@ -333,7 +342,7 @@ async fn by_offset(client: &Client, shared: &Shared, id: &str) -> Option<Option<
 async fn by_unique(
     client: &Client,
     shared: &Shared,
-    brokers: &[Node],
+    brokers: &[Server],
     asked: MessageId,
     unique: &str,
 ) -> Option<Option<Answer>> {
@@ -342,7 +351,7 @@ async fn by_unique(
         let place = live.placed.iter().find(|(message, _)| *message == asked)?.1;
         let facts = live.history.queues[place.queue.index()];
         let broker = live.history.brokers.iter().position(|broker| broker.node == facts.broker)?;
-        (Text::from(live.history.topic_name(facts.topic)), brokers[broker])
+        (Text::from(live.history.topic_name(facts.topic)), &brokers[broker])
     };
     let request = QueryMessage {
         topic,
@@ -352,7 +361,7 @@ async fn by_unique(
         end_timestamp: i64::MAX,
         unique_key_query: Some(true),
     };
-    let body = match client.call(&address(broker, BROKER_PORT), &request, Bytes::new(), TIMEOUT).await {
+    let body = match client.call(&broker.address, &request, Bytes::new(), TIMEOUT).await {
         Ok((_, body)) => body,
         Err(CallError::Refused { code: 22, .. }) => return Some(None),
         Err(_) => return None,
@@ -362,14 +371,6 @@ async fn by_unique(
     Some(other.or(read.first()).copied())
 }
 
-fn address(node: Node, port: u16) -> Text {
-    format!("{}:{port}", node.ip()).into()
-}
-
-/// Where name servers listen.
-pub(super) const NAME_SERVER_PORT: u16 = 9876;
-/// Where brokers listen.
-pub(super) const BROKER_PORT: u16 = 10911;
 /// Keys asked for in the end.
 const MOST_KEYS: usize = 100;
 /// Messages asked for by their ids in one run.

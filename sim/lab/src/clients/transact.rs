@@ -16,7 +16,6 @@ use runtime::clock;
 use runtime::task::TaskSet;
 use runtime::time::sleep;
 
-use super::asks::BROKER_PORT;
 use super::load::{self, Shared};
 use super::recorder::{Made, key_name, make_body, parse_name};
 use crate::draw::Draw;
@@ -69,14 +68,14 @@ impl Fate {
 }
 
 /// The program of transactional producer `index` in its `incarnation`.
-pub(super) async fn produce(shared: Shared, index: u32, incarnation: u32) {
+pub(super) async fn produce(shared: Shared, index: u32, incarnation: u32, stop: impl Future<Output = ()>) {
     let plan = shared.plan.clone();
     let settings = &plan.producers[index as usize];
     let home = shared.recorder.live().history.known_node(&format!("p{index}")).expect("producers are known");
     let tasks = TaskSet::new();
     let answers = Arc::new(Answers { shared: shared.clone(), home });
     let client = Arc::new(Client::new(&tasks, answers, Options::default()));
-    tasks.spawn("beat", beat(plan.clone(), client.clone(), index));
+    tasks.spawn("beat", beat(shared.clone(), client.clone(), index));
     while shared.is_waiting() {
         sleep(Duration::from_millis(100)).await;
     }
@@ -84,21 +83,21 @@ pub(super) async fn produce(shared: Shared, index: u32, incarnation: u32) {
         let draw = Draw::new(plan.seed, &format!("p{index} worker {worker} start {incarnation}"));
         tasks.spawn("worker", work(shared.clone(), client.clone(), (index, home), draw));
     }
-    runtime::signal::shutdown().await;
+    stop.await;
     tasks.close().await;
 }
 
 /// Tells all brokers that this producer is there.
-async fn beat(plan: Arc<Plan>, client: Arc<Client>, index: u32) {
+async fn beat(shared: Shared, client: Arc<Client>, index: u32) {
     let data = HeartbeatData {
         client_id: format!("transactor{index}").into(),
-        producer_data_set: vec![ProducerData { group_name: group(&plan, index) }],
+        producer_data_set: vec![ProducerData { group_name: group(&shared.plan, index) }],
         ..HeartbeatData::default()
     };
     let body = Bytes::from(json::to_vec(&data));
     loop {
-        for broker in 0..plan.brokers.len() {
-            drop(client.call(&address(broker), &Heartbeat {}, body.clone(), TIMEOUT).await);
+        for broker in shared.brokers.iter() {
+            drop(client.call(broker, &Heartbeat {}, body.clone(), TIMEOUT).await);
         }
         sleep(BEAT).await;
     }
@@ -168,7 +167,7 @@ async fn transaction(shared: &Shared, client: &Client, (index, home): (u32, Node
     };
     let body = make_body(plan.seed, index, serial, bytes).into();
     let limit = Duration::from_millis(settings.timeout_ms);
-    let (outcome, reply) = match client.call(&address(broker), &request, body, limit).await {
+    let (outcome, reply) = match client.call(&shared.brokers[broker], &request, body, limit).await {
         Ok((reply, _)) => (Outcome::Ok, Some(reply)),
         Err(CallError::Refused { code, .. }) => (Outcome::of_code(code), None),
         Err(_) => (Outcome::Unknown, None),
@@ -180,7 +179,7 @@ async fn transaction(shared: &Shared, client: &Client, (index, home): (u32, Node
     shared.recorder.push(home, Kind::Decided { message: id, commit: Some(commit) });
     let Some(end) = end_of(&reply, &key, group(plan, index)) else { return };
     let say = async |commit| {
-        client.call(&address(broker), &decided(&end, Some(commit)), Bytes::new(), limit).await.is_ok()
+        client.call(&shared.brokers[broker], &decided(&end, Some(commit)), Bytes::new(), limit).await.is_ok()
     };
     // Only who has the broker's word may say something else afterwards: the first accepted decision is known then.
     if say(commit).await
@@ -266,10 +265,6 @@ impl Answers {
 /// The group of a producer: whoever is in it answers for all of it.
 fn group(plan: &Plan, producer: u32) -> Text {
     format!("transactors{}", plan.producers[producer as usize].group).into()
-}
-
-fn address(broker: usize) -> Text {
-    format!("10.0.1.{}:{BROKER_PORT}", broker + 1).into()
 }
 
 /// Bits of a message's flags.

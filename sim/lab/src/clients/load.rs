@@ -8,35 +8,55 @@ use client::{
     Batch, Consumed, Fault, Message, MessageQueue, Producer, PushConsumer, SendError, SendReceipt,
     SendStatus, StartFrom,
 };
+use protocol::Text;
 use runtime::task::TaskSet;
 use runtime::time::sleep;
 
 use super::marks;
 use super::recorder::{Made, Recorder, compare, key_name, make_body};
+use super::transact;
 use crate::draw::Draw;
 use crate::history::{GroupId, Kind, MemberId, MessageId, Outcome, Slot};
 use crate::plan::{Delayed, Fails, Mode, Plan, tag_name};
 
 /// What the programs of all clients share.
-#[derive(Clone)]
-pub(super) struct Shared {
-    pub(super) plan: Arc<Plan>,
-    pub(super) recorder: Recorder,
-    pub(super) name_servers: Arc<str>,
-    pub(super) phase: Arc<AtomicU8>,
+#[derive(Clone, Debug)]
+pub struct Shared {
+    /// What is to be done.
+    pub plan: Arc<Plan>,
+    /// Where it is written down.
+    pub recorder: Recorder,
+    /// Addresses of the name servers, for whoever has this clone.
+    pub name_servers: Arc<str>,
+    /// And of the brokers.
+    pub brokers: Arc<[Text]>,
+    /// How far the run is, for all.
+    pub phase: Arc<AtomicU8>,
 }
 
 /// Before the load begins.
-pub(super) const WAIT: u8 = 0;
+pub const WAIT: u8 = 0;
 /// All producers send.
-pub(super) const LOAD: u8 = 1;
+pub const LOAD: u8 = 1;
 /// The faults are over: each producer sends until it has one acknowledgement.
-pub(super) const SETTLE: u8 = 2;
+pub const SETTLE: u8 = 2;
 /// Nobody sends.
-pub(super) const DONE: u8 = 3;
+pub const DONE: u8 = 3;
 
 impl Shared {
-    fn phase(&self) -> u8 {
+    /// Nobody has begun yet.
+    pub fn new(
+        plan: Arc<Plan>,
+        recorder: Recorder,
+        name_servers: &[String],
+        brokers: impl Iterator<Item = Text>,
+    ) -> Self {
+        let (name_servers, brokers) = (name_servers.join(";").into(), brokers.collect());
+        Self { plan, recorder, name_servers, brokers, phase: Arc::new(AtomicU8::new(WAIT)) }
+    }
+
+    /// How far the run is.
+    pub(super) fn phase(&self) -> u8 {
         self.phase.load(Ordering::Relaxed)
     }
 
@@ -54,13 +74,17 @@ impl Shared {
         }
     }
 
-    pub(super) fn enter(&self, phase: u8) {
+    /// The run comes to this phase.
+    pub fn enter(&self, phase: u8) {
         self.phase.store(phase, Ordering::Relaxed);
     }
 }
 
-/// The program of producer `index` in its `incarnation`.
-pub(super) async fn produce(shared: Shared, index: u32, incarnation: u32) {
+/// The program of producer `index` in its `incarnation`, until it is asked to stop.
+pub async fn produce(shared: Shared, index: u32, incarnation: u32, stop: impl Future<Output = ()>) {
+    if matches!(shared.plan.producers[index as usize].mode, Mode::Transaction { .. }) {
+        return transact::produce(shared, index, incarnation, stop).await;
+    }
     let plan = shared.plan.clone();
     let settings = &plan.producers[index as usize];
     let builder = Producer::builder(format!("producer{index}"))
@@ -79,7 +103,7 @@ pub(super) async fn produce(shared: Shared, index: u32, incarnation: u32) {
         let draw = Draw::new(plan.seed, &format!("p{index} worker {worker} start {incarnation}"));
         tasks.spawn("worker", work(shared.clone(), producer.clone(), index, draw));
     }
-    runtime::signal::shutdown().await;
+    stop.await;
     tasks.close().await;
     producer.shutdown().await;
 }
@@ -210,7 +234,13 @@ fn outcome_of(error: &SendError) -> Outcome {
 }
 
 /// The program of a member of a group: joins, consumes until it is asked to stop, leaves.
-pub(super) async fn consume(shared: Shared, member: MemberId, node: String, incarnation: u32) {
+pub async fn consume(
+    shared: Shared,
+    member: MemberId,
+    node: String,
+    incarnation: u32,
+    stop: impl Future<Output = ()>,
+) {
     let plan = shared.plan.clone();
     let group = {
         let live = shared.recorder.live();
@@ -245,7 +275,7 @@ pub(super) async fn consume(shared: Shared, member: MemberId, node: String, inca
     };
     let home = shared.recorder.live().history.members[member.index()].node;
     shared.recorder.push(home, Kind::Joined { member });
-    runtime::signal::shutdown().await;
+    stop.await;
     shared.recorder.push(home, Kind::Leaves { member });
     consumer.shutdown().await;
 }

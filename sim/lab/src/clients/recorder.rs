@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::hash::{Hash, Hasher};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
+#[cfg(madsim)]
 use world::{Node, Tap, Value, World};
 
 use crate::history::{
@@ -12,16 +13,29 @@ use crate::history::{
 };
 use crate::plan::{Plan, What, tag_name};
 
+/// Where a run happens: its clock, and who else is told of what is written into the history.
+pub trait Place: std::fmt::Debug + Send + Sync {
+    /// Time since the run began.
+    fn elapsed_ns(&self) -> u64;
+
+    /// The event of this number is written; `fold` stands for what it says.
+    fn written(&self, number: u64, fold: u64);
+}
+
 /// The history in the making; clones write to the same one.
-#[derive(Clone)]
-pub(crate) struct Recorder {
+#[derive(Clone, Debug)]
+pub struct Recorder {
     live: Arc<Mutex<Live>>,
 }
 
 /// The history and what the driver must know while it goes on.
-pub(crate) struct Live {
-    pub(crate) history: History,
+#[derive(Debug)]
+pub struct Live {
+    /// What was written so far.
+    pub history: History,
+    place: Arc<dyn Place>,
     /// History's number of each node, by the world's.
+    #[cfg(madsim)]
     nodes: Vec<NodeId>,
     addresses: BTreeMap<String, NodeId>,
     open: BTreeMap<(MemberId, QueueId), SessionId>,
@@ -52,17 +66,17 @@ pub(crate) struct Live {
     /// Brokers whose delay levels were changed, and which they have now.
     levels: BTreeMap<NodeId, u32>,
     /// Read queues of each topic on each broker.
-    pub(crate) readable: BTreeMap<(u32, NodeId), u32>,
+    pub readable: BTreeMap<(u32, NodeId), u32>,
     /// Up to where each node found its log when it was started last.
     recovered: BTreeMap<NodeId, u64>,
     /// How often each node has recovered its log.
     pub(crate) recoveries: BTreeMap<NodeId, u32>,
     /// First acknowledgement of each producer after the faults were over.
-    pub(crate) acknowledged: Vec<bool>,
+    pub acknowledged: Vec<bool>,
     /// Nodes whose disk is out of order, and when others got well again.
     sick: BTreeMap<NodeId, Option<u64>>,
     /// Programs that did not start.
-    pub(crate) failed_starts: Vec<(u64, usize, String)>,
+    pub failed_starts: Vec<(u64, usize, String)>,
     healed: bool,
     silent: bool,
 }
@@ -81,7 +95,8 @@ pub(crate) struct Made {
 
 impl Recorder {
     /// An empty history that knows who takes part.
-    pub(crate) fn new(plan: &Plan) -> Self {
+    #[must_use]
+    pub fn new(plan: &Plan, place: Arc<dyn Place>) -> Self {
         let mut history = History::default();
         history.node("lab");
         for topic in &plan.topics {
@@ -147,6 +162,8 @@ impl Recorder {
         }
         let live = Live {
             history,
+            place,
+            #[cfg(madsim)]
             nodes: Vec::new(),
             addresses: BTreeMap::new(),
             open: BTreeMap::new(),
@@ -177,37 +194,57 @@ impl Recorder {
         Self { live: Arc::new(Mutex::new(live)) }
     }
 
-    pub(crate) fn live(&self) -> MutexGuard<'_, Live> {
+    /// The history in the making, held by the caller until it lets go.
+    pub fn live(&self) -> MutexGuard<'_, Live> {
         self.live.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Makes a node of the world known.
+    #[cfg(madsim)]
     pub(crate) fn know(&self, node: Node) {
-        let mut live = self.live();
-        let id = live.history.node(&node.name());
-        let place = node.number() as usize;
+        let id = self.meet(&node.name(), &node.ip().to_string());
+        let (mut live, place) = (self.live(), node.number() as usize);
         if live.nodes.len() <= place {
             live.nodes.resize(place + 1, NodeId(0));
         }
         live.nodes[place] = id;
-        live.addresses.insert(node.ip().to_string(), id);
     }
 
     /// The history's number of a node.
+    #[cfg(madsim)]
     pub(crate) fn id(&self, node: Node) -> NodeId {
         self.live().nodes[node.number() as usize]
     }
 
+    /// Makes known that a node has this address, perhaps one more.
+    pub fn meet(&self, name: &str, ip: &str) -> NodeId {
+        let mut live = self.live();
+        let id = live.history.node(name);
+        live.addresses.insert(ip.to_owned(), id);
+        id
+    }
+
+    /// All brokers, in the order of the plan.
+    pub(crate) fn brokers(&self) -> Vec<NodeId> {
+        self.live().history.brokers.iter().map(|broker| broker.node).collect()
+    }
+
     /// Something happened on a node.
-    pub(crate) fn push(&self, node: NodeId, kind: Kind) {
+    pub fn push(&self, node: NodeId, kind: Kind) {
         self.live().push(node, kind);
     }
 
     /// The history as it is now; nothing is added any more.
-    pub(crate) fn finish(&self) -> History {
+    #[must_use]
+    pub fn finish(&self) -> History {
         let mut live = self.live();
         live.silent = true;
         std::mem::take(&mut live.history)
+    }
+
+    /// Time since the run began.
+    pub(crate) fn elapsed_ns(&self) -> u64 {
+        self.live().place.elapsed_ns()
     }
 
     /// A new message of a producer, which calls send with it now. Gives its serial too.
@@ -290,19 +327,21 @@ impl Recorder {
     }
 
     /// A producer goes away for good: nobody waits for it any more.
-    pub(crate) fn gone(&self, producer: u32) {
+    pub fn gone(&self, producer: u32) {
         let mut live = self.live();
         live.acknowledged[producer as usize] = true;
         live.gone.insert(producer);
     }
 
     /// Up to where a node found its log when it was started last.
+    #[cfg(madsim)]
     pub(crate) fn recovered(&self, node: Node) -> u64 {
         let live = self.live();
         live.recovered.get(&live.nodes[node.number() as usize]).copied().unwrap_or(0)
     }
 
     /// A bit turned on the disk of a broker.
+    #[cfg(madsim)]
     pub(crate) fn rotten(&self, rotten: Rotten) {
         let mut live = self.live();
         let which = live.history.rotten.len() as u32;
@@ -311,7 +350,7 @@ impl Recorder {
     }
 
     /// A broker that is down has the delay levels of this step of the plan when it starts again.
-    pub(crate) fn set_levels(&self, broker: NodeId, plan: &Plan, step: u32) {
+    pub fn set_levels(&self, broker: NodeId, plan: &Plan, step: u32) {
         let before = plan.steps[..step as usize].iter();
         let set = 1 + before.filter(|step| matches!(step.what, What::Levels { .. })).count() as u32;
         let mut live = self.live();
@@ -320,32 +359,36 @@ impl Recorder {
     }
 
     /// How long each delay level of a broker that starts now holds a message, ms.
-    pub(crate) fn levels(&self, broker: NodeId) -> Vec<u64> {
+    #[must_use]
+    pub fn levels(&self, broker: NodeId) -> Vec<u64> {
         let live = self.live();
         let set = live.levels.get(&broker).copied().unwrap_or(0);
         live.history.delays_ms[set as usize].clone()
     }
 
     /// The disk of a node is out of order from now on, or no longer.
+    #[cfg(madsim)]
     pub(crate) fn sick(&self, node: NodeId, on: bool) {
-        let now = World::current().elapsed().as_nanos() as u64;
+        let now = self.elapsed_ns();
         self.live().sick.insert(node, if on { None } else { Some(now) });
     }
 
     /// True when the disk of a node was out of order at some moment since then.
+    #[cfg(madsim)]
     pub(crate) fn was_sick(&self, node: NodeId, since_ns: u64) -> bool {
         self.live().sick.get(&node).is_some_and(|until| until.is_none_or(|until| until >= since_ns))
     }
 
     /// A program did not start, or did not do what it must.
-    pub(crate) fn failed_start(&self, node: &str, why: &str) {
+    pub fn failed_start(&self, node: &str, why: &str) {
         let mut live = self.live();
-        let at_ns = World::current().elapsed().as_nanos() as u64;
+        let at_ns = live.place.elapsed_ns();
         let event = live.history.events.len().saturating_sub(1);
         live.failed_starts.push((at_ns, event, format!("{node} does not serve: {why}.")));
     }
 
     /// Subscribes to the taps of a run.
+    #[cfg(madsim)]
     pub(crate) fn listen(&self, world: World) {
         let recorder = self.clone();
         world.subscribe(move |tap| recorder.live().tap(tap));
@@ -357,11 +400,10 @@ impl Live {
         if self.silent {
             return;
         }
-        let world = World::current();
-        let at_ns = world.elapsed().as_nanos() as u64;
+        let at_ns = self.place.elapsed_ns();
         let mut fold = Fold(0);
         (node, kind).hash(&mut fold);
-        world.record("history", &[self.history.events.len() as u64, fold.finish()], b"");
+        self.place.written(self.history.events.len() as u64, fold.finish());
         self.healed |= kind == Kind::Heal;
         self.history.push(at_ns, node, kind);
     }
@@ -380,7 +422,8 @@ impl Live {
     }
 
     /// Messages not yet covered by a commit, over all groups and readable queues.
-    pub(crate) fn rest(&self) -> u64 {
+    #[must_use]
+    pub fn rest(&self) -> u64 {
         let mut rest = 0;
         for index in 0..self.history.groups.len() {
             for (queue, end) in &self.ends {
@@ -407,7 +450,8 @@ impl Live {
     }
 
     /// Messages beyond this queue number on a broker that some group has not covered by a commit.
-    pub(crate) fn rest_beyond(&self, topic: u32, broker: NodeId, number: u32) -> u64 {
+    #[must_use]
+    pub fn rest_beyond(&self, topic: u32, broker: NodeId, number: u32) -> u64 {
         let mut rest = 0;
         for (index, _) in self.history.groups.iter().enumerate().filter(|(_, group)| group.topic.0 == topic) {
             for (queue, end) in &self.ends {
@@ -422,11 +466,36 @@ impl Live {
     }
 
     /// All queues that clients may read.
-    pub(crate) fn queues(&self) -> Vec<QueueId> {
+    #[must_use]
+    pub fn queues(&self) -> Vec<QueueId> {
         let all = (0..self.history.queues.len() as u32).map(QueueId);
         all.filter(|queue| !self.history.is_inner(*queue)).collect()
     }
 
+    /// The half message with this unique key on a broker.
+    fn half(&mut self, key: &str, broker: NodeId) -> HalfId {
+        let next = HalfId(self.history.halves.len() as u32);
+        let half = *self.halves.entry((key.to_owned(), broker)).or_insert(next);
+        if half == next {
+            let message = self.keys.get(key).copied();
+            self.history.halves.push(Half { broker, message });
+        }
+        half
+    }
+
+    /// Forgets what a dead node's memory held.
+    pub fn forget(&mut self, node: NodeId) {
+        if self.history.brokers.iter().any(|broker| broker.node == node) {
+            self.loading.insert(node, BTreeMap::new());
+        }
+        self.found.remove(&node);
+        let members = &self.history.members;
+        self.open.retain(|(member, _), _| members[member.index()].node != node);
+    }
+}
+
+#[cfg(madsim)]
+impl Live {
     fn tap(&mut self, tap: &Tap<'_>) {
         let Some(&node) = self.nodes.get(tap.node.number() as usize) else { return };
         let fields = Fields(tap);
@@ -675,17 +744,6 @@ impl Live {
         Some(((member, queue), self.open.get(&(member, queue)).copied()))
     }
 
-    /// The half message with this unique key on a broker.
-    fn half(&mut self, key: &str, broker: NodeId) -> HalfId {
-        let next = HalfId(self.history.halves.len() as u32);
-        let half = *self.halves.entry((key.to_owned(), broker)).or_insert(next);
-        if half == next {
-            let message = self.keys.get(key).copied();
-            self.history.halves.push(Half { broker, message });
-        }
-        half
-    }
-
     /// The queue of the schedule topic for a level.
     fn schedule_queue(&mut self, fields: &Fields<'_>, node: NodeId) -> Option<QueueId> {
         let topic = self.history.known_topic(SCHEDULE)?;
@@ -697,16 +755,6 @@ impl Live {
         let topic = self.history.known_topic(fields.text("topic"))?;
         let number = u32::try_from(fields.signed("queue")).ok()?;
         Some(self.history.queue(topic, node, number))
-    }
-
-    /// Forgets what a dead node's memory held.
-    pub(crate) fn forget(&mut self, node: NodeId) {
-        if self.history.brokers.iter().any(|broker| broker.node == node) {
-            self.loading.insert(node, BTreeMap::new());
-        }
-        self.found.remove(&node);
-        let members = &self.history.members;
-        self.open.retain(|(member, _), _| members[member.index()].node != node);
     }
 }
 
@@ -771,8 +819,10 @@ pub(crate) fn parse_name(name: &str) -> Option<(u32, u32)> {
 }
 
 /// The fields of a tap.
+#[cfg(madsim)]
 struct Fields<'a>(&'a Tap<'a>);
 
+#[cfg(madsim)]
 impl Fields<'_> {
     fn signed(&self, name: &str) -> i64 {
         self.0.number(name).unwrap_or(-1)
