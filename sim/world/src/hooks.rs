@@ -15,6 +15,8 @@ pub(crate) struct Hooks {
     armed: Vec<Armed>,
     /// How often each crash point was passed.
     points: BTreeMap<&'static str, u64>,
+    /// How often each state was met that runs should come to.
+    met: BTreeMap<&'static str, u64>,
     buggify: Vec<Buggify>,
     sites: BTreeMap<&'static str, Site>,
     tap: Option<Listener>,
@@ -40,6 +42,7 @@ struct Buggify {
 struct Site {
     dice: Dice,
     fire: f64,
+    fired: u64,
 }
 
 /// Something the system told about itself.
@@ -146,16 +149,27 @@ pub fn buggify(site: &'static str) -> bool {
         if !state.hooks.sites.contains_key(site) {
             let mut dice = state.dice(Node::DRIVER, site);
             let fire = if dice.chance(active) { fire } else { 0.0 };
-            state.hooks.sites.insert(site, Site { dice, fire });
+            state.hooks.sites.insert(site, Site { dice, fire, fired: 0 });
         }
         let found = state.hooks.sites.get_mut(site).expect("it is there now");
         let fires = found.fire > 0.0 && found.dice.chance(found.fire);
         if fires {
+            found.fired += 1;
             let node = state.here().node;
             state.effect(node, "hook.buggify");
         }
         fires
     })
+}
+
+/// A state was met that runs should come to. What the dead come to does not count, and nothing is recorded: a run is the
+/// same with and without it.
+pub fn sometimes(name: &'static str) {
+    with(|state| {
+        if state.is_alive(state.here()) {
+            *state.hooks.met.entry(name).or_default() += 1;
+        }
+    });
 }
 
 /// Whether the planted bug of this name is on.
@@ -204,6 +218,15 @@ impl State {
 
     pub(crate) fn points(&self) -> BTreeMap<&'static str, u64> {
         self.hooks.points.clone()
+    }
+
+    pub(crate) fn met(&self) -> BTreeMap<&'static str, u64> {
+        self.hooks.met.clone()
+    }
+
+    pub(crate) fn fired(&self) -> BTreeMap<&'static str, u64> {
+        let fired = self.hooks.sites.iter().filter(|(_, site)| site.fired > 0);
+        fired.map(|(name, site)| (*name, site.fired)).collect()
     }
 
     pub(crate) fn allow_buggify(&mut self, prefix: &str, active: f64, fire: f64) {

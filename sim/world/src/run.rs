@@ -80,6 +80,10 @@ pub struct Outcome<T> {
     pub planted: BTreeMap<&'static str, u64>,
     /// How often each crash point was passed.
     pub points: BTreeMap<&'static str, u64>,
+    /// How often each state was met that runs should come to.
+    pub met: BTreeMap<&'static str, u64>,
+    /// How often each site of rare behaviour fired.
+    pub fired: BTreeMap<&'static str, u64>,
     /// The readable trace, when asked for.
     pub lines: Vec<String>,
     /// The log, when asked for.
@@ -283,6 +287,8 @@ where
         effects: BTreeMap::new(),
         planted: BTreeMap::new(),
         points: BTreeMap::new(),
+        met: BTreeMap::new(),
+        fired: BTreeMap::new(),
         lines: Vec::new(),
         logs: Vec::new(),
         detail: None,
@@ -408,6 +414,8 @@ impl State {
             effects: self.effects.clone(),
             planted: self.planted(),
             points: self.points(),
+            met: self.met(),
+            fired: self.fired(),
             lines: self.trace.lines.take().unwrap_or_default(),
             logs: Vec::new(),
             detail: self.take_detail(),

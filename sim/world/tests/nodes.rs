@@ -287,6 +287,7 @@ fn planted_bugs_buggify_and_taps_are_the_runs_own() {
             assert!(hooks::planted("M01") && hooks::planted("M01") && !hooks::planted("M02"));
             let fired = (0..1000).filter(|_| hooks::buggify("store.rare")).count();
             assert!((400..600).contains(&fired), "{fired}");
+            hooks::sometimes("store.rare_state");
             assert!(!(0..1000).any(|_| hooks::buggify("net.rare")));
             assert!(hooks::is_tapped());
             hooks::tap("append", &[("offset", Value::from(7_u64)), ("topic", Value::from("orders"))]);
@@ -295,6 +296,12 @@ fn planted_bugs_buggify_and_taps_are_the_runs_own() {
         assert_eq!(notes.take(), [r#"node 1 append [("offset", Number(7)), ("topic", Text("orders"))]"#]);
     });
     assert_eq!(outcome.planted["M01"], 2);
+    assert_eq!(outcome.met, [("store.rare_state", 1)].into());
+    assert_eq!(
+        outcome.fired.into_keys().collect::<Vec<_>>(),
+        ["store.rare"],
+        "what never fires is not there"
+    );
 }
 
 #[test]

@@ -14,7 +14,7 @@ use protocol::{
     rpc::{GetConsumerListByGroup, HeartbeatReply, NotifyConsumerIdsChanged, UnregisterClient},
     tag::Filter,
 };
-use runtime::{clock, time::sleep};
+use runtime::{clock, sometimes, time::sleep};
 
 use crate::{
     Broker,
@@ -105,6 +105,7 @@ impl Broker {
             let news = self.connected.lock().clients.consumer_seen(key(peer), member(), consumer);
             if news {
                 tracing::info!(group = %consumer.group_name, client = %data.client_id, "consumer group changed");
+                sometimes!("broker.group.changed");
                 changed.push((consumer.group_name.clone(), group));
             }
         }
@@ -164,6 +165,7 @@ impl Broker {
         if let Some(group) = h.consumer_group.as_deref().filter(|group| !group.is_empty()) {
             let left = self.connected.lock().clients.consumer_left(key(peer), &h.client_id, group);
             if left {
+                sometimes!("broker.group.left");
                 tracing::info!(group, client = %h.client_id, "consumer left");
                 let config = self.groups.lock().get(group).cloned();
                 self.tell(group, config.as_deref());
@@ -179,6 +181,7 @@ impl Broker {
             connected.peers.remove(&key(peer));
             connected.clients.closed(key(peer))
         };
+        sometimes!("broker.group.lost", !left.groups.is_empty());
         self.tell_others(&left);
     }
 
@@ -188,6 +191,7 @@ impl Broker {
             let life = self.config().channel_expired_timeout;
             let left = self.connected.lock().clients.expire(self.uptime_ms(), life);
             for id in &left.silent {
+                sometimes!("broker.group.silent");
                 let peer = self.connected.lock().peers.remove(id);
                 if let Some(peer) = peer {
                     tracing::warn!(client = %peer.remote, "client gave no sign of life for {life} ms; closing its connection");
@@ -202,6 +206,7 @@ impl Broker {
     pub(crate) fn consumer_list(&self, peer: &Peer, h: &GetConsumerListByGroup) -> Answer {
         let connected = self.connected.lock();
         let Some(group) = connected.clients.consumer_group(&h.consumer_group) else {
+            sometimes!("broker.group.unknown");
             return Err(Refusal::Failed(format!(
                 "no consumer for this group, {} (asked from {})",
                 h.consumer_group, peer.remote

@@ -16,7 +16,7 @@ use protocol::{
 use runtime::{
     buggify, clock, crash_point,
     disk::Disk,
-    planted,
+    planted, sometimes,
     sync::{Mutex, Semaphore},
     tap,
     task::yield_now,
@@ -79,6 +79,7 @@ impl Delays {
         if let Some(from) = read_file(disk, store, &mut progress, &mut saved).await {
             let walked = store.walk(from, |record| {
                 if let Some(origin) = origin(record) {
+                    sometimes!("broker.delay.found_delivered");
                     progress.found(origin);
                 }
             });
@@ -101,8 +102,10 @@ impl Delays {
             let saved = saved.get(&(queue + 1)).map_or(&[][..], Vec::as_slice);
             times.load(queue, saved, max, last_ms, clock::now_ms());
             let known = progress.next(queue);
+            sometimes!("broker.delay.level_gone", queue >= levels.count() && known < max);
             let next = if planted!("M38") { known } else { known.clamp(min, max) };
             if next != known && known > 0 {
+                sometimes!("broker.delay.progress_corrected");
                 tracing::warn!(
                     level = queue + 1,
                     known,
@@ -179,6 +182,7 @@ impl Broker {
                     }
                 }
                 Err(trouble) => {
+                    sometimes!("broker.delay.trouble");
                     failures += 1;
                     tracing::error!(
                         level = queue.id() + 1,
@@ -262,6 +266,7 @@ impl Broker {
                 Ok(()) => {}
                 Err(Unplaced::NotNow(error)) => return Err(Trouble::Append(error)),
                 Err(Unplaced::Never(why)) => {
+                    sometimes!("broker.delay.unplaced");
                     tracing::error!(
                         level = id + 1,
                         offset,
@@ -380,6 +385,7 @@ impl Broker {
             (None, None) => return Err(format!("topic {topic} does not exist any more")),
         };
         let count = known.config.write_queue_nums.max(known.config.read_queue_nums).max(1);
+        sometimes!("broker.delay.queue_gone", queue >= count);
         Ok((
             topic.to_owned(),
             if queue < count { queue } else { queue % known.config.write_queue_nums.max(1) },
@@ -402,6 +408,7 @@ impl Broker {
     }
 
     fn pass_over(&self, id: i32, from: u64, to: u64, why: &str) {
+        sometimes!("broker.delay.lost");
         tracing::error!(level = id + 1, from, to, "delayed messages are lost: {why}");
         for offset in from..to {
             tap!("delay_skipped", level = id + 1, offset = offset, why = "lost");
@@ -432,6 +439,7 @@ impl Broker {
         let _turn = delays.writing.acquire().await.expect("the semaphore is never closed");
         let end = self.store.max_position();
         let set_back = delays.times.lock().is_unsaved(self.moment());
+        sometimes!("broker.delay.set_back", set_back);
         let (changes, table, position) = {
             let progress = delays.progress.lock();
             let (changes, written) = (progress.changes(), *delays.written.lock());
@@ -447,6 +455,7 @@ impl Broker {
             match timeout(FLUSH, self.store.flush_to(end)).await {
                 Ok(Ok(())) => {}
                 Ok(Err(error)) => {
+                    sometimes!("broker.delay.not_written");
                     delays.times.lock().not_saved(set_back);
                     return tracing::warn!(%error, "progress of delayed messages is not written: the log is not on the disk");
                 }
@@ -469,6 +478,7 @@ impl Broker {
                 crash_point!("broker.delay.written").await;
             }
             Err(error) => {
+                sometimes!("broker.delay.failed_write");
                 delays.times.lock().not_saved(set_back);
                 tracing::error!(
                     path = OFFSETS,
@@ -499,6 +509,7 @@ async fn read_file(
         Ok(Some(file)) => file,
         Ok(None) => {
             if !unused {
+                sometimes!("broker.delay.whole_log");
                 tracing::warn!(
                     path = OFFSETS,
                     "the file is missing: the whole log is read for the delayed messages that were delivered"

@@ -17,6 +17,7 @@ use runtime::{
     disk::Disk,
     host, planted,
     random::{self, Rng},
+    sometimes,
     sync::{Mutex, Semaphore, Watermark},
     tap,
     task::TaskSet,
@@ -262,6 +263,7 @@ impl Broker {
             }
         }
         let rewound = offsets.rewind(|topic, queue| self.bounds(topic, queue).max);
+        sometimes!("broker.offsets.rewound", !rewound.is_empty());
         for r in &rewound {
             tap!(
                 "offset_stored",

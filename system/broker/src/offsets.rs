@@ -7,7 +7,7 @@ use protocol::rpc::{
     GetMinOffsetReply, QueryConsumerOffset, QueryConsumerOffsetReply, SearchOffsetByTimestamp,
     SearchOffsetByTimestampReply, UpdateConsumerOffset, ViewMessageById,
 };
-use runtime::tap;
+use runtime::{sometimes, tap};
 use store::{Boundary, Queue, ReadError};
 
 use crate::{
@@ -32,6 +32,7 @@ impl Broker {
                 h.consumer_group, h.queue_id, h.topic
             ))
         };
+        sometimes!("broker.offset.unknown");
         if h.set_zero_if_not_found == Some(false) {
             return Err(unknown());
         }
@@ -96,6 +97,7 @@ impl Broker {
         let stored = match done {
             Committed::Same => return,
             Committed::Ignored { stored } => {
+                sometimes!("broker.offset.ignored");
                 tap!(
                     "offset_ignored",
                     group = group,
@@ -121,6 +123,7 @@ impl Broker {
                 to
             }
             Committed::Capped { to } => {
+                sometimes!("broker.offset.capped");
                 tracing::warn!(
                     group,
                     topic,

@@ -10,7 +10,7 @@ use protocol::{
     tag::Filter,
 };
 use runtime::{
-    buggify, planted,
+    buggify, planted, sometimes,
     time::{Instant, sleep},
 };
 use store::{Found, Queue, ReadStatus};
@@ -66,8 +66,11 @@ impl Broker {
                     code::SUCCESS => self.counters.pulled(found.count, found.records.len()),
                     _ => self.counters.missed(),
                 }
+                sometimes!("broker.pull.offset_moved", code == code::PULL_OFFSET_MOVED);
+                sometimes!("broker.pull.none_matched", code == code::PULL_RETRY_IMMEDIATELY);
                 return Ok(pulled(found, code, topic_flags, group_flags));
             }
+            sometimes!("broker.pull.parked");
             // `reach` is ready at once if the message came between the read and here, so none is missed.
             let mut wanted = u64::try_from(from).unwrap_or(0) + 1;
             if planted!("M27") {
@@ -75,9 +78,15 @@ impl Broker {
                 wanted = queue.max() + 1;
             }
             match self.deadlines.limit(deadline, queue.arrived.reach(wanted)).await {
-                Ok(Ok(())) => {}
-                Err(_) => waited = true,
-                Ok(Err(_)) if self.is_stopping() => return Err(Refusal::Stopping(self.name.clone())),
+                Ok(Ok(())) => sometimes!("broker.pull.woken"),
+                Err(_) => {
+                    sometimes!("broker.pull.hold_over");
+                    waited = true;
+                }
+                Ok(Err(_)) if self.is_stopping() => {
+                    sometimes!("broker.pull.stopped");
+                    return Err(Refusal::Stopping(self.name.clone()));
+                }
                 Ok(Err(_)) => {
                     return Err(Refusal::NoTopic { topic: h.topic.to_string(), why: "It was deleted." });
                 }
@@ -130,6 +139,7 @@ impl Broker {
             )));
         }
         if h.queue_id < 0 || h.queue_id >= topic.read_queue_nums {
+            sometimes!("broker.pull.queue_gone");
             let count = topic.read_queue_nums;
             return Err(Refusal::NoQueue { topic: h.topic.to_string(), queue: h.queue_id, count });
         }
@@ -150,6 +160,7 @@ impl Broker {
         }
         let connected = self.connected.lock();
         let Some(group) = connected.clients.consumer_group(&h.consumer_group) else {
+            sometimes!("broker.pull.no_group");
             return Err(Refusal::NoSubscription(format!(
                 "the consumer's group info not exist: no member of {} has sent a heartbeat (asked from {})",
                 h.consumer_group, peer.remote
@@ -181,6 +192,7 @@ impl Broker {
 
     /// The answer to a pull when too many of its connection wait already: nothing, ask again.
     pub(crate) fn refuse_to_hold(&self, h: &PullMessage) -> Reply {
+        sometimes!("broker.pull.refused_to_hold");
         let queue = self.store.queue(&h.topic, h.queue_id);
         let (min, max) = queue.map_or((0, 0), |queue| (queue.min(), queue.max()));
         let reply = PullMessageReply {

@@ -12,7 +12,7 @@ use protocol::{
     rpc::{RegisterBroker, UnregisterBroker},
 };
 use runtime::{
-    clock,
+    clock, sometimes,
     sync::{Notify, Watermark},
     tap,
     time::{Instant, sleep_until, timeout},
@@ -113,6 +113,7 @@ impl Broker {
         let patience = Duration::from_millis(self.config().register_broker_timeout_mills).min(LONGEST);
         match self.outside.call(&server.address, &request, body, patience).await {
             Ok((_, body)) => {
+                sometimes!("broker.register.again_known", *failures > 0);
                 if *failures > 0 || server.tried.get() == 0 {
                     tracing::info!(name_server = %server.address, "registered");
                 }
@@ -124,6 +125,7 @@ impl Broker {
             }
             Err(error) => {
                 *failures += 1;
+                sometimes!("broker.register.failed");
                 // Once per outage, then once in a while.
                 if failures.is_power_of_two() {
                     tracing::warn!(

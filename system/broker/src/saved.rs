@@ -15,7 +15,7 @@ use protocol::{
 use runtime::{
     crash_point,
     disk::Disk,
-    planted,
+    planted, sometimes,
     sync::{Notify, Watermark},
     tap,
     time::timeout,
@@ -51,6 +51,7 @@ impl Saved {
         if self.done.get() >= change {
             return Ok(());
         }
+        sometimes!("broker.config.waited");
         let refuse = |why| Refusal::NotSaved { what: self.what, why };
         match timeout(PATIENCE, self.done.reach(change)).await {
             Ok(Ok(())) => Ok(()),
@@ -145,6 +146,7 @@ impl Broker {
                 true
             }
             Err(error) => {
+                sometimes!("broker.config.failed");
                 tracing::error!(
                     path,
                     %error,
@@ -191,11 +193,14 @@ impl Broker {
                 self.offsets_written.advance(changes);
                 crash_point!("broker.offsets.written").await;
             }
-            Err(error) => tracing::error!(
-                path = OFFSETS,
-                %error,
-                "cannot write the consumer offsets; trying again. After a crash groups would consume again from the last written ones"
-            ),
+            Err(error) => {
+                sometimes!("broker.offsets.failed");
+                tracing::error!(
+                    path = OFFSETS,
+                    %error,
+                    "cannot write the consumer offsets; trying again. After a crash groups would consume again from the last written ones"
+                );
+            }
         }
     }
 }

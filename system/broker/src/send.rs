@@ -15,7 +15,7 @@ use protocol::{
     rpc::{SendView, Sent},
     version,
 };
-use runtime::{clock, crash_point, planted, tap};
+use runtime::{clock, crash_point, planted, sometimes, tap};
 use store::{AppendError, Appended, Undurable};
 
 use crate::{
@@ -224,7 +224,10 @@ impl Broker {
         }
         match self.store.durable(appended.end).await {
             Ok(()) => (code::SUCCESS, None),
-            Err(why) => (code::FLUSH_DISK_TIMEOUT, Some(why)),
+            Err(why) => {
+                sometimes!("broker.send.degraded");
+                (code::FLUSH_DISK_TIMEOUT, Some(why))
+            }
         }
     }
 
@@ -261,7 +264,9 @@ impl Broker {
         // A queue that was taken away from writers is still served while readers drain it: sends on their way to it
         // must not fail.
         let count = topic.config.write_queue_nums.max(topic.config.read_queue_nums);
+        sometimes!("broker.send.to_drained_queue", h.queue_id >= topic.config.write_queue_nums);
         if h.queue_id >= count {
+            sometimes!("broker.send.queue_gone");
             return Err(Refusal::NoQueue { topic: h.topic.to_string(), queue: h.queue_id, count });
         }
         let queue_id =
@@ -313,6 +318,7 @@ impl Broker {
     /// letter topic.
     fn exhausted(&self, h: &SendView<'_>, client_version: i32) -> Result<Option<Topic>, Refusal> {
         let Some(group) = retry_group(h.topic) else { return Ok(None) };
+        sometimes!("broker.send.retry_published");
         let config = self.group(group)?;
         let max = match h.max_reconsume_times {
             Some(max) if client_version >= version::MAX_RECONSUME_TIMES => max,
@@ -322,6 +328,7 @@ impl Broker {
         // An orderly consumer gives up when the count has reached the limit, others one later.
         let orderly = || self.locks.lock().any_live(group, self.uptime_ms());
         if times > max || (times == max && orderly()) {
+            sometimes!("broker.send.dead");
             return Ok(Some(self.ensure_topic(&name::dlq_topic(group), 1, false)));
         }
         Ok(None)

@@ -10,7 +10,7 @@ use protocol::{
     rpc::ConsumerSendMsgBack,
     version,
 };
-use runtime::{clock, crash_point, planted, tap};
+use runtime::{clock, crash_point, planted, sometimes, tap};
 use store::Appended;
 
 use crate::{
@@ -47,6 +47,7 @@ impl Broker {
         }
         let stored = self.record_at(h.offset).await?;
         let missing = || Refusal::Failed(format!("look message by offset failed, {}", h.offset));
+        sometimes!("broker.send_back.missing", stored.is_none());
         let stored = stored.ok_or_else(missing)?;
         let Scan::Record(message) = scan(&stored, true) else { return Err(missing()) };
         if name::is_closed_topic(message.topic) {
@@ -57,6 +58,7 @@ impl Broker {
             )));
         }
         if !is_meant(&h, &message) {
+            sometimes!("broker.send_back.other_message");
             return Err(Refusal::Failed(format!(
                 "look message by offset failed, {}: another message than {} stands there",
                 h.offset,
@@ -68,6 +70,8 @@ impl Broker {
         if matches!(fate, Fate::Dead) && planted!("M44") {
             return Ok(Reply::ok());
         }
+        sometimes!("broker.send_back.dead", matches!(fate, Fate::Dead));
+        sometimes!("broker.send_back.retried_again", message.reconsume_times > 0);
         let (topic, queue_id) = self.place_for(&fate, &group, h.unit_mode);
         if topic.config.perm & perm::WRITE == 0 {
             return Err(Refusal::Forbidden(format!(
@@ -157,7 +161,10 @@ impl Broker {
         match why {
             None => Ok(Reply::ok()),
             // The consumer keeps the message and tries again: a repeat is better than a loss.
-            Some(why) => Err(Refusal::Failed(format!("the message that was sent back is {why}"))),
+            Some(why) => {
+                sometimes!("broker.send_back.degraded");
+                Err(Refusal::Failed(format!("the message that was sent back is {why}")))
+            }
         }
     }
 

@@ -16,7 +16,7 @@ use protocol::{
     rpc::{EndTransaction, ResumeCheckHalfMessage, SendView, Sent},
 };
 use runtime::{
-    clock, crash_point, planted,
+    clock, crash_point, planted, sometimes,
     sync::{Mutex, Semaphore},
     tap,
 };
@@ -58,6 +58,7 @@ impl Transactions {
 
     async fn turn(&self, root: u64) -> impl Drop + '_ {
         let turn = &self.turns[usize::try_from(root % TURNS).expect("a small number")];
+        sometimes!("broker.transaction.met_another", turn.available_permits() == 0);
         turn.acquire().await.expect("the semaphore is never closed")
     }
 }
@@ -208,13 +209,17 @@ impl Broker {
         let found = view(&bytes)?;
         found.check(&h).map_err(Refusal::Failed)?;
         let turn = self.transactions.turn(found.root).await;
-        let undecided = self.transactions.halves.lock().find(found.root).is_some();
+        let newest = self.transactions.halves.lock().find(found.root).map(|half| half.offset);
+        sometimes!("broker.transaction.older_copy", newest.is_some_and(|newest| newest != found.offset));
+        let undecided = newest.is_some();
         if !undecided && !planted!("M33") {
+            sometimes!("broker.transaction.ended_before");
             return Err(Refusal::Failed(format!(
                 "the transaction of half message {} was ended before: nothing changes",
                 found.key
             )));
         }
+        sometimes!("broker.transaction.checked_ended", found.checks > 0);
         let end = match decision {
             Decision::Commit => self.commit_half(&found).await?,
             Decision::Rollback => self.store_end(&found).await?,
@@ -233,10 +238,13 @@ impl Broker {
         let missing = || Refusal::Failed("Find prepared transaction message failed".into());
         let at = u64::try_from(position).map_err(|_| missing())?;
         if at < self.store.written().get() {
+            sometimes!("broker.transaction.before_flush", at >= self.store.flushed().get());
             // A producer that did not wait for the disk may be quicker than it; records before the flush are not read.
             let _ = self.store.durable(at + 1).await;
         }
-        let bytes = self.record_at(position).await?.ok_or_else(missing)?;
+        let bytes = self.record_at(position).await?;
+        sometimes!("broker.transaction.half_missing", bytes.is_none());
+        let bytes = bytes.ok_or_else(missing)?;
         view(&bytes)?;
         Ok(bytes)
     }
@@ -248,6 +256,7 @@ impl Broker {
         let topic =
             topic.ok_or_else(|| Refusal::NoTopic { topic: found.topic.to_owned(), why: gone })?.config;
         let queues = topic.read_queue_nums.max(topic.write_queue_nums).max(1);
+        sometimes!("broker.transaction.queue_gone", found.queue_id >= queues);
         let record = found.record.expect("a half message that was read");
         let real = NewRecord {
             topic: found.topic,

@@ -3,7 +3,7 @@
 use bytes::Bytes;
 use protocol::properties::{self, names};
 use protocol::{code, name, rpc};
-use runtime::{clock, tap};
+use runtime::{clock, sometimes, tap};
 
 use crate::calls::{OFFSET_LIMIT, signed};
 use crate::instance::{Instance, refused};
@@ -25,6 +25,7 @@ impl Instance {
         match self.send_again(group, message, most_times).await {
             Ok(()) => Ok(()),
             Err(why) => {
+                sometimes!("client.back.nowhere");
                 tracing::debug!(queue = %message.queue, offset = message.offset, error = %why, "nor is the copy");
                 Err(error)
             }
@@ -79,6 +80,7 @@ impl Instance {
             };
             match sent.await {
                 Ok(()) => {
+                    sometimes!("client.back.copied");
                     tell(group, message, queue, true);
                     return Ok(());
                 }

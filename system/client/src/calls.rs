@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use protocol::{code, rpc};
+use runtime::sometimes;
 
 use crate::instance::{Instance, SHORT, header, malformed, refused};
 use crate::state::route::MASTER;
@@ -78,6 +79,7 @@ impl Instance {
             code::PULL_RETRY_IMMEDIATELY => PullStatus::NoneMatched,
             code::PULL_OFFSET_MOVED => PullStatus::OffsetMoved,
             code::SUBSCRIPTION_NOT_EXIST | code::SUBSCRIPTION_NOT_LATEST => {
+                sometimes!("client.pull.not_known");
                 // The broker does not know this member, or an older subscription of it.
                 self.lost(&address);
                 return Err(refused(&address, &answer).into());
@@ -200,6 +202,10 @@ impl Instance {
         }
         match last {
             Some(error) if answers == 0 => Err(error),
+            Some(_) => {
+                sometimes!("client.members.some_silent");
+                Ok(members)
+            }
             _ => Ok(members),
         }
     }
@@ -213,6 +219,7 @@ impl Instance {
     async fn locate(&self, queue: &MessageQueue, replica: i64) -> Result<(Text, bool), CallError> {
         match self.for_reading(&queue.broker, replica) {
             Err(CallError::NoBroker { .. }) => {
+                sometimes!("client.locate.asked");
                 self.refresh(&queue.topic).await?;
                 self.for_reading(&queue.broker, replica)
             }

@@ -10,6 +10,7 @@ use net::{Client, Options, Peer, Reply};
 use protocol::{Command, Header, Request, code, rpc};
 use runtime::random;
 use runtime::select;
+use runtime::sometimes;
 use runtime::sync::{Mutex, Notify, Semaphore, watch};
 use runtime::task::TaskSet;
 use runtime::time::{Duration, Instant, sleep, sleep_until};
@@ -209,6 +210,7 @@ impl Instance {
     fn take_route(&self, topic: &Text, route: Route) -> bool {
         let changed = self.routes.lock().update(topic, route);
         if changed {
+            sometimes!("client.route.changed");
             tracing::debug!(%topic, "the route changed");
             self.update_brokers();
             self.changed.notify_one();
@@ -235,14 +237,19 @@ impl Instance {
             let chosen = *self.chosen.lock();
             let address = &self.name_servers[chosen];
             match self.call(address, &request, Bytes::new(), SHORT).await {
-                Ok((_, body)) => return wire::route(&body).map_err(|why| malformed(address, why)),
+                Ok((_, body)) => {
+                    sometimes!("client.route.from_other", last.is_some());
+                    return wire::route(&body).map_err(|why| malformed(address, why));
+                }
                 Err(Fault::Refused { code: code::TOPIC_NOT_EXIST, remark, .. }) => {
+                    sometimes!("client.route.missing");
                     return Err(no_route(topic, &remark));
                 }
                 Err(Fault::Refused { peer, code, remark }) => {
                     return Err(Fault::Refused { peer, code, remark }.into());
                 }
                 Err(fault) => {
+                    sometimes!("client.route.other_server");
                     tracing::debug!(%fault, "asking the next name server");
                     last = Some(fault);
                     // Somebody else may have moved on already: then stay with that one.
@@ -265,6 +272,7 @@ impl Instance {
                 match self.refresh(&topic).await {
                     Ok(_) | Err(CallError::NoRoute { .. }) => {}
                     Err(error) => {
+                        sometimes!("client.route.old");
                         tracing::warn!(%topic, %error, "cannot refresh the route; the old one stays in use")
                     }
                 }
@@ -303,6 +311,7 @@ impl Instance {
         let body = wire::heartbeat(&self.client_id, &self.role.lock());
         let result = self.call(address, &rpc::Heartbeat {}, body, SHORT).await;
         if let Err(fault) = &result {
+            sometimes!("client.beat.failed");
             tracing::debug!(%fault, "a heartbeat failed");
         }
         if self.beats.lock().ended(address, result.is_ok(), self.now_ms()) {

@@ -9,7 +9,7 @@ use futures::future::join_all;
 use protocol::{Text, code, tag::Filter};
 use runtime::sync::{Mutex, Notify, Semaphore};
 use runtime::time::{Instant, sleep, sleep_until, timeout};
-use runtime::{buggify, planted, select, tap};
+use runtime::{buggify, planted, select, sometimes, tap};
 
 use crate::calls::Pull;
 use crate::instance::Instance;
@@ -120,6 +120,7 @@ impl Member {
         self.line.close();
         let all_idle = self.idle.acquire_many(self.manners.concurrency);
         if timeout(self.manners.shutdown_wait, all_idle).await.is_err() {
+            sometimes!("client.shutdown.listener_late");
             tracing::warn!(group = %self.group, "the listener still works at shutdown: its messages will come again");
         }
         self.instance.stop_loops();
@@ -169,6 +170,7 @@ impl Member {
                 // The retry topic comes into being with the first heartbeat; topics may come later, too.
                 Err(CallError::NoRoute { .. }) => true,
                 Err(error) => {
+                    sometimes!("client.share.failed");
                     tracing::warn!(group = %self.group, %topic, %error, "cannot share the queues now");
                     false
                 }
@@ -187,6 +189,7 @@ impl Member {
             return Ok(true);
         }
         if !members.contains(me) {
+            sometimes!("client.share.unknown_here");
             tracing::debug!(group = %self.group, %topic, "no broker knows this member yet");
             self.instance.beat_soon();
             return Ok(false);
@@ -210,6 +213,8 @@ impl Member {
             let Difference { drop, add } = difference(&have, &want);
             (drop.iter().map(|q| sessions.owned[q].clone()).collect::<Vec<_>>(), add)
         };
+        sometimes!("client.share.let_go", !drop.is_empty());
+        sometimes!("client.share.took_and_let_go", !drop.is_empty() && !add.is_empty());
         self.let_go(&drop).await;
         for queue in add {
             self.take(queue, TAKE_DELAY);
@@ -270,6 +275,7 @@ impl Member {
             match self.start_offset(&session.queue).await {
                 Ok(start) => break start,
                 Err(error) => {
+                    sometimes!("client.start.failed");
                     tracing::warn!(group = %self.group, queue = %session.queue, %error, "cannot find where to start");
                     sleep(AFTER_ERROR).await;
                 }
@@ -279,6 +285,7 @@ impl Member {
         let mut replica = MASTER;
         while session.phase() == Phase::Open {
             if session.is_full(&self.manners.limits) {
+                sometimes!("client.pull.queue_full");
                 session.room.notified().await;
                 continue;
             }
@@ -289,9 +296,11 @@ impl Member {
                 Ok(false) if asked.elapsed() < SHORTEST_HOLD => sleep(SHORTEST_HOLD).await,
                 Ok(false) => {}
                 Err(CallError::Fault(Fault::Refused { code: code::FLOW_CONTROL, .. })) => {
+                    sometimes!("client.pull.busy");
                     sleep(AFTER_FLOW_CONTROL).await
                 }
                 Err(error) => {
+                    sometimes!("client.pull.failed");
                     tracing::debug!(group = %self.group, queue = %session.queue, %error, "a pull failed");
                     sleep(AFTER_ERROR).await;
                 }
@@ -326,11 +335,13 @@ impl Member {
             self.offset_moved(session, offset, answer.next).await;
             return Ok(true);
         }
+        sometimes!("client.pull.dropped_meanwhile", session.is_dropped());
         let Some(session) = self.receiver(session) else { return Ok(true) };
         session.tap_pulled(offset, answer.next, answer.messages.len());
         let filter = &self.subscriptions[&session.queue.topic];
         let mut messages = answer.messages;
         // The broker compared hashes only, and two tags may share one.
+        sometimes!("client.pull.tag_collision", messages.iter().any(|m| !filter.accepts_tag(m.tag())));
         messages.retain(|m| filter.accepts_tag(m.tag()) || planted!("M26"));
         let fresh = session.put(messages, answer.next);
         if !fresh.is_empty() && planted!("M18") {
@@ -361,6 +372,7 @@ impl Member {
         }
         // The queue lost its end. What was pulled from there is void, what is below is still to be done:
         // begin anew at the lowest of it.
+        sometimes!("client.pull.rewound");
         let restart = session.rewind_to(next);
         session.set_phase(Phase::Dropped);
         let member = self.clone();
@@ -436,6 +448,7 @@ impl Member {
 
     async fn consume_one(self: &Arc<Self>, Job { session, mut messages }: Job) {
         if session.is_dropped() {
+            sometimes!("client.consume.taken_before");
             return;
         }
         session.start(&mut messages, self.instance.now_ms());
@@ -445,6 +458,7 @@ impl Member {
         let batch = Batch { queue: session.queue.clone(), messages: messages.clone() };
         let verdict = (self.listener)(batch).await;
         if session.is_dropped() {
+            sometimes!("client.consume.taken_meanwhile");
             // The new owner gets them again.
             return;
         }
@@ -454,6 +468,7 @@ impl Member {
             Consumed::First(count) => count.min(messages.len()),
         };
         let failed = messages.split_off(done);
+        sometimes!("client.consume.partly", !failed.is_empty() && !messages.is_empty());
         let mut finished: Vec<u64> = messages.iter().map(|m| m.offset).collect();
         // One that was overdue has been given back already.
         for message in failed.into_iter().filter(|m| session.holds(m.offset)) {
@@ -463,6 +478,7 @@ impl Member {
                     tracing::warn!(queue = %session.queue, offset = message.offset, %error,
                         "a message could not be given back, the listener gets it again here");
                     if planted!("M25") {
+                        sometimes!("client.consume.back_failed");
                         finished.push(message.offset);
                     }
                     self.consume_again(&session, message);
@@ -545,6 +561,7 @@ impl Member {
             offset = offset
         );
         if let Err(error) = self.instance.commit(&self.group, &session.queue, offset).await {
+            sometimes!("client.commit.failed");
             tracing::warn!(group = %self.group, queue = %session.queue, offset, %error, "a commit failed");
         }
     }

@@ -13,7 +13,7 @@ use protocol::record::{MAX_PROPERTIES, sys_flag};
 use protocol::{Command, batch, code, rpc, tag};
 use runtime::sync::{Mutex, Semaphore};
 use runtime::time::{Instant, timeout, timeout_at};
-use runtime::{clock, host, planted, random, task};
+use runtime::{clock, host, planted, random, sometimes, task};
 
 use crate::instance::{Instance, Requests, header, refused};
 use crate::settings::{Settings, common_setters};
@@ -381,17 +381,22 @@ impl Open {
         for number in 1..=attempts {
             let left = deadline.saturating_duration_since(Instant::now());
             if left.is_zero() {
+                sometimes!("client.send.no_time");
                 break;
             }
             let left = match self.settings.attempt_timeout {
                 Some(most) if number < attempts => left.min(most),
                 _ => left,
             };
+            sometimes!("client.send.again", number > 1);
             let queue = self.choose(&queues, failed.as_ref());
             let (attempt, result) = self.attempt(parcel, &queue, left, number).await;
             perhaps |= attempt.may_be_stored();
             match result {
-                Ok(receipt) => stored = Some(receipt),
+                Ok(receipt) => {
+                    sometimes!("client.send.perhaps_twice", perhaps && number > 1);
+                    stored = Some(receipt);
+                }
                 Err(fault) => {
                     tracing::debug!(topic = %parcel.topic, %queue, number, %fault, "a send failed");
                     faults.push(fault);
@@ -405,8 +410,14 @@ impl Open {
         let topic = parcel.topic.clone();
         match stored {
             Some(receipt) => Ok(receipt),
-            None if perhaps => Err(SendError::Unknown { topic, faults }),
-            None => Err(SendError::Refused { topic, faults }),
+            None if perhaps => {
+                sometimes!("client.send.unknown");
+                Err(SendError::Unknown { topic, faults })
+            }
+            None => {
+                sometimes!("client.send.refused");
+                Err(SendError::Refused { topic, faults })
+            }
         }
     }
 
@@ -418,6 +429,7 @@ impl Open {
         number: u32,
     ) -> (Attempt, Result<SendReceipt, Fault>) {
         let Ok(address) = self.instance.master(&queue.broker) else {
+            sometimes!("client.send.no_broker");
             let peer = queue.broker.clone();
             return (Attempt::NoBroker, Err(Fault::NotSent { peer, why: "no address is known".into() }));
         };
@@ -515,7 +527,10 @@ impl Open {
         match timeout_at(Instant::now() + limit, asked).await {
             Ok(Ok(queues)) => Ok(queues),
             Ok(Err(CallError::NoRoute { topic, why })) => Err(SendError::NoRoute { topic, why }),
-            Ok(Err(error)) => Err(SendError::NoRoute { topic: topic.clone(), why: error.to_string() }),
+            Ok(Err(error)) => {
+                sometimes!("client.send.no_route");
+                Err(SendError::NoRoute { topic: topic.clone(), why: error.to_string() })
+            }
             Err(_) => Err(SendError::NoRoute {
                 topic: topic.clone(),
                 why: "no name server answered in time".into(),

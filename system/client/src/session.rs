@@ -6,7 +6,7 @@
 use std::sync::Arc;
 
 use runtime::sync::{Mutex, Notify, watch};
-use runtime::tap;
+use runtime::{sometimes, tap};
 
 use crate::state::offsets::Commit;
 use crate::state::process_queue::{Limits, ProcessQueue};
@@ -67,6 +67,7 @@ impl Session {
         });
         let moved = before != Phase::Dropped;
         if moved && phase == Phase::Dropped {
+            sometimes!("client.session.uncommitted", self.cached().0 > 0);
             self.tap("drop", self.next());
         }
         moved

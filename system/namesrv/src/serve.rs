@@ -9,7 +9,7 @@ use protocol::body::{GetBrokerMemberGroupBody, KvTable, RegisterBrokerBody, Topi
 use protocol::json::{self, Dialect};
 use protocol::rpc::*;
 use protocol::{Command, HeaderError, Request, Text, body, code, config, version};
-use runtime::{crash_point, planted, tap};
+use runtime::{crash_point, planted, sometimes, tap};
 use serde::Serialize;
 use thiserror::Error;
 
@@ -99,7 +99,9 @@ impl Service for Shared {
             let mut routes = self.routes.lock();
             for key in routes.close(peer.id) {
                 // A broker that was heard elsewhere since is not gone.
+                sometimes!("namesrv.heard_elsewhere", !routes.was_heard_on(&key, peer.id));
                 if routes.was_heard_on(&key, peer.id) || planted!("M29") {
+                    sometimes!("namesrv.closed");
                     gone.extend(routes.remove(&key));
                 }
             }
@@ -182,6 +184,7 @@ impl Shared {
             (rules_of(&config), config.order_message_enable)
         };
         let Some(mut route) = self.routes.lock().answer(&h.topic, rules) else {
+            sometimes!("namesrv.no_route");
             return Err(Refusal::NoRoute { topic: h.topic });
         };
         if ordered {
@@ -262,6 +265,8 @@ impl Shared {
             removed.iter().for_each(|removed| tap_removed(removed, "unregistered"));
             removed
         };
+        sometimes!("namesrv.late_goodbye", removed.is_none());
+        sometimes!("namesrv.goodbye", removed.is_some());
         self.tell_of(removed, "it said good-bye");
         Ok(Reply::ok())
     }
@@ -392,6 +397,7 @@ impl Shared {
                 peer.close();
             }
         }
+        sometimes!("namesrv.expired", !removed.is_empty());
         self.tell_of(removed, "it was silent for too long");
     }
 

@@ -15,6 +15,7 @@ use protocol::{Command, Encoding, Request, Text};
 use runtime::{
     net::{TcpStream, resolve},
     random::{self, Rng},
+    sometimes,
     sync::{Mutex, Notify, oneshot},
     task::TaskSet,
     time::{Instant, timeout, timeout_at},
@@ -204,10 +205,12 @@ impl Client {
         let (waiter, dialled) = oneshot::channel();
         if let Link::Dialling(waiters) = &mut line.link {
             waiters.push(waiter);
+            sometimes!("net.dial_shared");
             return Ok(Begun::Dialling(dialled));
         }
         let now = Instant::now();
         if let Err(at) = line.backoff.ready(now) {
+            sometimes!("net.pausing");
             let wait_ms = u64::try_from((at - now).as_millis()).unwrap_or(u64::MAX);
             return Err(CallError::NotSent(NotSent::Pausing { address: address.clone(), wait_ms }));
         }
@@ -320,8 +323,14 @@ async fn dial(address: &Text, connect_timeout: Duration) -> Result<(TcpStream, S
                 }
                 return Ok((stream, remote));
             }
-            Ok(Err(error)) => last = failed(error.kind()),
-            Err(_) => last = failed(std::io::ErrorKind::TimedOut),
+            Ok(Err(error)) => {
+                sometimes!("net.dial_refused");
+                last = failed(error.kind());
+            }
+            Err(_) => {
+                sometimes!("net.dial_timed_out");
+                last = failed(std::io::ErrorKind::TimedOut);
+            }
         }
     }
     Err(last)

@@ -17,6 +17,7 @@ use protocol::{Command, Encoding, Splitter};
 use runtime::{
     io::{AsyncReadExt, AsyncWrite},
     net::TcpStream,
+    sometimes,
     time::{Duration, Instant, sleep_until},
 };
 use tracing::Instrument;
@@ -130,6 +131,7 @@ where
                 return Poll::Ready(why);
             }
             if turn.is_spent() {
+                sometimes!("net.turn_spent");
                 cx.waker().wake_by_ref();
                 break collected.next_deadline;
             }
@@ -157,7 +159,10 @@ where
                     wrote = true;
                 }
                 Poll::Ready(Err(error)) => self.fall_silent(&error),
-                Poll::Pending => return wrote,
+                Poll::Pending => {
+                    sometimes!("net.write_blocked");
+                    return wrote;
+                }
             }
         }
         if self.out.capacity() > LARGEST_KEPT {
@@ -169,6 +174,7 @@ where
     }
 
     fn fall_silent(&mut self, error: &io::Error) {
+        sometimes!("net.write_failed");
         tracing::debug!(peer = %self.peer.remote, %error, "cannot write");
         self.mute = true;
         self.out.clear();
@@ -209,6 +215,7 @@ where
                     }
                     Ok(None) => {
                         if self.end_of_file {
+                            sometimes!("net.ended_in_frame", self.splitter.buffered() > 0);
                             self.end("closed by the peer");
                             return true;
                         }
@@ -238,6 +245,7 @@ where
                     self.moved_at = turn.now;
                 }
                 Poll::Ready(Err(error)) => {
+                    sometimes!("net.read_failed");
                     tracing::debug!(peer = %self.peer.remote, %error, "cannot read");
                     self.end_of_file = true;
                 }
@@ -271,6 +279,7 @@ where
         if self.waiting.len() >= self.peer.limits.max_waiting
             && let Some(reply) = self.overloaded(&command)
         {
+            sometimes!("net.overloaded");
             return self.answer(reply, asked);
         }
         let future = (self.handle)(command);
@@ -301,7 +310,9 @@ where
         self.ending = Some(why);
         self.peer.ended();
         let service = self.service;
+        sometimes!("net.reads_dropped", self.waiting.len() > 0);
         self.waiting.retain(|asked| service.survives_close(asked.code));
+        sometimes!("net.work_survives", self.waiting.len() > 0);
         service.closed(self.peer);
     }
 
@@ -343,6 +354,7 @@ where
     fn check_times(&mut self, now: Instant, next_deadline: Option<Instant>) -> bool {
         let limits = &self.peer.limits;
         if next_deadline.is_some_and(|at| at <= now) && self.peer.expire(now) {
+            sometimes!("net.silent");
             tracing::info!(peer = %self.peer.remote, "no answer and no sign of life in time: connection closed");
             return self.abandon("silent");
         }

@@ -20,6 +20,7 @@ use protocol::{
     command::{self, TooLong},
 };
 use runtime::{
+    sometimes,
     sync::{Mutex, Notify, oneshot},
     time::{Instant, timeout_at},
 };
@@ -267,6 +268,7 @@ impl Peer {
     /// An answer arrived; one that nobody waits for is dropped.
     pub(crate) fn answered(&self, answer: Command) {
         let waiter = self.outbox.lock().calls.answer(answer.opaque);
+        sometimes!("net.late_answer", waiter.is_none());
         if let Some(waiter) = waiter {
             let _ = waiter.answer.send(Ok(answer));
         }
@@ -292,6 +294,7 @@ impl Peer {
         }
         drop(outbox);
         for waiter in expired {
+            sometimes!("net.timed_out");
             let _ = waiter.answer.send(Err(CallError::Unknown(Unknown::TimedOut)));
         }
         silent
@@ -309,8 +312,10 @@ impl Peer {
         drop(outbox);
         for waiter in calls {
             let error = if waiter.order > taken {
+                sometimes!("net.unsent");
                 CallError::NotSent(NotSent::Closed)
             } else {
+                sometimes!("net.broken");
                 CallError::Unknown(Unknown::Broken)
             };
             let _ = waiter.answer.send(Err(error));

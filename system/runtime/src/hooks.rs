@@ -28,6 +28,15 @@ macro_rules! planted {
     };
 }
 
+/// A state that the tests must come to: `sometimes!("store.recover.cut")`, or only when something holds as well:
+/// `sometimes!("net.turn_spent", turn.is_spent())`. Each has a line in the lab's table of properties.
+#[macro_export]
+macro_rules! sometimes {
+    ($name:literal $(, $holds:expr)? $(,)?) => {
+        $crate::__sometimes!($name $(, $holds)?)
+    };
+}
+
 /// Tells an observer of the run: `tap!("append", queue = id, offset = at)`.
 #[macro_export]
 macro_rules! tap {
@@ -57,6 +66,18 @@ mod macros {
     macro_rules! __planted {
         ($name:literal) => {
             $crate::hooks::planted($name)
+        };
+    }
+    #[doc(hidden)]
+    #[macro_export]
+    macro_rules! __sometimes {
+        ($name:literal) => {
+            $crate::hooks::sometimes($name)
+        };
+        ($name:literal, $holds:expr) => {
+            if $holds {
+                $crate::hooks::sometimes($name);
+            }
         };
     }
     #[doc(hidden)]
@@ -91,6 +112,16 @@ mod macros {
     macro_rules! __planted {
         ($name:literal) => {
             false
+        };
+    }
+    #[doc(hidden)]
+    #[macro_export]
+    macro_rules! __sometimes {
+        ($name:literal $(, $holds:expr)?) => {
+            // Never run; it only makes both modes see the same variables as used.
+            if false {
+                $(let _ = $holds;)?
+            }
         };
     }
     #[doc(hidden)]

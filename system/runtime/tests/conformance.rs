@@ -438,6 +438,8 @@ fn hooks_are_off_unless_a_plan_asks() {
         assert_eq!(hooks, [false, false]);
         let queue = 3;
         runtime::tap!("conformance", queue = queue, name = "x");
+        runtime::sometimes!("conformance.state");
+        runtime::sometimes!("conformance.other_state", queue > 2);
     });
 }
 

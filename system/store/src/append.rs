@@ -7,7 +7,7 @@ use std::sync::atomic::Ordering;
 use protocol::properties;
 use protocol::record::{self, NewRecord, Place, sys_flag};
 use runtime::time::{self, Duration, Instant};
-use runtime::{buggify, clock, crash_point, planted, tap};
+use runtime::{buggify, clock, crash_point, planted, sometimes, tap};
 
 use crate::config::FlushMode;
 use crate::error::{AppendError, Undurable};
@@ -143,11 +143,17 @@ impl Store {
         let allowed = self.log.config.sync_flush_timeout;
         match time::timeout(allowed, self.log.flushed.reach(end)).await {
             Ok(Ok(())) => Ok(()),
-            Ok(Err(closed)) => Err(Undurable::Failed(match self.log.poisoned() {
-                Some(reason) => reason.to_owned(),
-                None => closed.to_string(),
-            })),
-            Err(_) => Err(Undurable::Timeout(allowed.as_millis())),
+            Ok(Err(closed)) => {
+                sometimes!("store.durable.failed");
+                Err(Undurable::Failed(match self.log.poisoned() {
+                    Some(reason) => reason.to_owned(),
+                    None => closed.to_string(),
+                }))
+            }
+            Err(_) => {
+                sometimes!("store.durable.late");
+                Err(Undurable::Timeout(allowed.as_millis()))
+            }
         }
     }
 
@@ -213,15 +219,20 @@ impl Store {
         let size = messages.iter().chain(other).map(NewRecord::size).sum::<usize>();
         let mut end = self.end.lock();
         if let Some(reason) = self.log.poisoned() {
+            sometimes!("store.append.poisoned");
             return Err(Stop::Refused(AppendError::Poisoned(reason.to_owned())));
         }
         if end.closed {
+            sometimes!("store.append.closed");
             return Err(Stop::Refused(AppendError::Closed));
         }
         if self.disk_full.load(Ordering::Relaxed) {
+            sometimes!("store.append.disk_full");
             return Err(Stop::Refused(AppendError::DiskFull("too little space is left".to_owned())));
         }
         let base = self.make_room(&mut end, size)?;
+        sometimes!("store.append.pair_rolled", other.is_some() && end.at == base);
+        sometimes!("store.append.batch_rolled", messages.len() > 1 && end.at == base);
         let End { segment, at, store_time, recent, scratch, .. } = &mut *end;
         // Under the lock of the end no topic is deleted.
         let stale = |topic: &str| Stop::Refused(AppendError::TopicDeleted(topic.to_owned()));
@@ -241,6 +252,7 @@ impl Store {
             },
         };
         let file = &segment.as_ref().expect("make_room found a segment").file;
+        sometimes!("store.append.clock_behind", *store_time > clock::now_ms());
         *store_time = (*store_time).max(clock::now_ms());
         scratch.clear();
         let first_offset = queue.next.load(Ordering::Relaxed);
@@ -301,6 +313,7 @@ impl Store {
                 return Err(Stop::Refused(self.write_failed(&error)));
             }
             self.log.mark_filled(segment.base, Instant::now());
+            sometimes!("store.append.rolled");
             end.at = segment.base + segment_bytes;
             end.segment = None;
             self.log.written.advance(end.at);
@@ -332,12 +345,14 @@ impl Store {
                 return Ok(());
             }
             if let Some(shortage) = self.log.shortage() {
+                sometimes!("store.append.no_segment");
                 return Err(if shortage.disk_full {
                     AppendError::DiskFull(shortage.reason)
                 } else {
                     AppendError::NoSegment(shortage.reason)
                 });
             }
+            sometimes!("store.append.waited");
             let attempt = time::timeout_at(deadline, self.log.attempts.reach(attempts + 1)).await;
             match attempt {
                 Ok(Ok(())) => {}

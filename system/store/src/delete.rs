@@ -7,7 +7,7 @@ use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use runtime::time::Instant;
-use runtime::{clock, crash_point, host, planted, tap};
+use runtime::{clock, crash_point, host, planted, sometimes, tap};
 
 use crate::flush::pause;
 use crate::log::Segment;
@@ -105,11 +105,17 @@ impl Store {
         if full != was {
             self.disk_full.store(full, Ordering::Relaxed);
             match full {
-                true => tracing::error!(
-                    used_percent,
-                    "the disk is nearly full: messages are refused until there is space"
-                ),
-                false => tracing::info!(used_percent, "there is space on the disk again: messages are taken"),
+                true => {
+                    sometimes!("store.space.full");
+                    tracing::error!(
+                        used_percent,
+                        "the disk is nearly full: messages are refused until there is space"
+                    );
+                }
+                false => {
+                    sometimes!("store.space.again");
+                    tracing::info!(used_percent, "there is space on the disk again: messages are taken");
+                }
             }
         }
         Ok(used_percent)

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use bytes::BytesMut;
 use protocol::record::RecordRef;
-use runtime::{buggify, select, tap, task};
+use runtime::{buggify, select, sometimes, tap, task};
 use std::sync::atomic::Ordering;
 
 use crate::append::is_counted;
@@ -95,6 +95,7 @@ impl Store {
     /// What this process wrote cannot be read back: nothing behind it can get its offset.
     fn break_dispatch(&self, at: u64, reason: &str) -> bool {
         self.broken_dispatch.store(true, Ordering::Relaxed);
+        sometimes!("store.dispatch.broken");
         self.log.poison(format!("dispatch cannot read the commit log at {at}: {reason}"));
         self.dispatched.close("dispatch cannot read the commit log");
         false
@@ -111,6 +112,7 @@ impl Store {
         let mut rest = chunk;
         let mut last: Option<Arc<Queue>> = None;
         let mut index = self.index.join();
+        sometimes!("store.dispatch.index_busy", index.is_none() && self.log.config.index);
         while !rest.is_empty() {
             match look(rest, state.at, base, end, Checks { checksum: false, torn: false }) {
                 Look::Record(record) => {
@@ -131,13 +133,17 @@ impl Store {
                     rest = &rest[record.size as usize..];
                 }
                 Look::Blank => {
+                    sometimes!("store.dispatch.blank");
                     if let Some(index) = &mut index {
                         index.pass(state.at, end);
                     }
                     state.at = end;
                     return Ok(0);
                 }
-                Look::More(bytes) => return Ok(bytes),
+                Look::More(bytes) => {
+                    sometimes!("store.dispatch.partial");
+                    return Ok(bytes);
+                }
                 Look::Unwritten => return Err("nothing is written there".to_owned()),
                 Look::Damaged(reason) => return Err(reason),
             }

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use futures::StreamExt;
 use futures::stream::FuturesOrdered;
 use runtime::time::{self, Duration, Instant};
-use runtime::{buggify, crash_point, planted, select, tap};
+use runtime::{buggify, crash_point, planted, select, sometimes, tap};
 
 use crate::config::FlushMode;
 use crate::log::Log;
@@ -65,6 +65,7 @@ impl Store {
                     let log = self.log.clone();
                     in_flight.push_back(async move { log.sync(issued, target.end).await.map(|()| target) });
                     issued = target.end;
+                    sometimes!("store.flush.overlapped", in_flight.len() > 1);
                 }
             }
         }
@@ -81,7 +82,7 @@ impl Store {
             }
             FlushMode::Async => {
                 select! {
-                    _ = self.log.flush_wanted.reach(issued + 1) => {}
+                    _ = self.log.flush_wanted.reach(issued + 1) => sometimes!("store.flush.asked"),
                     () = time::sleep_until(next_tick) => {}
                 }
             }
@@ -105,12 +106,14 @@ impl Log {
             self.flushed.advance(to);
         }
         let size = self.config.segment_bytes;
+        sometimes!("store.flush.two_files", from / size < (to - 1) / size);
         if buggify!("store.flush.slow") {
             time::sleep(Duration::from_millis(30)).await;
         }
         for segment in self.segments().iter().filter(|s| s.base < to && s.base + size > from) {
             crash_point!("store.flush.before_sync").await;
             if let Err(error) = segment.file.sync().await {
+                sometimes!("store.flush.failed");
                 if !planted!("M04") {
                     self.poison(format!("syncing the commit log at {from} failed: {error}"));
                 }

@@ -9,8 +9,8 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 use bytes::{Bytes, BytesMut};
 use protocol::record::RecordRef;
-use runtime::buggify;
 use runtime::sync::{Mutex, Watermark};
+use runtime::{buggify, sometimes};
 
 use crate::append::is_counted;
 use crate::error::ReadError;
@@ -199,6 +199,7 @@ impl Queue {
             return outside(ReadStatus::OffsetOverflowOne, from);
         }
         if from > max {
+            sometimes!("store.read.behind_end");
             return outside(ReadStatus::OffsetOverflowBadly, max);
         }
         let rules = Rules::new(&self.log.config, max_count, max_bytes, self.log.hot_from(), self.log.min());
@@ -251,6 +252,7 @@ impl Queue {
         max: u64,
         mut accept: impl FnMut(i64) -> bool + Send,
     ) -> Result<Found, ReadError> {
+        sometimes!("store.read.cold");
         while !self.select(&mut selection, max, &mut accept) {
             self.load_block(selection.next).await?;
         }
@@ -296,6 +298,7 @@ impl Queue {
 
     fn warn_lost(&self, unit: &Unit) {
         if unit.position >= self.log.min() {
+            sometimes!("store.read.unreadable");
             tracing::error!(topic = %self.topic, queue = self.id, position = unit.position,
                 "a record cannot be read and is skipped: restore the commit log from a copy");
         }
@@ -340,6 +343,7 @@ impl Queue {
         if count == 0 || offset < start {
             return Err(io_error(io::ErrorKind::NotFound.into()));
         }
+        sometimes!("store.read.block");
         let path = layout::queue_file(&self.topic, self.id, file_first * Unit::SIZE);
         let file = self.log.disk.open_sparse(&path).await.map_err(io_error)?;
         let length = usize::try_from(count * Unit::SIZE).expect("a block is small");

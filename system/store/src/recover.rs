@@ -12,7 +12,7 @@ use std::sync::Arc;
 use bytes::Bytes;
 use protocol::record::RecordRef;
 use runtime::disk::{Disk, File, Lock};
-use runtime::{crash_point, host, planted, tap};
+use runtime::{crash_point, host, planted, sometimes, tap};
 
 use crate::config::{Config, OnDamage};
 use crate::error::OpenError;
@@ -115,11 +115,14 @@ pub(crate) async fn run(store: &Arc<Store>, files: Files) -> Result<RecoveryRepo
             .map_err(failed("cannot make the file abort"))?;
         crash_point!("store.recover.begun").await;
     }
+    sometimes!("store.recover.after_crash", !files.clean && !files.segments.is_empty());
+    sometimes!("store.recover.after_clean_end", files.clean && !files.segments.is_empty());
     for (base, file) in &files.segments {
         store.log.push(*base, file.clone());
     }
     let table_position = files.table.as_ref().filter(|t| !t.rebuild).map(|t| t.position);
     let flushed = files.checkpoint.map(|c| c.flushed);
+    sometimes!("store.recover.no_checkpoint", flushed.is_none() && !files.segments.is_empty());
     let durable = flushed.max(table_position);
     let mut recovery = Recovery {
         store,
@@ -144,6 +147,7 @@ pub(crate) async fn run(store: &Arc<Store>, files: Files) -> Result<RecoveryRepo
     let truth = recovery.load_queues(files.table).await?;
     let mut end = recovery.scan().await?;
     if recovery.rebuild_needed(end) {
+        sometimes!("store.recover.log_below_queues");
         // The log was cut below what the queues' files hold.
         recovery.report.gaps.clear();
         recovery.begin_rebuild(truth.clone()).await?;
@@ -205,6 +209,7 @@ impl Recovery<'_> {
             // Java keeps no table; for us it is lost. What the queue files hold is at least not too much.
             let truth = java_offsets(&self.store.log.disk, self.config()).await?;
             if truth != Table::default() || !self.store.log.segments().is_empty() {
+                sometimes!("store.recover.no_table");
                 self.begin_rebuild(truth.clone()).await?;
             }
             return Ok(truth);
@@ -239,6 +244,7 @@ impl Recovery<'_> {
                     names.binary_search(&layout::file_name(file * per_file * Unit::SIZE)).is_err()
                 });
                 if missing.is_some() {
+                    sometimes!("store.recover.files_missing");
                     tracing::warn!(
                         topic,
                         queue = id,
@@ -264,6 +270,7 @@ impl Recovery<'_> {
         *self.store.dispatch.lock() = Default::default();
         self.rebuild = true;
         self.report.rebuilt = true;
+        sometimes!("store.recover.rebuilt");
         self.replay_from = start;
         Ok(())
     }
@@ -293,6 +300,7 @@ impl Recovery<'_> {
                     continue;
                 }
                 Look::Blank => {
+                    sometimes!("store.recover.crossed_files");
                     at = end;
                     continue;
                 }
@@ -367,6 +375,7 @@ impl Recovery<'_> {
                 {
                     // Records in the gap had these offsets: they stay taken.
                     for lost in next..offset {
+                        sometimes!("store.recover.offsets_kept_void");
                         let void = Unit::void(self.last_gap.unwrap_or(position));
                         if queue.push(lost, void) {
                             state.dirty.push(queue.clone());
@@ -376,6 +385,7 @@ impl Recovery<'_> {
                     let (topic, id) = (record.topic, record.queue_id);
                     let text =
                         format!("a record has offset {offset} in queue {id} of {topic}, the next is {next}");
+                    sometimes!("store.recover.offset_misfit");
                     if !sure {
                         return Err(text);
                     }
@@ -424,6 +434,7 @@ impl Recovery<'_> {
             );
             self.report.gaps.push(Gap { position: at, bytes: next - at, reason: reason.to_owned() });
             self.last_gap = Some(at);
+            sometimes!("store.recover.passed_over");
             return Ok(Some(next));
         }
         if let Some(durable) = self.durable {
@@ -448,6 +459,7 @@ impl Recovery<'_> {
         let Some(queue) = self.store.queue_of(&record).filter(|_| at >= self.replay_from) else { return };
         if record.place.queue_offset == queue.max() && queue.push(queue.max(), Unit::void(at)) {
             self.store.dispatch.lock().dirty.push(queue);
+            sometimes!("store.recover.place_kept");
         }
     }
 
@@ -502,6 +514,7 @@ impl Recovery<'_> {
     /// The log ends here because of damage.
     fn cut(&mut self, at: u64, base: u64, reason: String, bytes: &[u8]) -> u64 {
         tracing::warn!(position = at, reason, "the commit log is cut at an unfinished record");
+        sometimes!("store.recover.cut");
         self.report.cut = Some(reason);
         if planted!("M11") {
             self.tail_untouched = true;
@@ -521,6 +534,7 @@ impl Recovery<'_> {
             if queue.is_unused() && queue.max() < *max {
                 queue.begin_at(*max);
             } else if queue.max() < *max {
+                sometimes!("store.recover.offsets_lost");
                 tracing::error!(
                     topic,
                     queue = id,
@@ -551,9 +565,11 @@ impl Recovery<'_> {
                     .map_err(failed("cannot remove a segment"))?;
                 log.pop_last(segment.base);
                 self.report.removed_segments += 1;
+                sometimes!("store.recover.segment_removed");
                 crash_point!("store.recover.removed").await;
             }
             let unsure = self.durable.unwrap_or(log.min()).min(end);
+            sometimes!("store.recover.unsure_kept", unsure < end);
             for segment in log.segments().iter().filter(|s| s.base + size > unsure) {
                 // Without a checkpoint that would be the whole log; such a directory is not ours, or very young.
                 if self.durable.is_some() {
@@ -627,6 +643,7 @@ impl Recovery<'_> {
             state.store_time = self.store_time;
             state.closed = false;
         }
+        sometimes!("store.recover.units_made", self.report.dispatched > 0);
         self.report.min_position = store.log.min();
         self.report.end = end;
         for queue in store.topics.all() {

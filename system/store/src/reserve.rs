@@ -4,7 +4,7 @@ use std::io;
 use std::sync::Arc;
 
 use runtime::time::Duration;
-use runtime::{buggify, crash_point, select, time};
+use runtime::{buggify, crash_point, select, sometimes, time};
 
 use crate::flush::pause;
 use crate::log::Shortage;
@@ -23,12 +23,14 @@ impl Store {
             match self.make_segment(reserved).await {
                 Ok(()) => {
                     if self.log.shortage().is_some() {
+                        sometimes!("store.segment.again");
                         tracing::info!("a new commit log file could be made: messages are taken again");
                     }
                     self.log.set_shortage(None);
                     self.log.attempts.advance(self.log.attempts.get() + 1);
                 }
                 Err(error) => {
+                    sometimes!("store.segment.none");
                     let disk_full = error.kind() == io::ErrorKind::StorageFull;
                     tracing::warn!(%error, "no new commit log file can be made: free some space");
                     self.log.set_shortage(Some(Shortage { disk_full, reason: error.to_string() }));
@@ -50,6 +52,7 @@ impl Store {
         let file = match self.log.disk.create(&path, self.log.config.segment_bytes).await {
             // Left over from an attempt that failed half-way: it holds nothing.
             Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {
+                sometimes!("store.segment.left_over");
                 self.log.disk.remove(&path).await?;
                 self.log.disk.create(&path, self.log.config.segment_bytes).await?
             }

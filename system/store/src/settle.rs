@@ -14,7 +14,7 @@ use futures::future::try_join_all;
 use runtime::disk::File;
 use runtime::sync::Mutex;
 use runtime::time::{Duration, Instant};
-use runtime::{buggify, crash_point, planted, select, tap, time};
+use runtime::{buggify, crash_point, planted, select, sometimes, tap, time};
 
 use crate::flush::pause;
 use crate::queue::Queue;
@@ -39,6 +39,7 @@ struct Taken<'a> {
 
 impl Drop for Taken<'_> {
     fn drop(&mut self) {
+        sometimes!("store.settle.given_back", !self.work.is_empty());
         self.store.give_back(std::mem::take(&mut self.work));
     }
 }
@@ -74,6 +75,7 @@ impl Store {
                 if self.log.poisoned().is_some() {
                     return;
                 }
+                sometimes!("store.settle.failed");
                 tracing::warn!(%error, "the consume queues could not be written and stay in memory: a restart takes longer");
                 if !pause(&self, RETRY).await {
                     return;
@@ -174,6 +176,7 @@ impl Store {
         let mut from = queue.settled();
         while from < *to {
             let first = from - from % per_file;
+            sometimes!("store.settle.queue_rolled", first + per_file < *to);
             let end = (first + per_file).min(*to);
             let file = self.queue_file(queue, from, folders).await?;
             let units = queue.tail(from, end);
@@ -208,13 +211,14 @@ impl Store {
         let folder = layout::queue(&queue.topic, queue.id);
         match disk.remove(&path).await {
             // A crash came between the making of this file and the table that would have said so.
-            Ok(()) => {}
+            Ok(()) => sometimes!("store.settle.file_left_over"),
             Err(error) if error.kind() == io::ErrorKind::NotFound => disk.make_dir(&folder).await?,
             Err(error) => return Err(error),
         }
         let file = disk.create_sparse(&path, self.log.config.queue_file_bytes).await?;
         crash_point!("store.queue.created").await;
         if offset != first {
+            sometimes!("store.settle.begins_within");
             let mut bytes = Vec::new();
             (first..offset).for_each(|_| Unit::void(0).encode(&mut bytes));
             file.write_at(0, &bytes)?;
@@ -255,6 +259,7 @@ impl Store {
                 continue;
             }
             if let Err(error) = self.write_checkpoint().await {
+                sometimes!("store.checkpoint.failed");
                 tracing::warn!(%error, "the checkpoint could not be written: a restart takes longer");
             }
         }

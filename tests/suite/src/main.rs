@@ -216,10 +216,10 @@ fn hooks(root: &Path, mut log: File) -> Result<()> {
     let mut names = Vec::new();
     for file in rust_files(&root.join("system"))? {
         let text = fs::read_to_string(&file)?;
-        for hook in ["crash_point!(\"", "buggify!(\"", "planted!(\""] {
-            names.extend(
-                text.split(hook).skip(1).filter_map(|rest| rest.split('"').next()).map(str::to_owned),
-            );
+        for hook in ["crash_point!(", "buggify!(", "planted!(", "sometimes!("] {
+            let names_behind =
+                text.split(hook).skip(1).filter_map(|rest| rest.trim_start().strip_prefix('"'));
+            names.extend(names_behind.filter_map(|rest| rest.split('"').next()).map(str::to_owned));
         }
     }
     names.sort();

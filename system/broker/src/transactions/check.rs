@@ -11,7 +11,7 @@ use protocol::{
     record::{NewRecord, Place, place},
     rpc::CheckTransactionState,
 };
-use runtime::{crash_point, planted, tap};
+use runtime::{crash_point, planted, sometimes, tap};
 
 use super::{HalfRef, half, view};
 use crate::{
@@ -85,6 +85,7 @@ impl Broker {
                     count,
                     "a producer is back: its half messages are checked again"
                 );
+                sometimes!("broker.transaction.producer_back");
                 self.transactions.halves.lock().producer_came(&group, now);
             }
         }
@@ -115,6 +116,7 @@ impl Broker {
                 }
                 Err(why) => {
                     looked.failed += 1;
+                    sometimes!("broker.transaction.check_failed");
                     looked.first_failure.get_or_insert(why);
                 }
             }
@@ -152,6 +154,7 @@ impl Broker {
         }
         let record = found.record.expect("a half message that was read");
         if half.owed {
+            sometimes!("broker.transaction.owed");
             let copy = Copy { offset: half.offset, position: half.position, end: 0 };
             let store_timestamp = record.place.store_timestamp;
             return Ok(Some(Check { root, copy, store_timestamp, checks: half.checks, bytes }));
@@ -189,6 +192,7 @@ impl Broker {
     async fn send_checks(&self, checks: Vec<Check>) {
         let Some(end) = checks.iter().map(|check| check.copy.end).max() else { return };
         if let Err(why) = self.store.durable(end).await {
+            sometimes!("broker.transaction.count_unsure");
             tracing::warn!(%why, checks = checks.len(), "the counts of checks are not on the disk: they are sent later");
             return;
         }
@@ -200,7 +204,9 @@ impl Broker {
     /// Asks one producer of the group, any of them.
     async fn send_check(&self, check: Check) {
         let _turn = self.transactions.turn(check.root).await;
-        let Some(half) = self.transactions.halves.lock().find(check.root).cloned() else { return };
+        let half = self.transactions.halves.lock().find(check.root).cloned();
+        sometimes!("broker.transaction.decided_meanwhile", half.is_none());
+        let Some(half) = half else { return };
         let Ok(found) = view(&check.bytes) else { return };
         let (header, body) = self.question(&check, &found);
         let mut producers = self.connected.lock().producers(&half.group);
@@ -276,10 +282,12 @@ impl Broker {
             );
         }
         halves.wait_for_producer(root);
+        sometimes!("broker.transaction.deserted");
     }
 
     /// Moves a half message that nobody ends to the topic for those.
     async fn give_up(&self, root: u64, half: &Half, found: &HalfRef<'_>) -> Result<(), Refusal> {
+        sometimes!("broker.transaction.gives_up");
         let topic = self.ensure_topic(name::TRANS_CHECK_MAX_TIME_TOPIC, 1, false);
         self.topics_saved.reach(topic.change).await?;
         let record = found.record.expect("a half message that was read");

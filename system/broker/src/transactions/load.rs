@@ -8,7 +8,7 @@ use protocol::{
     properties::names,
     record::{self, RecordRef, Scan, scan, sys_flag},
 };
-use runtime::{clock, crash_point, planted, tap};
+use runtime::{clock, crash_point, planted, sometimes, tap};
 use store::Queue;
 
 use super::{HalfRef, check::GROUP, view};
@@ -39,6 +39,7 @@ impl Broker {
             (at..found.offset).for_each(|lost| halves.pass(lost));
             at = found.offset + 1;
             if ended.contains(&found.offset) || ended.contains(&found.root) {
+                sometimes!("broker.transaction.loaded_ended");
                 halves.pass(found.offset);
             } else {
                 self.load(&mut halves, &found, now);
@@ -75,6 +76,7 @@ impl Broker {
         let copy = Copy { offset: found.offset, position: record.place.position, end: 0 };
         let now = self.uptime_ms();
         if halves.find(found.root).is_some() {
+            sometimes!("broker.transaction.loaded_copy");
             halves.put_back(found.root, copy, found.checks);
         } else {
             let immunity = found.immunity_ms.unwrap_or(self.config().transaction_time_out);
@@ -99,6 +101,7 @@ impl Broker {
         if !committed && last.topic != name::TRANS_CHECK_MAX_TIME_TOPIC {
             return Ok(());
         }
+        sometimes!("broker.transaction.last_is_commit");
         let Ok(half_position) = u64::try_from(last.prepared_offset) else { return Ok(()) };
         let Some(bytes) = self.record_for_start(half_position).await? else { return Ok(()) };
         let Ok(found) = view(&bytes) else { return Ok(()) };
@@ -107,6 +110,7 @@ impl Broker {
         if !undecided || !same || planted!("M32") {
             return Ok(());
         }
+        sometimes!("broker.transaction.mended");
         crash_point!("broker.transaction.mend").await;
         let body = found.end_body();
         let end = self.store.append(&self.end_record(&body)).await.map_err(|e| failed(e.to_string()))?.end;

@@ -7,7 +7,7 @@ use bytes::BytesMut;
 use protocol::record::RecordRef;
 use runtime::sync::Watermark;
 use runtime::time::{self, Duration, Instant};
-use runtime::{buggify, crash_point, select, tap, task};
+use runtime::{buggify, crash_point, select, sometimes, tap, task};
 
 use super::load::{Loaded, load, remove};
 use super::{Files, Last};
@@ -53,6 +53,7 @@ impl Store {
                 Err(error) => Err(error),
             };
             let Err(error) = result else { return };
+            sometimes!("store.index.failed");
             tracing::error!(%error, "the index failed: queries by key find less until it is read again; sends are not concerned");
             {
                 let mut files = self.index.files.lock();

@@ -1,7 +1,7 @@
 //! Dispatch puts the keys of the records it has at hand into the file in use.
 
 use protocol::record::RecordRef;
-use runtime::{sync::MutexGuard, tap};
+use runtime::{sometimes, sync::MutexGuard, tap};
 
 use super::{Files, Index, Last};
 use crate::state::keys::{Marks, hashes};
@@ -31,6 +31,7 @@ impl Joined<'_> {
         }
         let Some(Last { table, .. }) = &mut self.files.last else { return };
         let keys = hashes(marks, record.sys_flag, topic);
+        sometimes!("store.index.no_room", keys.len() > table.room());
         if keys.len() <= table.room() {
             for key in &keys {
                 table.put(*key, record.place.position, record.place.store_timestamp);

@@ -6,7 +6,7 @@ use bytes::{Bytes, BytesMut};
 use protocol::record::{self, Scan};
 use runtime::disk::File;
 use runtime::time::{Duration, Instant, timeout};
-use runtime::{planted, task, time};
+use runtime::{planted, sometimes, task, time};
 
 use super::Key;
 use super::load::path;
@@ -123,6 +123,7 @@ impl Store {
             reads: 0,
             incomplete: None,
         };
+        sometimes!("store.query.two_files", views.len() > 1);
         for view in &views {
             if !self.search(query, hash, view, &mut found).await? {
                 break;
@@ -146,6 +147,7 @@ impl Store {
     async fn index_behind(&self) -> Option<QueryError> {
         let end = self.log.readable_end();
         self.index.wanted.advance(end);
+        sometimes!("store.query.waited", self.index.files.lock().indexed.get() < end);
         let deadline = Instant::now() + PATIENCE;
         loop {
             let indexed = self.index.files.lock().indexed.clone();
@@ -155,6 +157,7 @@ impl Store {
                 Ok(Ok(())) => return None,
                 Ok(Err(_)) if trouble.is_none() => {} // it was read again meanwhile
                 _ => {
+                    sometimes!("store.query.behind");
                     let why = trouble.unwrap_or_else(|| "it is still being made".to_owned());
                     return Some(QueryError::Behind { indexed: indexed.get(), end, why });
                 }
@@ -181,6 +184,7 @@ impl Store {
                 head = entry.previous;
                 recent.push(entry);
             }
+            sometimes!("store.query.fresh_chain", !recent.is_empty());
             let (name, file, header) = (last.name.clone(), last.file.clone(), last.table.header);
             views.push(View { name, file, shape, header, head: Some(head), recent });
         }
@@ -227,6 +231,7 @@ impl Store {
             if view.header.is_before(&entry, query.begin_ms) || entry.position < self.log.min() {
                 return Ok(true); // and so is every older one
             }
+            sometimes!("store.query.chain_shared", entry.hash != hash);
             if entry.hash != hash && planted!("M13") {
                 return Ok(true);
             }

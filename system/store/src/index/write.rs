@@ -3,7 +3,7 @@
 use std::io;
 
 use runtime::disk::File;
-use runtime::{clock, crash_point, host, tap, task};
+use runtime::{clock, crash_point, host, sometimes, tap, task};
 
 use super::load::path;
 use super::{Files, Full, Last};
@@ -21,6 +21,7 @@ impl Store {
             let mut files = self.index.files.lock();
             if let Some(Last { name, file, table, .. }) = files.last.take_if(|last| last.table.is_full()) {
                 files.full.push(Full { name, file, header: table.header }.into());
+                sometimes!("store.index.rolled");
             }
             let now_ms = clock::now_ms() + i64::from(host::utc_offset_seconds()) * 1000;
             next_name(now_ms, files.full.last().map(|full| full.name.as_str()))
