@@ -250,6 +250,11 @@ impl Node {
         });
     }
 
+    /// Whether a death that [`Node::arm`] prepared has not happened yet.
+    pub fn is_armed(self) -> bool {
+        with(|state| state.hooks.armed.iter().any(|armed| armed.node == self))
+    }
+
     /// Takes back what [`Node::arm`] prepared and has not happened.
     pub fn disarm(self) {
         with(|state| state.hooks.armed.retain(|armed| armed.node != self));

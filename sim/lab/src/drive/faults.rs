@@ -5,7 +5,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use runtime::task::TaskSet;
-use runtime::time::{Instant, sleep, sleep_until, timeout};
+use runtime::time::{Instant, sleep, sleep_until, timeout_at};
 use world::{Crash, Node, World, disk::Access};
 
 use super::cluster::{Cluster, STORE};
@@ -343,11 +343,26 @@ impl Steps {
 
     /// Waits until a node has died where it was to die; false when it did not come there in time.
     async fn dies(&self, node: Node, how: How) -> bool {
-        let died = node.is_up() && timeout(WATCHED, node.stopped()).await.is_ok();
-        if died {
-            self.cluster.down(node, how);
+        if !node.is_up() {
+            return false;
         }
-        died
+        let until = Instant::now() + WATCHED;
+        loop {
+            if timeout_at(until, node.stopped()).await.is_err() {
+                return false;
+            }
+            if !node.is_armed() {
+                self.cluster.down(node, how);
+                return true;
+            }
+            // It ended for another reason, and may come there when it has been started again.
+            while !node.is_up() {
+                if Instant::now() >= until {
+                    return false;
+                }
+                sleep(Duration::from_millis(10)).await;
+            }
+        }
     }
 
     /// Ends what is left of a node's program and starts it anew.

@@ -57,7 +57,12 @@ fn record(shared: &Shared, node: Node, image: &Image, draw: &mut Draw) -> Option
     let record = **draw.pick(&known);
     let (from, until) = (record.position, record.position + u64::from(record.size));
     let slot = Slot { queue: record.queue?, offset: record.offset };
-    let (at, bytes) = (from + HEAD, until - from - HEAD);
+    // One in four hits the head.
+    let (at, bytes) = match draw.below(4) {
+        0 => *draw.pick(PLACE),
+        _ => (HEAD, until - from - HEAD),
+    };
+    let at = from + at;
     Some(Chosen { slot, record: Some((from, until)), folder: None, at, bytes })
 }
 
@@ -82,8 +87,10 @@ fn durable(page: &[u8]) -> Option<u64> {
 
 /// So many whole records are behind one that is hit: where nothing whole follows, a broker refuses to start.
 const BEHIND: usize = 4;
-/// Bytes of a record in front of its body. They are not hit: nothing tells that they rotted, and a broker serves a record
-/// with another offset than that of its place.
+/// Bytes of a record in front of its body.
 const HEAD: u64 = 88;
+/// Of those, where they begin and how many they are, what says where the record belongs: size and magic, checksum and queue,
+/// offset and position. Nothing tells that the others rotted: its times, hosts, flags and counts.
+const PLACE: &[(u64, u64)] = &[(0, 8), (8, 8), (20, 16)];
 /// Bytes of an entry.
 const UNIT: u64 = 20;
