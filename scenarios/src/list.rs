@@ -12,7 +12,8 @@ use crate::{
 };
 
 /// Every scenario, in the order they run.
-pub(crate) fn all() -> Vec<Scenario> {
+#[must_use]
+pub fn all() -> Vec<Scenario> {
     vec![
         first_message::scenario(),
         broker_heartbeat_expiry::scenario(),
@@ -27,7 +28,10 @@ pub(crate) fn all() -> Vec<Scenario> {
 }
 
 /// Runs that once failed, by name, in order.
-pub(crate) fn capsules() -> anyhow::Result<Vec<(String, Capsule)>> {
+///
+/// # Errors
+/// When the folder or a file of it cannot be read.
+pub fn capsules() -> anyhow::Result<Vec<(String, Capsule)>> {
     let folder = concat!(env!("CARGO_MANIFEST_DIR"), "/plans");
     let files = std::fs::read_dir(folder).with_context(|| format!("cannot read {folder}"))?;
     let mut files: Vec<_> = files.map(|entry| entry.map(|entry| entry.path())).collect::<Result<_, _>>()?;

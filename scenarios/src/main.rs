@@ -1,19 +1,10 @@
-//! The `sim` program: runs scenarios in the simulated world and reports. One file per scenario beside this one.
-#![cfg_attr(not(madsim), allow(dead_code, reason = "without the simulator there is nothing to run"))]
-
-mod broker_heartbeat_expiry;
-mod crash_before_offset_commit;
-mod delay_with_restart_and_clock_jumps;
-mod first_message;
-mod list;
-mod query_after_crash;
-mod rebalance_during_queue_expansion;
-mod retry_to_dead_letter;
-mod swarm;
-mod transaction_checkback;
+//! The `sim` program: runs scenarios in the simulated world and reports.
 
 #[cfg(madsim)]
 mod program;
+
+#[cfg(madsim)]
+use scenarios::list;
 
 #[cfg(madsim)]
 fn main() -> std::process::ExitCode {
@@ -24,62 +15,4 @@ fn main() -> std::process::ExitCode {
 fn main() -> std::process::ExitCode {
     eprintln!("this program was built without the simulator: run it as `cargo sim`, with RUSTFLAGS unset");
     std::process::ExitCode::from(2)
-}
-
-#[cfg(test)]
-mod tests {
-    use std::collections::BTreeSet;
-
-    use super::list;
-
-    #[test]
-    fn every_scenario_file_is_listed() {
-        let names: BTreeSet<_> = list::all().iter().map(|scenario| scenario.name.to_owned()).collect();
-        let source = concat!(env!("CARGO_MANIFEST_DIR"), "/src");
-        let files =
-            std::fs::read_dir(source).unwrap().map(|entry| entry.unwrap().file_name().into_string().unwrap());
-        let others = ["main.rs", "list.rs", "program"];
-        let files = files.filter(|name| !others.contains(&name.as_str()));
-        assert_eq!(files.map(|name| name.trim_end_matches(".rs").to_owned()).collect::<BTreeSet<_>>(), names);
-    }
-
-    #[test]
-    fn plans_follow_from_the_seed_alone() {
-        for scenario in list::all() {
-            for seed in 0..100 {
-                let plan = (scenario.plan)(seed);
-                assert_eq!(plan, (scenario.plan)(seed));
-                assert_eq!((plan.scenario.as_str(), plan.seed), (scenario.name, seed));
-                assert!(plan.steps.iter().all(|step| step.at_ms < plan.load_ms), "{plan}");
-            }
-        }
-    }
-
-    #[test]
-    fn a_plan_with_faults_has_one_that_meets_somebody() {
-        for scenario in list::all() {
-            for seed in 0..2000 {
-                let plan = (scenario.plan)(seed);
-                let counted = plan.steps.iter().any(|step| !step.what.effects().is_empty());
-                assert!(!counted || plan.steps.iter().any(|step| lab::swarm::meets(&plan, step)), "{plan}");
-            }
-        }
-    }
-
-    /// Plans that once failed, as they were then. Seeds change their meaning, these do not.
-    #[cfg(madsim)]
-    #[test]
-    fn plans_that_once_failed_pass() {
-        for (name, capsule) in list::capsules().unwrap() {
-            let run = lab::drive::run(&capsule.plan, &lab::drive::Options::default()).run;
-            assert_eq!(run.exit_code(), 0, "{name}: {} {:?}", run.note, run.violations);
-        }
-    }
-
-    #[test]
-    fn the_page_of_bugs_is_that_of_the_capsules() {
-        let page = concat!(env!("CARGO_MANIFEST_DIR"), "/../reports/bugs.md");
-        let page = std::fs::read_to_string(page).unwrap();
-        assert_eq!(page, lab::capsule::bugs(&list::capsules().unwrap()), "run `cargo sim report`");
-    }
 }

@@ -8,6 +8,7 @@ mod interrupt;
 mod mutants;
 mod one;
 mod points;
+mod real;
 mod shrink;
 mod week;
 
@@ -69,6 +70,8 @@ enum Ask {
     Mutants(mutants::Mutants),
     /// Lets a broker die at every crash point, in every way.
     Points(points::Points),
+    /// Runs the scenarios on real processes, ours or genuine ones: kill -9, SIGSTOP and a cutting proxy; reports/real.md.
+    Real(real::Real),
     /// Puts the parts of a campaign together that `sweep --shard` ran on several machines.
     Merge(campaign::Merge),
     /// Runs a simulated week and tells how late anything was.
@@ -102,6 +105,7 @@ pub(crate) fn main() -> ExitCode {
         Some(Ask::Sweep(sweep)) => sweep.go(),
         Some(Ask::Mutants(mutants)) => mutants.go(),
         Some(Ask::Points(points)) => points.go(),
+        Some(Ask::Real(real)) => real.go(),
         Some(Ask::Merge(merge)) => merge.go(),
         Some(Ask::Week(week)) => week.go(),
         Some(Ask::Bench) => Ok(bench::bench()),

@@ -5,6 +5,7 @@ use rand_core::{Rng, SeedableRng};
 use xxhash_rust::xxh3::xxh3_64_with_seed;
 
 /// One stream of random numbers, fixed by the seed of the run and by what it is for.
+#[derive(Debug)]
 pub struct Draw(ChaCha8Rng);
 
 impl Draw {

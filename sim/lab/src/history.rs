@@ -232,6 +232,11 @@ pub enum Kind {
     SessionEnd { session: SessionId },
     /// Tap: a pull was answered.
     Pulled { session: SessionId, from: u64, next: u64, count: u32 },
+
+    /// The lab asked a broker how far a group has consumed a queue.
+    Committed { group: GroupId, queue: QueueId, offset: u64 },
+    /// A broker answered that it has taken this decision, the first of its producer.
+    Ended { message: MessageId, commit: bool },
 }
 
 /// One place in a queue.
@@ -406,6 +411,8 @@ pub struct History {
     pub rotten: Vec<Rotten>,
     /// All half messages.
     pub halves: Vec<Half>,
+    /// No part of the system told about itself: there are no taps, and rules see what clients see.
+    pub untapped: bool,
     /// How brokers ask about transactions.
     pub checks: Checks,
     nodes: Names,
@@ -723,6 +730,13 @@ impl History {
             Kind::Heard { broker, peer } => format!("{} heard on #{peer}", self.node_name(broker)),
             Kind::Removed { broker, why } => format!("{} removed: {why:?}", self.node_name(broker)),
             Kind::PeerClosed { peer } => format!("connection #{peer} closed"),
+            Kind::Committed { group, queue, offset } => {
+                format!("{} has committed {offset} of {}", self.group_name(group), self.queue_name(queue))
+            }
+            Kind::Ended { message, commit } => {
+                let name = self.message_name(message);
+                format!("transaction {name} is ended: {}", decision(Some(commit)))
+            }
             Kind::SessionStart { session, queue, offset, .. } => {
                 format!("session {} pulls {} from {offset}", session.0, self.queue_name(queue))
             }

@@ -62,6 +62,27 @@ pub struct Broker {
     pub config: Vec<(String, String)>,
 }
 
+impl Broker {
+    /// What a broker is configured with beside its name and addresses: RocketMQ's keys, and delay levels in seconds.
+    #[must_use]
+    pub fn properties(&self, levels_ms: &[u64]) -> Vec<(String, String)> {
+        let flush = if self.sync_flush { "SYNC_FLUSH" } else { "ASYNC_FLUSH" };
+        let slots = self.queue_file_units.clamp(20, 200);
+        let own = [
+            ("flushDiskType", flush.to_owned()),
+            ("mappedFileSizeCommitLog", self.log_file_bytes.to_string()),
+            ("mappedFileSizeConsumeQueue", (self.queue_file_units * 20).to_string()),
+            ("maxHashSlotNum", slots.to_string()),
+            ("maxIndexNum", (slots * 20).to_string()),
+            ("maxMessageSize", MOST_BYTES.to_string()),
+        ];
+        let levels: Vec<_> = levels_ms.iter().map(|ms| format!("{}s", ms / 1000)).collect();
+        let levels = (!levels.is_empty()).then(|| ("messageDelayLevel", levels.join(" ")));
+        let own = own.into_iter().chain(levels).map(|(key, value)| (key.to_owned(), value));
+        own.chain(self.config.iter().cloned()).collect()
+    }
+}
+
 /// One topic, with the same queues on every broker.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Topic {
@@ -193,6 +214,8 @@ pub struct Network {
     pub short_reads: bool,
 }
 
+/// Longest body; the smallest log files hold several such.
+const MOST_BYTES: usize = 16 << 10;
 /// The level of the first retry.
 pub const FIRST_RETRY_LEVEL: u32 = 3;
 
@@ -205,6 +228,33 @@ pub struct Step {
     pub for_ms: u64,
     /// What it is.
     pub what: What,
+}
+
+/// What somebody must be able to do who lets a step happen.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Need {
+    /// End a process at once.
+    Kill,
+    /// Ask a process to end.
+    Stop,
+    /// Let a process stand still.
+    Pause,
+    /// Hold back, delay and break what goes over one link.
+    Link,
+    /// Give orders as an operator.
+    Operator,
+    /// Lose what was not synced.
+    Power,
+    /// End a process at a named point of its code, or in the midst of a write.
+    Point,
+    /// Let a process run slowly.
+    Speed,
+    /// Set one machine's wall clock.
+    Clock,
+    /// Let a disk fail, fill or rot.
+    Disk,
+    /// Limit how many connections wait to be accepted.
+    Backlog,
 }
 
 /// What can happen.
@@ -387,6 +437,33 @@ impl What {
     #[must_use]
     pub fn is_fault(&self) -> bool {
         !matches!(self, Self::SetQueues { .. })
+    }
+
+    /// What it needs of whoever lets it happen.
+    #[must_use]
+    pub fn need(&self) -> Need {
+        match self {
+            Self::Crash { power: true, .. } => Need::Power,
+            Self::Crash { power: false, .. } | Self::Levels { crash: true, .. } => Need::Kill,
+            Self::CrashAt { .. } | Self::TornWrite { .. } => Need::Point,
+            Self::Stop { .. } | Self::Levels { crash: false, .. } => Need::Stop,
+            Self::Pause { .. } => Need::Pause,
+            Self::Slow { .. } => Need::Speed,
+            Self::Cut { .. }
+            | Self::Isolate { .. }
+            | Self::Reset { .. }
+            | Self::Lag { .. }
+            | Self::CloseBehind { .. } => Need::Link,
+            Self::ClockJump { .. } | Self::Drift { .. } => Need::Clock,
+            Self::SlowSync { .. }
+            | Self::SyncFails { .. }
+            | Self::FetchFails { .. }
+            | Self::NamesFail { .. }
+            | Self::DiskFull { .. }
+            | Self::Rot { .. } => Need::Disk,
+            Self::Backlog { .. } => Need::Backlog,
+            Self::SetQueues { .. } => Need::Operator,
+        }
     }
 
     /// Its kind, in one word.

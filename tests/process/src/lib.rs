@@ -111,6 +111,11 @@ impl Program {
         self.wait(limit).map(|_| ())
     }
 
+    /// True when it has ended, whoever ended it.
+    pub fn has_ended(&mut self) -> bool {
+        self.child.try_wait().is_ok_and(|status| status.is_some())
+    }
+
     /// Waits for its end and returns the exit code.
     pub fn wait(&mut self, limit: Duration) -> Result<i32> {
         let begun = Instant::now();

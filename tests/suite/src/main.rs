@@ -64,6 +64,11 @@ const STEPS: &[Step] = &[
         run: &["cargo", "sim", "sweep", "--seeds", "0..20", "--check", "--no-report"],
     },
     Step { name: "scenarios", minutes: 3.0, run: &["cargo", "sim"] },
+    Step {
+        name: "real",
+        minutes: 4.0,
+        run: &["cargo", "sim", "real", "first_message", "retry_to_dead_letter", "--prove"],
+    },
     Step { name: "mutants", minutes: 2.0, run: &["cargo", "sim", "mutants"] },
     Step { name: "process", minutes: 2.0, run: &["cargo", "run", "--release", "--package", "process"] },
     Step { name: "interop", minutes: 4.0, run: &["cargo", "run", "--release", "--package", "interop"] },

@@ -58,6 +58,8 @@ fn dependencies_point_in_the_direction_of_the_architecture() {
         ("process", &["client", "protocol", "runtime", "net", "golden"]),
         ("stress", &["runtime", "store", "protocol", "net"]),
         ("limit", &["golden", "process"]),
+        // Takes plans, load, history and rules from the simulator's side, and processes from the tests' side.
+        ("real", &["lab", "scenarios", "process", "golden", "protocol", "runtime"]),
     ]);
     let members: BTreeSet<&str> = allowed.keys().copied().collect();
     let mut seen = BTreeSet::new();

@@ -130,6 +130,9 @@ pub(super) fn check(view: &View<'_>, judged: &mut Judged) {
     }
     lost(view, judged, &waiting);
     came(view, judged);
+    if history.untapped {
+        not_early(view, judged);
+    }
 }
 
 /// True when a message was due before its broker went down the last time.
@@ -275,6 +278,32 @@ fn ahead(view: &View<'_>, node: NodeId, from: u64, until: u64) -> u64 {
         Some(jump + shared / 1_000_000 * step.drift_ppm.max(0).unsigned_abs())
     });
     ahead.sum()
+}
+
+/// DLY-1, as clients see it: no listener gets a message before its delay has passed since it was sent.
+fn not_early(view: &View<'_>, judged: &mut Judged) {
+    let history = view.history;
+    for delivery in view.deliveries.iter().filter(|delivery| delivery.times == 0) {
+        let Some(message) = delivery.message else { continue };
+        let (Some(level), Some(sent)) =
+            (history.messages[message.index()].delay_level, view.sends[message.index()].invoked)
+        else {
+            continue;
+        };
+        judged.count(Rule::Dly1, 1);
+        let broker = history.queues[delivery.slot.queue.index()].broker;
+        let delay_ms = view.least_delay_ms(broker, level, sent, delivery.entered);
+        let (sent_ns, at_ns) = (view.at(sent), view.at(delivery.entered));
+        if at_ns + ahead(view, broker, sent_ns, at_ns) + ROUNDING < sent_ns + delay_ms * MS {
+            let sentence = format!(
+                "Message {} came {} after it was sent; the delay of its level is {delay_ms} ms.",
+                history.message_name(message),
+                seconds(at_ns - sent_ns)
+            );
+            let witness = history.slot_name(delivery.slot);
+            judged.broken(view, Rule::Dly1, delivery.entered, witness, sentence);
+        }
+    }
 }
 
 /// DLY-2: a second delivery needs a crash that lost how far the level was, or the loss of the first one. A clean stop

@@ -12,6 +12,10 @@ pub(super) fn check(view: &View<'_>, judged: &mut Judged) {
             Kind::Dispatched { slot } => {
                 readable.insert(slot, event.at_ns);
             }
+            // Without taps: who sees a message knows that it can be read.
+            Kind::Enter { slot, .. } if history.untapped => {
+                readable.entry(slot).or_insert(event.at_ns);
+            }
             // What was recovered is in the index before anybody is served.
             Kind::QueueRecovered { queue, max, .. } => {
                 for (slot, since) in &mut readable {

@@ -54,6 +54,9 @@ fn producers(view: &View<'_>, healed: usize, heal_ns: u64, judged: &mut Judged) 
 
 /// L-3: after its bound no queue changes hands.
 fn owners(view: &View<'_>, heal_ns: u64, judged: &mut Judged) {
+    if view.history.untapped {
+        return; // owners are not seen
+    }
     judged.count(Rule::L3, 1);
     let mut bound = heal_ns + OWNER_BOUND;
     for (number, event) in view.history.events.iter().enumerate() {

@@ -13,6 +13,7 @@ mod log;
 mod names;
 mod poll;
 mod retry;
+mod sight;
 mod transact;
 mod view;
 
@@ -23,6 +24,7 @@ use std::collections::BTreeMap;
 
 pub use budget::{Budget, budget};
 use serde::{Deserialize, Serialize};
+pub use sight::Sight;
 pub use view::View;
 
 use crate::history::{Audit, History, MessageId, QueueId};

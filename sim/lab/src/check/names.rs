@@ -15,6 +15,9 @@ struct Known {
 
 pub(super) fn check(view: &View<'_>, judged: &mut Judged) {
     let history = view.history;
+    if history.untapped {
+        return by_deaths(view, judged);
+    }
     let mut known: BTreeMap<(NodeId, NodeId), Known> = BTreeMap::new();
     let mut closed: BTreeMap<(NodeId, u64), u64> = BTreeMap::new();
     for (number, event) in history.events.iter().enumerate() {
@@ -96,6 +99,51 @@ pub(super) fn check(view: &View<'_>, judged: &mut Judged) {
                 }
             }
             _ => {}
+        }
+    }
+}
+
+/// NS-1 and NS-2 where no taps tell when a name server heard of a broker: one whose process died is not listed any more
+/// when its connections are closed, and one that was listed stays so as long as nothing happens to it.
+fn by_deaths(view: &View<'_>, judged: &mut Judged) {
+    let history = view.history;
+    // Since when each server has been listing each broker.
+    let mut listing: BTreeMap<(NodeId, NodeId), u64> = BTreeMap::new();
+    for (number, event) in history.events.iter().enumerate() {
+        let Kind::Routes { asked_ns, brokers, whole_cluster: true } = event.kind else { continue };
+        let server = event.node;
+        for (index, broker) in history.brokers.iter().map(|broker| broker.node).enumerate() {
+            let names = (history.node_name(server), history.node_name(broker));
+            let touched = |since| view.disturbed(server, since, event.at_ns) || view.disturbed(broker, since, event.at_ns);
+            let down = |node| view.outages_of(node).iter().rfind(|outage| outage.from_ns <= event.at_ns);
+            let dead = down(broker).filter(|dead| dead.until_ns > event.at_ns);
+            judged.count(Rule::Ns1, u64::from(dead.is_some()));
+            if brokers & (1 << index) != 0 {
+                listing.entry((server, broker)).or_insert(event.at_ns);
+                let Some(dead) = dead else { continue };
+                if asked_ns > dead.from_ns + CLOSED && !touched(dead.from_ns) {
+                    let sentence = format!(
+                        "Name server {} listed broker {} at {}, {} after its process was gone.",
+                        names.0,
+                        names.1,
+                        seconds(asked_ns),
+                        seconds(asked_ns - dead.from_ns)
+                    );
+                    judged.broken(view, Rule::Ns1, number, names.1.to_owned(), sentence);
+                }
+            } else if let Some(since) = listing.remove(&(server, broker)) {
+                let fell = |node| down(node).is_some_and(|outage| outage.until_ns >= since);
+                judged.count(Rule::Ns2, 1);
+                if !fell(server) && !fell(broker) && !touched(since) {
+                    let sentence = format!(
+                        "Name server {} did not list broker {} at {}, though it had listed it and nothing had happened to either.",
+                        names.0,
+                        names.1,
+                        seconds(event.at_ns)
+                    );
+                    judged.broken(view, Rule::Ns2, number, names.1.to_owned(), sentence);
+                }
+            }
         }
     }
 }

@@ -270,6 +270,8 @@ fn dead_letters(view: &View<'_>, back: &Back, judged: &mut Judged) {
         let failed = all.iter().filter(|it| it.times >= limit && it.succeeded.is_none()).count();
         // Of one whose return was not answered there may be a copy as well.
         let copies = back.copies(group, message).iter().filter(|it| !it.done && it.times > limit).count();
+        // Without taps nobody knows of which: of each, when something may have kept the answer.
+        let copies = if history.untapped && !history.steps.is_empty() { failed } else { copies };
         if count > failed + copies {
             let sentence = format!(
                 "There are {count} dead letters of message {} in group {}, whose last try failed {failed} times.",

@@ -9,7 +9,7 @@ use super::{Judged, Rule, SECOND, View, seconds, witness};
 use crate::history::{HalfId, How, Kind, MessageId, NodeId, Outcome, Slot};
 
 pub(super) fn check(view: &View<'_>, judged: &mut Judged) {
-    if view.history.halves.is_empty() {
+    if view.history.halves.is_empty() && !view.history.untapped {
         return;
     }
     let ends = Ends::collect(view);
@@ -37,6 +37,8 @@ struct End {
 struct Ends {
     /// First event with which a producer said commit.
     committed: BTreeMap<MessageId, usize>,
+    /// Commits that a broker answered to have taken.
+    taken: BTreeSet<MessageId>,
     /// First event with which a producer said anything but "unknown".
     said: BTreeMap<MessageId, usize>,
     /// When each half message was stored, and up to where in the log.
@@ -51,6 +53,7 @@ impl Ends {
         let history = view.history;
         let mut ends = Self {
             committed: BTreeMap::new(),
+            taken: BTreeSet::new(),
             said: BTreeMap::new(),
             stored: BTreeMap::new(),
             all: BTreeMap::new(),
@@ -74,6 +77,10 @@ impl Ends {
                 }
             }
             let (half, commit, checks, end) = match told.kind {
+                Kind::Ended { message, commit: true } => {
+                    ends.taken.insert(message);
+                    continue;
+                }
                 Kind::HalfStored { half, end, .. } => {
                     ends.stored.entry(half).or_insert((event, end));
                     continue;
@@ -230,7 +237,7 @@ fn fulfilled(view: &View<'_>, ends: &Ends, groups: &Groups, judged: &mut Judged)
         // Only what was acknowledged as a half message binds the broker.
         let bound = view.sends[message.index()].outcome == Some(Outcome::Ok) && !halves.is_empty();
         let all = halves.iter().flat_map(|half| ends.of(*half).iter().map(move |end| (half, end)));
-        let (mut accepted, mut given_up) = (false, false);
+        let (mut accepted, mut given_up) = (ends.taken.contains(message), false);
         for (half, end) in all {
             accepted |= end.commit == Some(true) && !may_be_undone(view, *half, end);
             given_up |= end.commit.is_none();

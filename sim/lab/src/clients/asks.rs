@@ -9,8 +9,8 @@ use protocol::compression::Compression;
 use protocol::id::OffsetId;
 use protocol::record::{self, Scan};
 use protocol::rpc::{
-    GetBrokerClusterInfo, GetMaxOffset, GetMinOffset, GetRouteInfoByTopic, QueryMessage,
-    UpdateAndCreateTopic, ViewMessageById,
+    GetBrokerClusterInfo, GetMaxOffset, GetMinOffset, GetRouteInfoByTopic, QueryConsumerOffset,
+    QueryMessage, UpdateAndCreateTopic, ViewMessageById,
 };
 use protocol::{Command, Text, body, json};
 use runtime::task::TaskSet;
@@ -19,7 +19,7 @@ use runtime::time::{Instant, sleep};
 use super::load::Shared;
 use super::recorder::{compare, key_name};
 use crate::draw::Draw;
-use crate::history::{ById, Fit, Id, Kind, MessageId, NodeId, QueueId};
+use crate::history::{ById, Fit, GroupId, Id, Kind, MessageId, NodeId, QueueId, TopicId};
 
 /// A server that can be asked.
 #[derive(Clone, Debug)]
@@ -84,8 +84,8 @@ impl<H: Home> Asker<H> {
             attributes: None,
             force: None,
         };
-        let Some(broker) = self.brokers.iter().find(|known| known.id == broker) else { return false };
-        let address = broker.address.clone();
+        let Some(server) = self.brokers.iter().find(|known| known.id == broker) else { return false };
+        let address = server.address.clone();
         let question = async move {
             let (tasks, client) = connect();
             let mut done = false;
@@ -98,7 +98,11 @@ impl<H: Home> Asker<H> {
             tasks.close().await;
             done
         };
-        self.home.run(question).await.unwrap_or(false)
+        let done = self.home.run(question).await.unwrap_or(false);
+        if done {
+            self.shared.recorder.ordered(broker, topic, read, write);
+        }
+        done
     }
 
     /// Waits until every name server lists every broker.
@@ -176,6 +180,31 @@ impl<H: Home> Asker<H> {
         self.home.run(question).await.unwrap_or_default()
     }
 
+    /// Asks how far everybody is, where no taps tell: which queues of retries and dead letters there are, where all
+    /// queues end, and what the groups have committed.
+    pub async fn progress(&self) {
+        let (shared, brokers) = (self.shared.clone(), self.brokers.clone());
+        let servers = self.name_servers.clone();
+        let question = async move {
+            let (tasks, client) = connect();
+            let groups = shared.recorder.live().history.groups.clone();
+            for topic in groups.iter().flat_map(|group| [group.retry, group.dlq]) {
+                for server in &servers {
+                    find_queues(&client, &shared, server, topic).await;
+                }
+            }
+            let queues = shared.recorder.live().queues();
+            for queue in queues {
+                ask_queue(&client, &shared, &brokers, queue).await;
+                for (number, group) in groups.iter().enumerate() {
+                    ask_commit(&client, &shared, &brokers, (GroupId(number as u32), &group.name), queue).await;
+                }
+            }
+            tasks.close().await;
+        };
+        self.home.run(question).await.unwrap_or_default();
+    }
+
     /// Goes on asking name servers and brokers until the node is stopped, and writes the answers into the history.
     pub fn watch(&self, every_ms: u64) {
         let (shared, servers, brokers) =
@@ -246,18 +275,21 @@ async fn cluster(client: &Client, shared: &Shared, server: &Server) -> Option<u6
 }
 
 async fn route(client: &Client, shared: &Shared, server: &Server) -> Option<u64> {
+    let route = route_of(client, server, shared.plan.topics[0].name.as_str().into()).await?;
+    Some(bits(shared, route.broker_datas.iter().map(|broker| broker.broker_name.clone())))
+}
+
+/// The route of a topic, without a broker when there is none.
+async fn route_of(client: &Client, server: &Server, topic: Text) -> Option<body::TopicRouteData> {
     let request = GetRouteInfoByTopic {
-        topic: shared.plan.topics[0].name.as_str().into(),
+        topic,
         accept_standard_json_only: Some(true),
         zone_name: None,
         zone_mode: None,
     };
     match client.call(&server.address, &request, Bytes::new(), TIMEOUT).await {
-        Ok((_, body)) => {
-            let route: body::TopicRouteData = json::from_slice(&body).ok()?;
-            Some(bits(shared, route.broker_datas.iter().map(|broker| broker.broker_name.clone())))
-        }
-        Err(CallError::Refused { code: 17, .. }) => Some(0),
+        Ok((_, body)) => json::from_slice(&body).ok(),
+        Err(CallError::Refused { code: 17, .. }) => Some(body::TopicRouteData::default()),
         Err(_) => None,
     }
 }
@@ -285,6 +317,46 @@ async fn ask_queue(client: &Client, shared: &Shared, brokers: &[Server], queue: 
     let Ok((max, _)) = client.call(address, &high, Bytes::new(), TIMEOUT).await else { return };
     let (min, max) = (min.offset.max(0) as u64, max.offset.max(0) as u64);
     shared.recorder.push(broker.id, Kind::Range { queue, asked_ns, min, max });
+    shared.recorder.live().ends_at(queue, max);
+}
+
+/// Makes the queues known that a topic has by its route.
+async fn find_queues(client: &Client, shared: &Shared, server: &Server, topic: TopicId) {
+    let name = Text::from(shared.recorder.live().history.topic_name(topic));
+    let Some(route) = route_of(client, server, name).await else { return };
+    let mut live = shared.recorder.live();
+    for queues in route.queue_datas {
+        let Some(broker) = live.history.known_node(&queues.broker_name) else { continue };
+        for number in 0..queues.read_queue_nums.max(0) as u32 {
+            live.history.queue(topic, broker, number);
+        }
+    }
+}
+
+/// Asks what a group has committed in a queue that it reads.
+async fn ask_commit(
+    client: &Client,
+    shared: &Shared,
+    brokers: &[Server],
+    (group, name): (GroupId, &str),
+    queue: QueueId,
+) {
+    let (topic, queue_id, broker) = {
+        let live = shared.recorder.live();
+        let facts = live.history.queues[queue.index()];
+        if !live.history.reads(group, queue) {
+            return;
+        }
+        (Text::from(live.history.topic_name(facts.topic)), facts.number as i32, facts.broker)
+    };
+    let Some(broker) = brokers.iter().find(|known| known.id == broker) else { return };
+    let request =
+        QueryConsumerOffset { consumer_group: name.into(), topic, queue_id, set_zero_if_not_found: None };
+    // Who has committed nothing is told so by a refusal.
+    let Ok((reply, _)) = client.call(&broker.address, &request, Bytes::new(), TIMEOUT).await else { return };
+    if let Ok(offset) = u64::try_from(reply.offset) {
+        shared.recorder.live().committed(broker.id, group, queue, offset);
+    }
 }
 
 /// Asks for the key of some acknowledged message.

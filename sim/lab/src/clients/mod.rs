@@ -41,6 +41,7 @@ pub async fn set_up<H: Home>(shared: &Shared, asker: &Asker<H>) -> Result<(), St
 /// Lets consumers catch up, until nothing is left or the bound of L-4 is reached.
 pub async fn drain<H: Home>(shared: &Shared, asker: &Asker<H>) {
     let (plan, recorder) = (&shared.plan, &shared.recorder);
+    let untapped = recorder.live().history.untapped;
     let healed = Instant::now();
     let deadline = healed + DRAIN + Duration::from_millis(plan.backlog_ms() + plan.chain_ms());
     // What a full disk made a broker delete, it deletes at its next look: not in the midst of the reading that follows.
@@ -52,6 +53,9 @@ pub async fn drain<H: Home>(shared: &Shared, asker: &Asker<H>) {
         // Asked again and again: an order of the load phase may still be on its way and come after ours.
         put_queues_back(shared, asker).await;
         sleep(Duration::from_millis(500)).await;
+        if untapped {
+            asker.progress().await;
+        }
         let (rest, acknowledged) = {
             let live = recorder.live();
             (live.rest(), live.acknowledged.iter().all(|it| *it))

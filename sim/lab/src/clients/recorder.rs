@@ -7,9 +7,11 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 #[cfg(madsim)]
 use world::{Node, Tap, Value, World};
 
+#[cfg(madsim)]
+use crate::history::{Rotten, Why};
 use crate::history::{
     Broker, Checks, Fit, Group, GroupId, HALF, Half, HalfId, History, Kind, Member, MemberId, Message,
-    MessageId, NodeId, Outcome, QueueId, Rotten, SCHEDULE, SessionId, Slot, Step, Why, Writer,
+    MessageId, NodeId, Outcome, QueueId, SCHEDULE, SessionId, Slot, Step, TopicId, Writer,
 };
 use crate::plan::{Plan, What, tag_name};
 
@@ -68,12 +70,15 @@ pub struct Live {
     /// Read queues of each topic on each broker.
     pub readable: BTreeMap<(u32, NodeId), u32>,
     /// Up to where each node found its log when it was started last.
+    #[cfg(madsim)]
     recovered: BTreeMap<NodeId, u64>,
     /// How often each node has recovered its log.
+    #[cfg(madsim)]
     pub(crate) recoveries: BTreeMap<NodeId, u32>,
     /// First acknowledgement of each producer after the faults were over.
     pub acknowledged: Vec<bool>,
     /// Nodes whose disk is out of order, and when others got well again.
+    #[cfg(madsim)]
     sick: BTreeMap<NodeId, Option<u64>>,
     /// Programs that did not start.
     pub failed_starts: Vec<(u64, usize, String)>,
@@ -183,15 +188,34 @@ impl Recorder {
             found: BTreeMap::new(),
             levels: BTreeMap::new(),
             readable: BTreeMap::new(),
+            #[cfg(madsim)]
             recovered: BTreeMap::new(),
+            #[cfg(madsim)]
             recoveries: BTreeMap::new(),
             acknowledged: vec![false; plan.producers.len()],
+            #[cfg(madsim)]
             sick: BTreeMap::new(),
             failed_starts: Vec::new(),
             healed: false,
             silent: false,
         };
         Self { live: Arc::new(Mutex::new(live)) }
+    }
+
+    /// An empty history of a run in which no part of the system tells about itself.
+    #[must_use]
+    pub fn untapped(plan: &Plan, place: Arc<dyn Place>) -> Self {
+        let recorder = Self::new(plan, place);
+        recorder.live().history.untapped = true;
+        recorder
+    }
+
+    /// A broker took an operator's order: a topic has these queues. Taps tell it themselves.
+    pub(crate) fn ordered(&self, broker: NodeId, topic: &str, read: u32, write: u32) {
+        let mut live = self.live();
+        if let Some(topic) = live.history.known_topic(topic).filter(|_| live.history.untapped) {
+            live.topic_set(topic, broker, read, write);
+        }
     }
 
     /// The history in the making, held by the caller until it lets go.
@@ -252,7 +276,7 @@ impl Recorder {
         let Made { producer, topic, tag, attempts, bytes, batch, delay_level, transactional } = made;
         let mut live = self.live();
         let serial = live.serials[producer as usize].len() as u32;
-        let topic = crate::history::TopicId(topic); // topics are numbered in the order of the plan
+        let topic = TopicId(topic); // topics are numbered in the order of the plan
         let id = live.history.message(Message {
             producer,
             serial,
@@ -299,6 +323,14 @@ impl Recorder {
         let Some(broker) = live.addresses.get(&broker.to_string()).copied() else { return };
         let half = live.half(key, broker);
         live.push(producer, Kind::Asked { half, commit });
+    }
+
+    /// A broker answered a producer that it has taken its decision. Taps tell more than that.
+    pub(crate) fn ended(&self, producer: NodeId, message: MessageId, commit: bool) {
+        let mut live = self.live();
+        if live.history.untapped {
+            live.push(producer, Kind::Ended { message, commit });
+        }
     }
 
     /// A send returned.
@@ -408,6 +440,66 @@ impl Live {
         self.history.push(at_ns, node, kind);
     }
 
+    fn topic_set(&mut self, topic: TopicId, broker: NodeId, read: u32, write: u32) {
+        if self.readable.insert((topic.0, broker), read) == Some(read) {
+            // Told again without a change of what can be read; write queues matter to nobody here.
+            return;
+        }
+        for number in 0..read {
+            self.history.queue(topic, broker, number);
+        }
+        self.push(broker, Kind::TopicSet { topic, broker, read, write });
+    }
+
+    /// A broker was asked for the end of a queue, when nothing else tells of it.
+    pub(super) fn ends_at(&mut self, queue: QueueId, max: u64) {
+        if self.history.untapped {
+            self.ends.insert(queue, max);
+        }
+    }
+
+    /// A broker was asked how far a group is.
+    pub(super) fn committed(&mut self, broker: NodeId, group: GroupId, queue: QueueId, offset: u64) {
+        self.committed.insert((group, queue), offset);
+        self.push(broker, Kind::Committed { group, queue, offset });
+    }
+
+    /// What each group still has to handle by the word of producers and listeners alone: what was acknowledged, and as
+    /// a transaction committed as well.
+    fn unhandled(&self) -> u64 {
+        let history = &self.history;
+        let (mut due, mut done) = (BTreeSet::new(), BTreeSet::new());
+        let mut within: BTreeMap<(MemberId, Slot), (MessageId, u32)> = BTreeMap::new();
+        for event in &history.events {
+            match event.kind {
+                Kind::Sent { message, outcome: Outcome::Ok, .. }
+                    if !history.messages[message.index()].transactional =>
+                {
+                    due.insert(message);
+                }
+                Kind::Ended { message, commit: true } => drop(due.insert(message)),
+                Kind::Asked { half, commit: Some(true) } => due.extend(history.halves[half.index()].message),
+                Kind::Enter { member, slot, message: Some(message), times, .. } => {
+                    within.insert((member, slot), (message, times));
+                }
+                Kind::Exit { member, slot, ok } => {
+                    let group = history.members[member.index()].group;
+                    let Some(&(message, times)) = within.get(&(member, slot)) else { continue };
+                    if ok || times >= history.groups[group.index()].limit {
+                        done.insert((group, message));
+                    }
+                }
+                _ => {}
+            }
+        }
+        let groups = (0..history.groups.len() as u32).map(GroupId);
+        let open = |group: GroupId| {
+            let takes = |message: &&MessageId| history.matches(group, **message);
+            due.iter().filter(takes).filter(|message| !done.contains(&(group, **message))).count() as u64
+        };
+        groups.map(open).sum()
+    }
+
     /// The queue of the lab's topics that is meant.
     pub(crate) fn queue(&mut self, topic: &str, broker: &str, number: u32) -> Option<QueueId> {
         let topic = self.history.known_topic(topic)?;
@@ -439,6 +531,9 @@ impl Live {
         let waiting =
             waiting.map(|(queue, end)| end.saturating_sub(self.delivered.get(queue).copied().unwrap_or(0)));
         let undecided = self.open_halves.values().filter(|half| !self.is_deserted(**half)).count();
+        if self.history.untapped {
+            return rest.max(self.unhandled());
+        }
         rest + waiting.sum::<u64>() + (undecided + self.loading.len()) as u64
     }
 
@@ -654,14 +749,7 @@ impl Live {
             "topic_set" => {
                 let Some(topic) = self.history.known_topic(fields.text("topic")) else { return };
                 let (read, write) = (fields.number("read") as u32, fields.number("write") as u32);
-                if self.readable.insert((topic.0, node), read) == Some(read) {
-                    // Told again without a change of what can be read; write queues matter to nobody here.
-                    return;
-                }
-                for number in 0..read {
-                    self.history.queue(topic, node, number);
-                }
-                self.push(node, Kind::TopicSet { topic, broker: node, read, write });
+                self.topic_set(topic, node, read, write);
             }
             "route.register" | "route.heard" | "route.remove" => {
                 let Some(broker) = self.at_address(fields.text("address")) else { return };

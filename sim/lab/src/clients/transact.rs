@@ -182,10 +182,11 @@ async fn transaction(shared: &Shared, client: &Client, (index, home): (u32, Node
         client.call(&shared.brokers[broker], &decided(&end, Some(commit)), Bytes::new(), limit).await.is_ok()
     };
     // Only who has the broker's word may say something else afterwards: the first accepted decision is known then.
-    if say(commit).await
-        && let Some(again) = fate.again
-    {
-        say(again).await;
+    if say(commit).await {
+        shared.recorder.ended(home, id, commit);
+        if let Some(again) = fate.again {
+            say(again).await;
+        }
     }
 }
 

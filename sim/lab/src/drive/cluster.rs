@@ -184,26 +184,16 @@ fn namesrv_config() -> namesrv::Config {
 }
 
 fn broker_config(shared: &Shared, index: usize, node: Node) -> broker::Config {
-    let settings = &shared.plan.brokers[index];
-    let flush = if settings.sync_flush { "SYNC_FLUSH" } else { "ASYNC_FLUSH" };
     let own = [
         ("brokerName", node.name()),
         ("brokerIP1", node.ip().to_string()),
         ("namesrvAddr", shared.name_servers.to_string()),
-        ("flushDiskType", flush.to_owned()),
-        ("mappedFileSizeCommitLog", settings.log_file_bytes.to_string()),
-        ("mappedFileSizeConsumeQueue", (settings.queue_file_units * 20).to_string()),
-        ("maxHashSlotNum", settings.queue_file_units.clamp(20, 200).to_string()),
-        ("maxIndexNum", (settings.queue_file_units.clamp(20, 200) * 20).to_string()),
-        ("maxMessageSize", MOST_BYTES.to_string()),
     ];
-    let mut config = broker::Config::default();
     let levels = shared.recorder.levels(shared.recorder.id(node));
-    let levels: Vec<_> = levels.iter().map(|ms| format!("{}s", ms / 1000)).collect();
-    let levels = (!levels.is_empty()).then(|| ("messageDelayLevel", levels.join(" ")));
-    let drawn = settings.config.iter().map(|(key, value)| (key.as_str(), value.clone()));
-    for (key, value) in own.into_iter().chain(levels).chain(drawn) {
-        config.set(key, &value).expect("plans draw keys and values that brokers know");
+    let own = own.map(|(key, value)| (key.to_owned(), value));
+    let mut config = broker::Config::default();
+    for (key, value) in own.into_iter().chain(shared.plan.brokers[index].properties(&levels)) {
+        config.set(&key, &value).expect("plans draw keys and values that brokers know");
     }
     config
 }
@@ -212,8 +202,6 @@ fn broker_config(shared: &Shared, index: usize, node: Node) -> broker::Config {
 pub(super) const NAME_SERVER_PORT: u16 = 9876;
 /// Where brokers listen.
 pub(super) const BROKER_PORT: u16 = 10911;
-/// Longest body; the smallest log files hold several such.
-const MOST_BYTES: usize = 16 << 10;
 /// Folder of a broker's store on its disk.
 pub(super) const STORE: &str = "store";
 /// What a clean stop may take.

@@ -16,6 +16,7 @@ pub(super) fn check(view: &View<'_>, judged: &mut Judged) {
     repeats::check(view, judged);
     owners::check(view, judged);
     never_back(view, judged);
+    never_told_back(view, judged);
     filtered(view, judged);
 }
 
@@ -36,7 +37,7 @@ impl Commits {
         let mut values: BTreeMap<(GroupId, QueueId), Vec<Commit>> = BTreeMap::new();
         for (number, event) in view.history.events.iter().enumerate() {
             match event.kind {
-                Kind::Stored { group, queue, offset } => {
+                Kind::Stored { group, queue, offset } | Kind::Committed { group, queue, offset } => {
                     values
                         .entry((group, queue))
                         .or_default()
@@ -114,7 +115,7 @@ fn at_least_once(view: &View<'_>, commits: &Commits, judged: &mut Judged) {
         }
     }
     // What a broker took back is the concern of the place it has now.
-    let mut back: Vec<(GroupId, Slot)> = sent_back(view).map(|(_, group, slot)| (group, slot)).collect();
+    let mut back: Vec<(GroupId, Slot)> = given_back(view).into_iter().map(|(_, group, slot)| (group, slot)).collect();
     back.sort_unstable();
     done.sort_unstable();
     let late = after_drain(view);
@@ -186,6 +187,30 @@ fn sent_back(view: &View<'_>) -> impl Iterator<Item = (usize, GroupId, Slot)> {
     })
 }
 
+/// The same, also where no taps tell: a copy of a message that a listener could not handle is among the retries or dead
+/// letters of its group in the end, so it was taken back at some time after that.
+fn given_back(view: &View<'_>) -> Vec<(usize, GroupId, Slot)> {
+    let history = view.history;
+    if !history.untapped {
+        return sent_back(view).collect();
+    }
+    let mut copies: BTreeSet<(GroupId, MessageId, u32)> = BTreeSet::new();
+    for content in &view.audit.queues {
+        let topic = history.queues[content.queue.index()].topic;
+        let own = history.groups.iter().zip(0..).filter(|(group, _)| group.retry == topic || group.dlq == topic);
+        for (_, group) in own {
+            let read = content.read.iter().filter_map(|read| Some((GroupId(group), read.message?, read.times)));
+            copies.extend(read);
+        }
+    }
+    let deferred = view.deliveries.iter().filter_map(|delivery| Some((delivery.deferred?, delivery)));
+    let back = deferred.filter_map(|(event, delivery)| {
+        let group = history.members[delivery.member.index()].group;
+        copies.contains(&(group, delivery.message?, delivery.times + 1)).then_some((event, group, delivery.slot))
+    });
+    back.collect()
+}
+
 /// CON-2: at each stored commit, everything below it that the group takes had been consumed before.
 fn commit_safety(view: &View<'_>, commits: &Commits, judged: &mut Judged) {
     let history = view.history;
@@ -225,7 +250,7 @@ fn commit_safety(view: &View<'_>, commits: &Commits, judged: &mut Judged) {
             due.entry(delivery.slot.offset).and_modify(|first| *first = done.min(*first));
         }
     }
-    for (event, group, slot) in sent_back(view) {
+    for (event, group, slot) in given_back(view) {
         if let Some(due) = due.get_mut(&(group, slot.queue)) {
             due.entry(slot.offset).and_modify(|first| *first = event.min(*first));
         }
@@ -253,7 +278,10 @@ fn commit_safety(view: &View<'_>, commits: &Commits, judged: &mut Judged) {
             prefix.push((offset, latest));
         }
         for &Commit { event, offset } in values {
-            let (Some(value), Kind::Stored { .. }) = (offset, history.events[event].kind) else { continue };
+            let Some(value) = offset else { continue };
+            if matches!(history.events[event].kind, Kind::Loaded { .. }) {
+                continue;
+            }
             judged.count(Rule::Con2, 1);
             let below = prefix.partition_point(|(offset, _)| *offset < value);
             let Some((_, (done, offset))) = below.checked_sub(1).map(|last| prefix[last]) else { continue };
@@ -419,6 +447,31 @@ fn never_back(view: &View<'_>, judged: &mut Judged) {
             durable.insert(key, offset);
         } else {
             dirty.entry(event.node).or_default().insert(key, offset);
+        }
+    }
+}
+
+/// CON-6 by answers alone: what a broker said a group had committed does not fall while the broker stays up.
+fn never_told_back(view: &View<'_>, judged: &mut Judged) {
+    let history = view.history;
+    let mut told: BTreeMap<(GroupId, QueueId), u64> = BTreeMap::new();
+    for (number, event) in history.events.iter().enumerate() {
+        match event.kind {
+            Kind::Down { .. } => told.retain(|(_, queue), _| history.queues[queue.index()].broker != event.node),
+            Kind::Committed { group, queue, offset } => {
+                judged.count(Rule::Con6, 1);
+                let before = told.insert((group, queue), offset).unwrap_or(0);
+                if offset < before {
+                    let sentence = format!(
+                        "At {} the committed offset of group {} in {} had fallen from {before} to {offset}, and the broker had not been restarted.",
+                        seconds(event.at_ns),
+                        history.group_name(group),
+                        history.queue_name(queue)
+                    );
+                    judged.broken(view, Rule::Con6, number, history.queue_name(queue), sentence);
+                }
+            }
+            _ => {}
         }
     }
 }

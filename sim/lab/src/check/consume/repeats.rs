@@ -8,7 +8,7 @@ use std::collections::BTreeMap;
 
 use crate::check::view::{Delivery, Outage, Session};
 use crate::check::{Judged, Rule, SECOND, View, seconds, witness};
-use crate::history::{GroupId, MessageId, NodeId, Slot};
+use crate::history::{GroupId, Kind, MessageId, NodeId, Slot};
 
 pub(super) fn check(view: &View<'_>, judged: &mut Judged) {
     let ready = Ready::collect(view);
@@ -59,7 +59,10 @@ fn cause(view: &View<'_>, ready: &Ready, first: &Delivery, again: &Delivery) -> 
     let (Some(old), Some(new)) = (first.session, again.session) else {
         // Without taps an ownership is not seen: any change since then counts.
         let down = |outage: &Outage| outage.event > done && outage.event < again.entered;
-        let changed = first.member != again.member || view.outages_of(broker).iter().any(down);
+        let touched = |node| view.disturbed(node, view.at(done), view.at(again.entered));
+        let changed = first.member != again.member
+            || view.outages_of(broker).iter().any(down)
+            || view.history.untapped && (touched(broker) || moved(view, first, again));
         return changed.then_some("change of owner or broker crash, not seen by taps");
     };
     if old == new {
@@ -95,6 +98,27 @@ fn cause(view: &View<'_>, ready: &Ready, first: &Delivery, again: &Delivery) -> 
         return Some("fault on the way of the commit");
     }
     None
+}
+
+/// True when the group's members or their links changed so that queues may have gone to another member and come back,
+/// unseen without taps.
+fn moved(view: &View<'_>, first: &Delivery, again: &Delivery) -> bool {
+    let history = view.history;
+    let group = group_of(view, first);
+    let since = view.at(first.entered).saturating_sub(REBALANCED);
+    let begun = history.events.partition_point(|event| event.at_ns < since);
+    let member = |node| history.members.iter().any(|it| it.group == group && it.node == node);
+    let nodes = history.members.iter().filter(|it| it.group == group).map(|it| it.node);
+    let changes = |kind| {
+        matches!(kind, Kind::Joined { .. } | Kind::Leaves { .. } | Kind::Down { .. } | Kind::Up)
+    };
+    let mut events = history.events[begun..again.entered].iter();
+    let routes = view.troubles().into_iter().any(|trouble| {
+        trouble.node.is_none() && trouble.from_ns <= view.at(again.entered) && trouble.until_ns >= since
+    });
+    routes
+        || events.any(|event| member(event.node) && changes(event.kind))
+        || nodes.into_iter().any(|node| view.disturbed(node, since, view.at(again.entered)))
 }
 
 /// The longest time a change stays with this node before the next periodic write covers it.
@@ -146,6 +170,8 @@ impl Ready {
     }
 }
 
+/// So long after a change of members queues go from hand to hand.
+const REBALANCED: u64 = 60 * SECOND;
 /// First periodic write after a start, of client and broker.
 const FIRST: u64 = 10 * SECOND;
 /// Period after that.

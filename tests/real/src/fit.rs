@@ -1,0 +1,165 @@
+//! Makes a plan of the simulator fit for real time and real processes: shorter, with fewer messages, and without what
+//! nobody can do to a process. What is left out is listed.
+
+use std::collections::BTreeSet;
+
+use lab::plan::{Mode, Need, Plan, Step, What};
+
+/// A plan that can be carried out, and what is not done of it.
+#[derive(Clone, Debug, PartialEq)]
+pub(crate) struct Fit {
+    pub(crate) plan: Plan,
+    /// Each in words, once.
+    pub(crate) left_out: BTreeSet<String>,
+}
+
+/// Fits a plan.
+pub(crate) fn fit(mut plan: Plan) -> Fit {
+    let mut left_out = BTreeSet::new();
+    let short = |ms: u64, load_ms: u64| ms * LOAD_MS / load_ms.max(1);
+    let load_ms = plan.load_ms.max(1);
+    messages(&mut plan);
+    for producer in &mut plan.producers {
+        producer.gone_ms = producer.gone_ms.map(|at| short(at, load_ms));
+    }
+    for group in &mut plan.groups {
+        for member in &mut group.members {
+            member.joins_ms = short(member.joins_ms, load_ms);
+            member.leaves_ms = member.leaves_ms.map(|at| short(at, load_ms));
+        }
+    }
+    plan.delay_levels_s.iter_mut().for_each(|level| *level = (*level).min(LONGEST_DELAY_S));
+    let steps = std::mem::take(&mut plan.steps);
+    for step in steps {
+        let what = match replaced(&step.what, &mut left_out) {
+            Some(what) => what,
+            None => continue,
+        };
+        let most_ms = match what.need() {
+            Need::Operator => step.for_ms,
+            Need::Link => 6000,
+            _ => 3000,
+        };
+        let for_ms = if step.for_ms == 0 { 0 } else { short(step.for_ms, load_ms).clamp(500, most_ms) };
+        let for_ms = if what.need() == Need::Operator { step.for_ms } else { for_ms };
+        plan.steps.push(Step { at_ms: short(step.at_ms, load_ms), for_ms, what });
+    }
+    plan.steps.truncate(MOST_STEPS);
+    plan.load_ms = LOAD_MS;
+    brokers(&mut plan, &mut left_out);
+    if plan.buggify > 0 {
+        left_out.insert("sites in the code that choose the rare way".to_owned());
+    }
+    left_out.insert("latency of links and of syncs as planned: they are what this machine has".to_owned());
+    plan.buggify = 0;
+    plan.probe_ms = 1000;
+    // What is undecided may be asked about until then.
+    plan.settle_ms = if plan.producers.iter().any(|it| matches!(it.mode, Mode::Transaction { .. })) {
+        let (interval, most) =
+            (plan.setting("transactionCheckInterval", 30_000), plan.setting("transactionCheckMax", 15));
+        plan.setting("transactionTimeOut", 6000) + (most + 1) * (interval + 1000) + 2000
+    } else {
+        0
+    };
+    Fit { plan, left_out }
+}
+
+/// What is done in place of a step: the same, something weaker, or nothing.
+fn replaced(what: &What, left_out: &mut BTreeSet<String>) -> Option<What> {
+    let instead = match what {
+        What::Crash { node, power: true } | What::CrashAt { node, .. } | What::TornWrite { node, .. } => {
+            left_out.insert(format!("{}: kill -9 instead, at some moment", what.kind()));
+            What::Crash { node: node.clone(), power: false }
+        }
+        What::Levels { node, levels_s, crash } => {
+            let levels_s = levels_s.iter().map(|level| (*level).min(LONGEST_DELAY_S)).collect();
+            What::Levels { node: node.clone(), levels_s, crash: *crash }
+        }
+        other => other.clone(),
+    };
+    let can = matches!(instead.need(), Need::Kill | Need::Stop | Need::Pause | Need::Link | Need::Operator);
+    if !can {
+        left_out.insert(format!("{}: nobody can do that to a process here", what.kind()));
+    }
+    can.then_some(instead)
+}
+
+/// A few hundred messages in the time there is.
+fn messages(plan: &mut Plan) {
+    let sends = |producer: &lab::plan::Producer| {
+        let each = if let Mode::Batch(most) = producer.mode { u64::from(most) } else { 1 };
+        let gap_ms = (producer.gap_ms.0 + producer.gap_ms.1) / 2;
+        plan.load_ms / gap_ms.max(1) * u64::from(producer.burst) * each
+    };
+    let planned = plan.producers.iter().map(sends).sum::<u64>().max(1);
+    let load_ms = plan.load_ms.max(1);
+    for producer in &mut plan.producers {
+        let scaled = |ms: u64| (ms * LOAD_MS / load_ms * planned.max(MESSAGES) / MESSAGES).clamp(1, LOAD_MS / 4);
+        producer.gap_ms = (scaled(producer.gap_ms.0), scaled(producer.gap_ms.1));
+    }
+}
+
+/// Settings of brokers that would take longer than there is time.
+fn brokers(plan: &mut Plan, left_out: &mut BTreeSet<String>) {
+    for broker in &mut plan.brokers {
+        if broker.clock_offset_ms != 0 {
+            broker.clock_offset_ms = 0;
+            left_out.insert("clocks that differ from broker to broker".to_owned());
+        }
+        for (key, value) in &mut broker.config {
+            let most = SHORTER.iter().find(|(known, _)| known == key).map(|(_, most)| *most);
+            if let Some((most, number)) = most.zip(value.parse::<u64>().ok()) {
+                *value = number.min(most).to_string();
+            }
+        }
+        let hears = ("registerNameServerPeriod".to_owned(), "10000".to_owned());
+        broker.config.retain(|(key, _)| *key != hears.0);
+        broker.config.push(hears);
+    }
+}
+
+/// How many different kinds of faults a plan has.
+pub(crate) fn kinds(plan: &Plan) -> usize {
+    plan.steps.iter().map(|step| step.what.kind()).collect::<BTreeSet<_>>().len()
+}
+
+/// How long the load lasts.
+const LOAD_MS: u64 = 18_000;
+/// About so many messages.
+const MESSAGES: u64 = 500;
+const MOST_STEPS: usize = 8;
+const LONGEST_DELAY_S: u64 = 3;
+/// Settings and the most they may be.
+const SHORTER: [(&str, u64); 3] =
+    [("transactionCheckInterval", 2000), ("transactionTimeOut", 2000), ("transactionCheckMax", 3)];
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_scenario_fits_into_real_time() {
+        for scenario in scenarios::list::all() {
+            for seed in 0..200 {
+                let Fit { plan, .. } = fit((scenario.plan)(seed));
+                assert!(plan.steps.iter().all(|step| step.at_ms < plan.load_ms), "{plan}");
+                assert!(plan.steps.iter().all(|step| replaced(&step.what, &mut BTreeSet::new()).is_some()));
+            }
+        }
+    }
+
+    #[test]
+    fn what_cannot_be_done_is_listed() {
+        let mut plan = (scenarios::list::all()[0].plan)(1);
+        let step = |what| Step { at_ms: 1000, for_ms: 1000, what };
+        plan.steps = vec![
+            step(What::Crash { node: "b0".to_owned(), power: true }),
+            step(What::ClockJump { node: "b0".to_owned(), by_ms: 5 }),
+        ];
+        let Fit { plan, left_out } = fit(plan);
+        assert_eq!(plan.steps.len(), 1);
+        assert_eq!(plan.steps[0].what, What::Crash { node: "b0".to_owned(), power: false });
+        assert!(left_out.iter().any(|it| it.starts_with("power loss")), "{left_out:?}");
+        assert!(left_out.iter().any(|it| it.starts_with("clock jump")), "{left_out:?}");
+    }
+}
