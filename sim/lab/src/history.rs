@@ -432,6 +432,12 @@ impl History {
         NodeId(self.nodes.id(name))
     }
 
+    /// A node is called so from now on; it is known by its former name as well.
+    pub fn rename(&mut self, node: NodeId, name: &str) {
+        self.nodes.names[node.index()] = name.to_owned();
+        self.nodes.ids.insert(name.to_owned(), node.0);
+    }
+
     /// The number of a topic, new or known.
     pub fn topic(&mut self, name: &str) -> TopicId {
         TopicId(self.topics.id(name))

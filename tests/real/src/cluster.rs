@@ -65,6 +65,8 @@ pub(crate) struct Cluster {
     /// What each client is given: names of servers as it sees them.
     views: BTreeMap<String, Shared>,
     starts: Mutex<BTreeMap<String, u32>>,
+    /// Who starts or ends a node; others wait.
+    turns: BTreeMap<String, tokio::sync::Mutex<()>>,
     ports: BTreeMap<String, u16>,
     /// Genuine brokers listen for replicas as well.
     ha_ports: BTreeMap<String, u16>,
@@ -89,36 +91,49 @@ impl Cluster {
         let names: Vec<String> = (0..plan.name_servers).map(|index| format!("ns{index}")).collect();
         let brokers: Vec<String> = (0..plan.brokers.len()).map(|index| format!("b{index}")).collect();
         let (mut servers, mut ports, mut ha_ports) = (BTreeMap::new(), BTreeMap::new(), BTreeMap::new());
+        let all: Vec<&String> = names.iter().chain(&brokers).collect();
         let roles = names.iter().map(|name| (name, Role::NameServer));
-        for (name, role) in roles.chain(brokers.iter().map(|name| (name, Role::Broker))) {
-            servers.insert(name.clone(), Server::new(make.clone(), role, folder.join(name))?);
-            ports.insert(name.clone(), free_port()?);
-            if matches!((make, role), (Make::Genuine(_), Role::Broker)) {
-                ha_ports.insert(name.clone(), free_port()?);
+        let roles: Vec<_> = roles.chain(brokers.iter().map(|name| (name, Role::Broker))).collect();
+        let (door, mut targets) = (free_port()?, BTreeMap::new());
+        if let Make::Running(running) = make {
+            targets.extend(names.iter().cloned().zip(running.name_servers.iter().copied()));
+            for (name, (called, address)) in brokers.iter().zip(&running.brokers) {
+                targets.insert(name.clone(), *address);
+                let mut live = recorder.live();
+                let id = live.history.node(name);
+                live.history.rename(id, called);
             }
         }
-        let all: Vec<&String> = names.iter().chain(&brokers).collect();
-        let door = free_port()?;
         // Its own address is that which the first node would dial.
         let at = |from: u8, to: usize, port: u16| {
             SocketAddr::new(IpAddr::V4(Ipv4Addr::new(127, from, to as u8 + 1, 1)), port)
         };
         let place = |name: &String| all.iter().position(|known| *known == name).expect("it is a server");
+        for (name, role) in roles.into_iter().filter(|_| !matches!(make, Make::Running(_))) {
+            servers.insert(name.clone(), Server::new(make.clone(), role, folder.join(name))?);
+            let port = free_port()?;
+            ports.insert(name.clone(), port);
+            targets.insert(name.clone(), at(OWN, place(name), port));
+            if matches!((make, role), (Make::Genuine(_), Role::Broker)) {
+                ha_ports.insert(name.clone(), free_port()?);
+            }
+        }
         let mut net = Net::default();
         let mut views = BTreeMap::new();
-        let clients = plan.client_nodes();
-        let dialling = brokers.iter().chain(&clients).map(String::as_str).chain([ASKER]);
+        let plan_clients = plan.client_nodes();
+        let dialling = servers.keys().filter(|name| brokers.contains(name)).chain(&plan_clients);
+        let dialling = dialling.map(String::as_str).chain([ASKER]);
         for (index, from) in dialling.enumerate() {
             let own = own(index);
             let door_of = |to: &String| at(own, place(to), door).to_string();
             let renamed =
-                brokers.iter().map(|to| (at(OWN, place(to), ports[to]).to_string(), door_of(to)));
+                brokers.iter().map(|to| (targets[to].to_string(), door_of(to)));
             let renamed: Vec<_> = renamed.collect();
-            let reached = if servers.contains_key(from) { &names[..] } else { &[names.clone(), brokers.clone()].concat() };
+            let reached = all.iter().copied().filter(|to| !servers.contains_key(from) || names.contains(to));
             for to in reached {
                 let is_server = names.contains(to);
                 let way = Way {
-                    target: at(OWN, place(to), ports[to]),
+                    target: targets[to],
                     names: if is_server { renamed.clone() } else { Vec::new() },
                     doubles: !is_server && lie == Some(Lie::Double),
                     seed: plan.seed,
@@ -132,14 +147,16 @@ impl Cluster {
             let view = Shared::new(plan.clone(), recorder.clone(), &doors, brokers);
             views.insert(from.to_owned(), view);
         }
-        for name in &clients {
+        for name in &plan_clients {
             recorder.live().history.node(name);
         }
         // All are in the same phase.
         let shared = views[ASKER].clone();
         views.values_mut().for_each(|view| view.phase = shared.phase.clone());
+        let nodes = servers.keys().chain(&plan_clients);
+        let turns = nodes.map(|name| (name.clone(), tokio::sync::Mutex::default())).collect();
         let (clients, starts, done) = Default::default();
-        Ok(Self { shared, servers, net, clients, views, starts, ports, ha_ports, done })
+        Ok(Self { shared, servers, net, clients, views, starts, turns, ports, ha_ports, done })
     }
 
     /// Counts something that was done.
@@ -152,19 +169,21 @@ impl Cluster {
         self.shared.recorder.live().history.node(node)
     }
 
-    /// A server as the lab reaches it.
+    /// Servers of a role as the lab reaches them.
     pub(crate) fn servers_of(&self, role: &str) -> Vec<lab::clients::Server> {
-        let names = self.servers.keys().filter(|name| name.trim_end_matches(|c: char| c.is_ascii_digit()) == role);
-        let doors: Vec<_> = match role {
+        let doors: Vec<Text> = match role {
             "ns" => self.shared.name_servers.split(';').map(Into::into).collect(),
             _ => self.shared.brokers.to_vec(),
         };
-        let server = |(name, address): (&String, Text)| lab::clients::Server { id: self.id(name), address };
-        names.zip(doors).map(server).collect()
+        let server = |(index, address)| {
+            let id = self.id(&format!("{role}{index}"));
+            lab::clients::Server { id, address }
+        };
+        doors.into_iter().enumerate().map(server).collect()
     }
 
     /// Starts a server and waits until it serves.
-    pub(crate) async fn start_server(&self, name: &str) {
+    async fn start_server(&self, name: &str) {
         let server = self.servers[name].clone();
         let settings = self.settings(name);
         let started = tokio::task::spawn_blocking(move || server.start(&settings)).await;
@@ -223,15 +242,20 @@ impl Cluster {
 
     /// Starts a node that is down.
     pub(crate) async fn up(&self, name: &str) {
-        if self.is_up(name) {
-            return;
+        let _turn = self.turns[name].lock().await;
+        if !self.is_up(name) {
+            self.shared.recorder.push(self.id(name), Kind::Up);
+            self.start(name).await;
         }
-        self.shared.recorder.push(self.id(name), Kind::Up);
-        self.begin(name).await;
     }
 
     /// Starts a node for the first time.
     pub(crate) async fn begin(&self, name: &str) {
+        let _turn = self.turns[name].lock().await;
+        self.start(name).await;
+    }
+
+    async fn start(&self, name: &str) {
         if self.servers.contains_key(name) {
             self.start_server(name).await;
         } else {
@@ -247,6 +271,7 @@ impl Cluster {
 
     /// Ends a node at once.
     pub(crate) async fn crash(&self, name: &str) {
+        let _turn = self.turns[name].lock().await;
         if !self.is_up(name) {
             return;
         }
@@ -269,6 +294,7 @@ impl Cluster {
 
     /// Asks a node to end and waits until it has.
     pub(crate) async fn stop(&self, name: &str) {
+        let _turn = self.turns[name].lock().await;
         if !self.is_up(name) {
             return;
         }

@@ -5,6 +5,8 @@ use std::collections::BTreeSet;
 
 use lab::plan::{Mode, Need, Plan, Step, What};
 
+use crate::servers::{Make, Running};
+
 /// A plan that can be carried out, and what is not done of it.
 #[derive(Clone, Debug, PartialEq)]
 pub(crate) struct Fit {
@@ -13,9 +15,12 @@ pub(crate) struct Fit {
     pub(crate) left_out: BTreeSet<String>,
 }
 
-/// Fits a plan.
-pub(crate) fn fit(mut plan: Plan) -> Fit {
+/// Fits a plan for servers of this make.
+pub(crate) fn fit(mut plan: Plan, make: &Make) -> Fit {
     let mut left_out = BTreeSet::new();
+    if let Make::Running(running) = make {
+        adopt(&mut plan, running, &mut left_out);
+    }
     let short = |ms: u64, load_ms: u64| ms * LOAD_MS / load_ms.max(1);
     let load_ms = plan.load_ms.max(1);
     messages(&mut plan);
@@ -28,7 +33,9 @@ pub(crate) fn fit(mut plan: Plan) -> Fit {
             member.leaves_ms = member.leaves_ms.map(|at| short(at, load_ms));
         }
     }
-    plan.delay_levels_s.iter_mut().for_each(|level| *level = (*level).min(LONGEST_DELAY_S));
+    if !matches!(make, Make::Running(_)) {
+        plan.delay_levels_s.iter_mut().for_each(|level| *level = (*level).min(LONGEST_DELAY_S));
+    }
     let steps = std::mem::take(&mut plan.steps);
     for step in steps {
         let what = match replaced(&step.what, &mut left_out) {
@@ -57,11 +64,48 @@ pub(crate) fn fit(mut plan: Plan) -> Fit {
     plan.settle_ms = if plan.producers.iter().any(|it| matches!(it.mode, Mode::Transaction { .. })) {
         let (interval, most) =
             (plan.setting("transactionCheckInterval", 30_000), plan.setting("transactionCheckMax", 15));
-        plan.setting("transactionTimeOut", 6000) + (most + 1) * (interval + 1000) + 2000
+        (plan.setting("transactionTimeOut", 6000) + (most + 1) * (interval + 1000) + 2000).min(60_000)
     } else {
         0
     };
     Fit { plan, left_out }
+}
+
+/// Makes it a plan for servers that run already, with topics and groups that nobody has.
+fn adopt(plan: &mut Plan, running: &Running, left_out: &mut BTreeSet<String>) {
+    plan.name_servers = running.name_servers.len() as u32;
+    let broker = plan.brokers[0].clone();
+    plan.brokers = running.brokers.iter().map(|_| broker.clone()).collect();
+    plan.brokers.iter_mut().for_each(|broker| broker.config.clear());
+    left_out.insert("settings of brokers: they have their own".to_owned());
+    plan.recover_twice = false;
+    // As brokers have them by default: nothing that takes long is waited for.
+    plan.delay_levels_s = vec![1, 5, 10, 30];
+    let unique = runtime::random::stream("names").next_u64();
+    plan.topics.iter_mut().for_each(|topic| topic.name += &format!("-{unique:x}"));
+    for group in &mut plan.groups {
+        group.name += &format!("-{unique:x}");
+        if let Some(fails) = &mut group.fails {
+            fails.limit = 1;
+        }
+    }
+    for delayed in plan.producers.iter_mut().filter_map(|producer| producer.delayed.as_mut()) {
+        delayed.most_level = delayed.most_level.min(3);
+    }
+    let servers = (0..plan.name_servers).map(|index| format!("ns{index}"));
+    let brokers = (0..plan.brokers.len()).map(|index| format!("b{index}"));
+    let servers: Vec<_> = servers.chain(brokers).collect();
+    let clients = plan.client_nodes();
+    plan.steps.retain(|step| {
+        let process = matches!(step.what.need(), Need::Kill | Need::Stop | Need::Pause | Need::Power | Need::Point);
+        let fits = step.what.nodes().iter().all(|node| {
+            clients.iter().any(|it| it == node) || !process && servers.iter().any(|it| it == node)
+        });
+        if !fits {
+            left_out.insert(format!("{} of a server: its process is not ours", step.what.kind()));
+        }
+        fits
+    });
 }
 
 /// What is done in place of a step: the same, something weaker, or nothing.
@@ -137,11 +181,15 @@ const SHORTER: [(&str, u64); 3] =
 mod tests {
     use super::*;
 
+    fn ours() -> Make {
+        Make::Ours("reprise".into())
+    }
+
     #[test]
     fn every_scenario_fits_into_real_time() {
         for scenario in scenarios::list::all() {
             for seed in 0..200 {
-                let Fit { plan, .. } = fit((scenario.plan)(seed));
+                let Fit { plan, .. } = fit((scenario.plan)(seed), &ours());
                 assert!(plan.steps.iter().all(|step| step.at_ms < plan.load_ms), "{plan}");
                 assert!(plan.steps.iter().all(|step| replaced(&step.what, &mut BTreeSet::new()).is_some()));
             }
@@ -156,7 +204,7 @@ mod tests {
             step(What::Crash { node: "b0".to_owned(), power: true }),
             step(What::ClockJump { node: "b0".to_owned(), by_ms: 5 }),
         ];
-        let Fit { plan, left_out } = fit(plan);
+        let Fit { plan, left_out } = fit(plan, &ours());
         assert_eq!(plan.steps.len(), 1);
         assert_eq!(plan.steps[0].what, What::Crash { node: "b0".to_owned(), power: false });
         assert!(left_out.iter().any(|it| it.starts_with("power loss")), "{left_out:?}");

@@ -23,7 +23,7 @@ use lab::scenario::Scenario;
 
 use fit::Fit;
 use run::Told;
-use servers::Make;
+use servers::{Make, Running};
 
 /// Runs scenarios on real processes and judges them by the same rules. Writes reports/real.md.
 ///
@@ -43,6 +43,9 @@ struct Options {
     /// Against a genuine broker of this version; `genuine` is 4.9.7.
     #[arg(long, value_name = "VERSION")]
     against: Option<String>,
+    /// Against brokers that run already, by their name servers: IP:PORT;IP:PORT. They are neither ended nor stopped.
+    #[arg(long, value_name = "ADDRESSES", conflicts_with = "against")]
+    name_server: Option<String>,
     /// Afterwards runs with lies, which the rules must notice.
     #[arg(long)]
     prove: bool,
@@ -103,6 +106,9 @@ fn go(options: &Options) -> Result<u8> {
 }
 
 fn make(options: &Options) -> Result<Make> {
+    if let Some(addresses) = &options.name_server {
+        return Ok(Make::Running(Running::find(addresses)?));
+    }
     match options.against.as_deref() {
         None => Ok(Make::Ours(process::binary()?)),
         Some("genuine") => Ok(Make::Genuine(golden::Java::prepare_server("4.9.7")?)),
@@ -123,8 +129,8 @@ fn chosen(options: &Options) -> Result<Vec<Scenario>> {
 }
 
 /// The plan of a scenario for real time: with this seed, or with that of the first plans that has most kinds of faults.
-fn plan(scenario: &Scenario, seed: Option<u64>) -> Fit {
-    let fitted = |seed| fit::fit((scenario.plan)(seed));
+fn plan(scenario: &Scenario, seed: Option<u64>, make: &Make) -> Fit {
+    let fitted = |seed| fit::fit((scenario.plan)(seed), make);
     let richest = || (0..SEEDS).rev().max_by_key(|seed| fit::kinds(&fitted(*seed).plan)).unwrap_or(0);
     fitted(seed.unwrap_or_else(richest))
 }
@@ -137,7 +143,7 @@ fn run_all(chosen: &[Scenario], options: &Options, make: &Make) -> Result<Vec<(S
         loop {
             let next = waiting.lock().unwrap_or_else(PoisonError::into_inner).next();
             let Some((place, scenario)) = next else { return };
-            let told = run::run(plan(scenario, options.seed), make, options.lie);
+            let told = run::run(plan(scenario, options.seed, make), make, options.lie);
             if let Ok(told) = &told {
                 println!("{}", report::line(scenario, told));
             }
@@ -164,7 +170,7 @@ fn prove(make: &Make) -> Result<()> {
             let kills = |step: &lab::plan::Step| matches!(&step.what, lab::plan::What::Crash { node, .. } if node.starts_with('b'));
             fit.plan.steps.iter().any(kills) && fit.plan.producers.iter().all(|it| it.retries == 0)
         };
-        let mut plans = (0..1000).map(|seed| plan(&scenario, Some(seed)));
+        let mut plans = (0..1000).map(|seed| plan(&scenario, Some(seed), make));
         let fit = plans.find(dies).context("no plan kills a broker")?;
         let told = run::run(fit, make, Some(lie))?;
         let noticed = told.violations.iter().find(|violation| violation.rule == lie.caught_by());

@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Result, anyhow};
 use lab::check::{self, Rule, Violation};
-use lab::clients::{Asker, LOAD, Recorder, SETTLE, drain, read_all, set_up};
+use lab::clients::{Asker, DRAIN, LOAD, Recorder, SETTLE, drain, read_all, set_up};
 use lab::history::{AGAIN, Audit, END, History, How, Kind, NodeId, Outcome};
 use lab::image;
 use tokio::task::JoinSet;
@@ -85,9 +85,10 @@ async fn story(fit: Fit, make: &Make, lie: Option<Lie>) -> Result<Told> {
     cluster.shared.enter(SETTLE);
     recorder.push(NodeId(0), Kind::Heal);
     let unwell = cluster.unwell();
-    drain(&cluster.shared, &asker).await;
-    let audit = audit(&cluster, &asker, make).await;
-    home.close();
+    // Nobody waits for what a lie has taken away.
+    let bound = if lie.is_some() { LIES_SHOW_WITHIN } else { DRAIN };
+    drain(&cluster.shared, &asker, bound).await;
+    let audit = audit(&cluster, &asker, &home, make).await;
     let unwell = unwell.into_iter().chain(cluster.unwell()).collect();
     stop_all(&cluster).await;
     let failed_starts = std::mem::take(&mut recorder.live().failed_starts);
@@ -97,7 +98,7 @@ async fn story(fit: Fit, make: &Make, lie: Option<Lie>) -> Result<Told> {
 }
 
 /// Reads what the brokers hold, through the clients' door, and then their files.
-async fn audit(cluster: &Arc<Cluster>, asker: &Asker<Here>, make: &Make) -> Audit {
+async fn audit(cluster: &Cluster, asker: &Asker<Here>, home: &Here, make: &Make) -> Audit {
     let (mut audit, plan) = (Audit::default(), &cluster.shared.plan);
     for name in plan.client_nodes() {
         cluster.stop(&name).await;
@@ -110,6 +111,7 @@ async fn audit(cluster: &Arc<Cluster>, asker: &Asker<Here>, make: &Make) -> Audi
     audit.by_id = asker.by_id().await;
     asker.by_key().await;
     asker.ranges().await;
+    home.close();
     let brokers = (0..plan.brokers.len()).map(|index| format!("b{index}"));
     for name in brokers.filter(|name| cluster.is_up(name)).collect::<Vec<_>>() {
         cluster.stop(&name).await;
@@ -199,3 +201,6 @@ fn judge(
     });
     Told { fit, violations, checked: judged.checked, sends, deliveries, consumed, effects, took, around }
 }
+
+/// How long a drain is waited for when it cannot end well.
+const LIES_SHOW_WITHIN: Duration = Duration::from_secs(20);

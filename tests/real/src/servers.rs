@@ -1,6 +1,7 @@
 //! Name servers and brokers as processes: ours or genuine ones, in a folder each.
 
 use std::fs;
+use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -8,7 +9,9 @@ use std::time::Duration;
 
 use anyhow::{Context as _, Result, ensure};
 use golden::Java;
-use process::Program;
+use process::{Asker, Program};
+use protocol::rpc::GetBrokerClusterInfo;
+use protocol::{body, json};
 
 /// Whose servers.
 #[derive(Clone, Debug)]
@@ -17,6 +20,37 @@ pub(crate) enum Make {
     Ours(PathBuf),
     /// Published artefacts.
     Genuine(Java),
+    /// Somebody's, who runs them already: nobody here ends or stops them.
+    Running(Running),
+}
+
+/// Servers that run already.
+#[derive(Clone, Debug)]
+pub(crate) struct Running {
+    /// Where the name servers are.
+    pub(crate) name_servers: Vec<SocketAddr>,
+    /// Names and addresses of the brokers that take messages.
+    pub(crate) brokers: Vec<(String, SocketAddr)>,
+}
+
+impl Running {
+    /// Those that these name servers know.
+    pub(crate) fn find(addresses: &str) -> Result<Self> {
+        let name_servers: Vec<SocketAddr> = addresses
+            .split(';')
+            .map(|address| address.parse().with_context(|| format!("{address} is no address: write IP:PORT")))
+            .collect::<Result<_>>()?;
+        let answer = Asker::connect(addresses.split(';').next().unwrap_or_default())?
+            .ask(&GetBrokerClusterInfo {}, Vec::new())?;
+        let info: body::ClusterInfo = json::from_slice(&answer.body)?;
+        let masters = info.broker_addr_table.iter().filter_map(|(name, data)| {
+            let (_, address) = data.broker_addrs.iter().find(|(id, _)| **id == 0)?;
+            Some((name.to_string(), address.parse().ok()?))
+        });
+        let brokers: Vec<_> = masters.collect();
+        ensure!(!brokers.is_empty(), "the name server {addresses} knows no broker that takes messages");
+        Ok(Self { name_servers, brokers })
+    }
 }
 
 impl Make {
@@ -25,6 +59,10 @@ impl Make {
         match self {
             Self::Ours(_) => "Reprise".to_owned(),
             Self::Genuine(java) => format!("RocketMQ {}", java.version()),
+            Self::Running(running) => {
+                let names: Vec<_> = running.brokers.iter().map(|(name, _)| name.as_str()).collect();
+                format!("the running brokers {}", names.join(", "))
+            }
         }
     }
 }
@@ -99,6 +137,7 @@ impl Server {
             (Make::Genuine(java), Role::Broker) => {
                 java.server("org.apache.rocketmq.broker.BrokerStartup", "512m")
             }
+            (Make::Running(_), _) => unreachable!("they run already"),
         };
         command.arg("-c").arg(file).env("ROCKETMQ_HOME", &self.folder);
         command

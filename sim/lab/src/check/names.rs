@@ -132,7 +132,11 @@ fn by_deaths(view: &View<'_>, judged: &mut Judged) {
                     judged.broken(view, Rule::Ns1, number, names.1.to_owned(), sentence);
                 }
             } else if let Some(since) = listing.remove(&(server, broker)) {
-                let fell = |node| down(node).is_some_and(|outage| outage.until_ns >= since);
+                // One that is asked to end says good-bye before it is gone.
+                let fell = |node| {
+                    let ends = event.at_ns + STOPS;
+                    view.outages_of(node).iter().any(|it| it.until_ns >= since && it.from_ns <= ends)
+                };
                 judged.count(Rule::Ns2, 1);
                 if !fell(server) && !fell(broker) && !touched(since) {
                     let sentence = format!(
@@ -152,6 +156,8 @@ fn by_deaths(view: &View<'_>, judged: &mut Judged) {
 const SILENT: u64 = 126 * SECOND;
 /// After the connection closed.
 const CLOSED: u64 = SECOND;
+/// The end of a process may take so long.
+const STOPS: u64 = 60 * SECOND;
 /// A registration this young must be listed.
 const FRESH: u64 = 30 * SECOND;
 

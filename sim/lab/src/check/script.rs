@@ -72,6 +72,24 @@ impl Script {
         }
     }
 
+    /// Nothing in the system tells about itself.
+    pub(super) fn untapped(&mut self) {
+        self.history.untapped = true;
+    }
+
+    /// A broker told what the group had committed.
+    pub(super) fn told(&mut self, queue: &str, offset: u64) {
+        let queue = self.queue(queue);
+        self.on_broker(Kind::Committed { group: GroupId(0), queue, offset });
+    }
+
+    /// A broker answered that it had taken the decision about a transaction.
+    pub(super) fn answered(&mut self, message: &str, commit: bool) {
+        let message = self.message(message);
+        self.history.messages[message.index()].transactional = true;
+        self.push(NodeId(0), Kind::Ended { message, commit });
+    }
+
     pub(super) fn second_group(&mut self) {
         let topic = self.history.topic("t");
         let (retry, dlq) = (self.history.topic("%RETRY%h"), self.history.topic("%DLQ%h"));

@@ -47,3 +47,201 @@ impl Rule {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::super::script::{Expect, Script, run};
+    use crate::history::How;
+
+    /// A run in which nothing tells about itself.
+    fn unseen(rule: &str, expect: Expect, what: &str, script: impl FnOnce(&mut Script)) {
+        run(rule, expect, what, |s| {
+            s.untapped();
+            script(s);
+        });
+    }
+
+    #[test]
+    fn commits_are_judged_by_what_brokers_say() {
+        unseen("CON-2", Expect::Broken, "over a message that nobody had", |s| {
+            s.ok("a", "q", 0);
+            s.told("q", 1);
+        });
+        unseen("CON-2", Expect::Broken, "over one that is consumed later", |s| {
+            s.ok("a", "q", 0);
+            s.enter("c0", "q", 0, "a");
+            s.told("q", 1);
+            s.exit("c0", "q", 0);
+        });
+        unseen("CON-2", Expect::Kept, "over what was consumed", |s| {
+            s.ok("a", "q", 0);
+            s.deliver("c0", "q", 0, "a");
+            s.told("q", 1);
+        });
+        unseen("CON-6", Expect::Broken, "it falls", |s| {
+            s.told("q", 5);
+            s.told("q", 4);
+        });
+        unseen("CON-6", Expect::Broken, "it falls after a restart of somebody else", |s| {
+            s.told("q", 5);
+            s.crash("ns0", How::Process);
+            s.told("q", 4);
+        });
+        unseen("CON-6", Expect::Kept, "the broker was killed meanwhile", |s| {
+            s.told("q", 5);
+            s.crash("b0", How::Process);
+            s.told("q", 4);
+        });
+        unseen("CON-6", Expect::Kept, "it stands still", |s| {
+            s.told("q", 5);
+            s.told("q", 5);
+        });
+    }
+
+    #[test]
+    fn what_was_given_back_is_known_by_its_copy() {
+        let given_back = |s: &mut Script, copy: &[&str]| {
+            s.ok("a", "q", 0);
+            s.enter("c0", "q", 0, "a");
+            s.defers("c0", "q", 0);
+            s.told("q", 1);
+            s.holds("q", &["a"]);
+            s.holds("retry", copy);
+            if let Some(read) = s.last_content().read.first_mut() {
+                read.times = 1;
+            }
+            s.drained(0);
+        };
+        unseen("RTY-2", Expect::Broken, "there is no copy", |s| given_back(s, &[]));
+        unseen("CON-1", Expect::Broken, "there is no copy", |s| given_back(s, &[]));
+        unseen("RTY-2", Expect::Kept, "there is one", |s| given_back(s, &["a"]));
+        unseen("RTY-3", Expect::Broken, "three dead letters of one failed try", |s| {
+            s.ok("a", "q", 0);
+            let fault = s.begin(&["b0"]);
+            s.over(fault);
+            s.enter_after("c0", "retry", 0, "a", 3);
+            s.defers("c0", "retry", 0);
+            s.holds("dead", &["a", "a", "a"]);
+        });
+        unseen("RTY-3", Expect::Kept, "two, when an answer may have been lost", |s| {
+            s.ok("a", "q", 0);
+            let fault = s.begin(&["b0"]);
+            s.over(fault);
+            s.enter_after("c0", "retry", 0, "a", 3);
+            s.defers("c0", "retry", 0);
+            s.holds("dead", &["a", "a"]);
+        });
+    }
+
+    #[test]
+    fn a_repeat_needs_some_trouble_of_the_group() {
+        unseen("CON-4", Expect::Broken, "nothing happened", |s| {
+            s.ok("a", "q", 0);
+            s.deliver("c0", "q", 0, "a");
+            s.wait(100.0);
+            s.deliver("c0", "q", 0, "a");
+        });
+        unseen("CON-4", Expect::Broken, "a member came long ago", |s| {
+            s.joined("c1");
+            s.wait(100.0);
+            s.ok("a", "q", 0);
+            s.deliver("c0", "q", 0, "a");
+            s.wait(1.0);
+            s.deliver("c0", "q", 0, "a");
+        });
+        unseen("CON-4", Expect::Kept, "a member came, and the queue may have gone to it and back", |s| {
+            s.ok("a", "q", 0);
+            s.deliver("c0", "q", 0, "a");
+            s.joined("c1");
+            s.deliver("c0", "q", 0, "a");
+        });
+        unseen("CON-4", Expect::Kept, "the broker was down when the listener was done", |s| {
+            s.ok("a", "q", 0);
+            s.enter("c0", "q", 0, "a");
+            s.down("b0", How::Process);
+            s.exit("c0", "q", 0);
+            s.up("b0");
+            s.deliver("c0", "q", 0, "a");
+        });
+    }
+
+    #[test]
+    fn name_servers_are_judged_by_who_lives() {
+        unseen("NS-1", Expect::Broken, "a dead broker is listed", |s| {
+            s.routes("ns0", &["b0"]);
+            s.down("b0", How::Process);
+            s.wait(1.5);
+            s.routes("ns0", &["b0"]);
+        });
+        unseen("NS-1", Expect::Kept, "for a moment", |s| {
+            s.routes("ns0", &["b0"]);
+            s.down("b0", How::Process);
+            s.wait(0.5);
+            s.routes("ns0", &["b0"]);
+        });
+        unseen("NS-1", Expect::Kept, "the name server does not hear that it is dead", |s| {
+            s.begin(&["b0", "ns0"]);
+            s.down("b0", How::Process);
+            s.wait(3.0);
+            s.routes("ns0", &["b0"]);
+        });
+        unseen("NS-2", Expect::Broken, "a living broker is listed no more", |s| {
+            s.routes("ns0", &["b0"]);
+            s.wait(20.0);
+            s.routes("ns0", &[]);
+        });
+        unseen("NS-2", Expect::Kept, "it says good-bye before it is gone", |s| {
+            s.routes("ns0", &["b0"]);
+            s.routes("ns0", &[]);
+            s.wait(0.1);
+            s.down("b0", How::Stop);
+        });
+        unseen("NS-2", Expect::Kept, "the name server was restarted", |s| {
+            s.routes("ns0", &["b0"]);
+            s.crash("ns0", How::Process);
+            s.routes("ns0", &[]);
+        });
+    }
+
+    #[test]
+    fn delays_and_decisions_are_judged_by_what_clients_see() {
+        let delayed = |s: &mut Script, seconds: f64| {
+            s.delayed("a", 3);
+            s.ok("a", "q", 0);
+            s.wait(seconds);
+            s.deliver("c0", "q", 0, "a");
+        };
+        unseen("DLY-1", Expect::Broken, "early", |s| delayed(s, 9.0));
+        unseen("DLY-1", Expect::Kept, "in time", |s| delayed(s, 10.0));
+        unseen("TXN-4", Expect::Broken, "a commit was taken, and the message is nowhere", |s| {
+            s.decided("a", Some(true));
+            s.answered("a", true);
+            s.drained(0);
+        });
+        unseen("TXN-4", Expect::Kept, "it was delivered", |s| {
+            s.decided("a", Some(true));
+            s.answered("a", true);
+            s.deliver("c0", "q", 0, "a");
+            s.drained(0);
+        });
+        unseen("TXN-4", Expect::Kept, "nobody answered", |s| {
+            s.decided("a", Some(true));
+            s.drained(0);
+        });
+    }
+
+    #[test]
+    fn what_a_listener_had_can_be_found_by_its_key() {
+        unseen("IDX-1", Expect::Broken, "it is not found", |s| {
+            s.ok("a", "q", 0);
+            s.deliver("c0", "q", 0, "a");
+            s.wait(2.0);
+            s.queried("a", "q", 0, false, 0);
+        });
+        unseen("IDX-1", Expect::Kept, "nobody had it yet", |s| {
+            s.ok("a", "q", 0);
+            s.wait(2.0);
+            s.queried("a", "q", 0, false, 0);
+        });
+    }
+}

@@ -38,12 +38,12 @@ pub async fn set_up<H: Home>(shared: &Shared, asker: &Asker<H>) -> Result<(), St
     Ok(())
 }
 
-/// Lets consumers catch up, until nothing is left or the bound of L-4 is reached.
-pub async fn drain<H: Home>(shared: &Shared, asker: &Asker<H>) {
+/// Lets consumers catch up, until nothing is left or the bound is reached: that of L-4, if nobody is in a hurry.
+pub async fn drain<H: Home>(shared: &Shared, asker: &Asker<H>, bound: Duration) {
     let (plan, recorder) = (&shared.plan, &shared.recorder);
     let untapped = recorder.live().history.untapped;
     let healed = Instant::now();
-    let deadline = healed + DRAIN + Duration::from_millis(plan.backlog_ms() + plan.chain_ms());
+    let deadline = healed + bound + Duration::from_millis(plan.backlog_ms() + plan.chain_ms());
     // What a full disk made a broker delete, it deletes at its next look: not in the midst of the reading that follows.
     let fills = plan.steps.iter().any(|step| matches!(step.what, What::DiskFull { .. }));
     let deleted = if fills { DELETED } else { Duration::ZERO };
@@ -93,7 +93,7 @@ async fn put_queues_back<H: Home>(shared: &Shared, asker: &Asker<H>) {
 /// What setting up may take when nothing is wrong.
 const SET_UP: Duration = Duration::from_secs(60);
 /// L-4's bound without backlog.
-const DRAIN: Duration = Duration::from_secs(180);
+pub const DRAIN: Duration = Duration::from_secs(180);
 /// From one look at old files to the next, as brokers are configured by default, and a moment.
 const DELETED: Duration = Duration::from_secs(12);
 /// L-2's bound and a moment.

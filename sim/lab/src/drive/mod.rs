@@ -16,7 +16,7 @@ use runtime::time::sleep;
 use world::{Crash, Failure, Logs, Node, Setup, World};
 
 use crate::check::{self, Rule, Violation};
-use crate::clients::{Asker, Home, LOAD, Place, Recorder, SETTLE, Shared, drain, read_all, set_up};
+use crate::clients::{Asker, DRAIN, Home, LOAD, Place, Recorder, SETTLE, Shared, drain, read_all, set_up};
 use crate::explain::detail::Detail;
 use crate::history::{AGAIN, Audit, END, History, How, Kind, NodeId, Outcome, RECOVERED};
 use crate::outcome::{Run, Verdict};
@@ -254,7 +254,7 @@ async fn story(world: World, plan: Arc<Plan>, recorder: Recorder) -> Result<Audi
             audit.struck.insert(name, more);
         }
     }
-    drain(&shared, &asker).await;
+    drain(&shared, &asker, DRAIN).await;
     audit.queues = read_everything(&cluster).await;
     audit.by_id = asker.by_id().await;
     asker.by_key().await;

@@ -60,9 +60,12 @@ fn cause(view: &View<'_>, ready: &Ready, first: &Delivery, again: &Delivery) -> 
         // Without taps an ownership is not seen: any change since then counts.
         let down = |outage: &Outage| outage.event > done && outage.event < again.entered;
         let touched = |node| view.disturbed(node, view.at(done), view.at(again.entered));
+        // The success may be known to a broker that is dying, or to nobody when it comes after that.
+        let late = |outage: &Outage| outage.until_ns >= view.at(done) && outage.event < again.entered;
         let changed = first.member != again.member
             || view.outages_of(broker).iter().any(down)
-            || view.history.untapped && (touched(broker) || moved(view, first, again));
+            || view.history.untapped
+                && (touched(broker) || view.outages_of(broker).iter().any(late) || moved(view, first, again));
         return changed.then_some("change of owner or broker crash, not seen by taps");
     };
     if old == new {
