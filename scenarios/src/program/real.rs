@@ -22,7 +22,9 @@ impl Real {
         let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
         let mut command = Command::new(cargo);
         command.args(["run", "--quiet", "--release", "--package", "real", "--"]).args(self.arguments);
-        FLAGS.iter().for_each(|name| drop(command.env_remove(name)));
+        for name in FLAGS {
+            command.env_remove(name);
+        }
         if let Some(root) = reports().parent().filter(|root| root.is_absolute()) {
             command.current_dir(root);
         }
