@@ -14,7 +14,7 @@ use protocol::{
     rpc::{GetConsumerListByGroup, HeartbeatReply, NotifyConsumerIdsChanged, UnregisterClient},
     tag::Filter,
 };
-use runtime::{clock, sometimes, time::sleep};
+use runtime::{buggify, clock, sometimes, time::sleep};
 
 use crate::{
     Broker,
@@ -132,7 +132,9 @@ impl Broker {
     /// Sends the change notification to all members of a group.
     fn tell(&self, group: &str, config: Option<&SubscriptionGroupConfig>) {
         let allowed = config.is_none_or(|config| config.notify_consumer_ids_changed_enable);
-        if !self.config().notify_consumer_ids_changed_enable || !allowed {
+        // The notice is lost: the members share queues by the clock (CON-5, L-3).
+        let lost = buggify!("broker.group.not_told");
+        if lost || !self.config().notify_consumer_ids_changed_enable || !allowed {
             return;
         }
         let members = {

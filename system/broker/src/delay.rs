@@ -173,6 +173,10 @@ impl Broker {
                     yield_now().await;
                     true
                 }
+                // Woken before it is due: it must look and wait again (DLY-1).
+                Ok(Turn::Wait(ms)) if buggify!("broker.delay.early") => {
+                    self.pause(Duration::from_millis(ms / 2)).await
+                }
                 Ok(Turn::Wait(ms)) => self.pause(Duration::from_millis(ms)).await,
                 Ok(Turn::Empty) => {
                     let next = self.delays.progress.lock().next(queue.id());
@@ -330,6 +334,10 @@ impl Broker {
             properties: message.properties,
             added: b"",
         };
+        // The same is tried again, a little later (DLY-2).
+        if buggify!("broker.delay.not_now") {
+            return Err(Unplaced::NotNow(AppendError::NoSegment("not now".into())));
+        }
         let appended = self.store.append(&copy).await.map_err(|error| match error {
             AppendError::BodyTooLong { .. }
             | AppendError::PropertiesTooLong { .. }
@@ -425,7 +433,11 @@ impl Broker {
                 return;
             }
             let now = self.uptime_ms();
-            if now >= last.saturating_add(interval) || self.delays.times.lock().is_unsaved(self.moment()) {
+            // Old progress when the end comes (DLY-2); a clock that was set back is told all the same.
+            let late = buggify!("broker.delay.written_late");
+            if (!late && now >= last.saturating_add(interval))
+                || self.delays.times.lock().is_unsaved(self.moment())
+            {
                 last = now;
                 self.write_delays().await;
             }

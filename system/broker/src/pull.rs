@@ -11,6 +11,7 @@ use protocol::{
 };
 use runtime::{
     buggify, planted, sometimes,
+    task::yield_now,
     time::{Instant, sleep},
 };
 use store::{Found, Queue, ReadStatus};
@@ -44,6 +45,10 @@ impl Broker {
     /// A pull at the end of its queue waits here, as an await, for the queue's watermark.
     pub(crate) async fn pull(&self, peer: &Peer, h: &PullMessage) -> Answer {
         let Admitted { queue, filter, topic_flags, group_flags } = self.admit_pull(peer, h)?;
+        // A member that is asked for a pause must come back for the same (CON-3, L-4).
+        if buggify!("broker.pull.busy") {
+            return Ok(Reply::refuse(code::FLOW_CONTROL, "too many pulls"));
+        }
         if h.sys_flag & flag::COMMIT != 0 && h.commit_offset >= 0 {
             let who = Committer::Member;
             self.commit(&h.consumer_group, &h.topic, h.queue_id, h.commit_offset, who);
@@ -51,7 +56,11 @@ impl Broker {
         let from = h.queue_offset;
         let hold = self.hold(h);
         let most_bytes = h.max_msg_bytes.map_or(u32::MAX, |bytes| u32::try_from(bytes).unwrap_or(0));
-        let most = u32::try_from(h.max_msg_nums).unwrap_or(0).max(1);
+        // Less than was asked for, as a broker in need gives (CON-3).
+        let asked = if buggify!("broker.pull.one") { 1 } else { h.max_msg_nums };
+        let most = u32::try_from(asked).unwrap_or(0).max(1);
+        // An answer that ends within a batch (CON-3, ACK-7).
+        let most_bytes = if buggify!("broker.pull.few_bytes") { 1 } else { most_bytes };
         let deadline = Instant::now() + hold;
         let mut waited = false;
         loop {
@@ -71,6 +80,11 @@ impl Broker {
                 return Ok(pulled(found, code, topic_flags, group_flags));
             }
             sometimes!("broker.pull.parked");
+            // A look between which and the wait others have a turn (L-11).
+            if buggify!("broker.pull.looks_again") {
+                yield_now().await;
+                continue;
+            }
             // `reach` is ready at once if the message came between the read and here, so none is missed.
             let mut wanted = u64::try_from(from).unwrap_or(0) + 1;
             if planted!("M27") {
@@ -83,10 +97,7 @@ impl Broker {
                     sometimes!("broker.pull.hold_over");
                     waited = true;
                 }
-                Ok(Err(_)) if self.is_stopping() => {
-                    sometimes!("broker.pull.stopped");
-                    return Err(Refusal::Stopping(self.name.clone()));
-                }
+                Ok(Err(_)) if self.is_stopping() => return Err(Refusal::Stopping(self.name.clone())),
                 Ok(Err(_)) => {
                     return Err(Refusal::NoTopic { topic: h.topic.to_string(), why: "It was deleted." });
                 }

@@ -13,12 +13,12 @@ use protocol::{
     json,
 };
 use runtime::{
-    crash_point,
+    buggify, crash_point,
     disk::Disk,
     planted, sometimes,
     sync::{Notify, Watermark},
     tap,
-    time::timeout,
+    time::{sleep, timeout},
 };
 
 use crate::{Broker, StartError, refusal::Refusal, state::offsets::Offsets};
@@ -138,6 +138,10 @@ impl Broker {
         if changes <= saved.done() {
             return true;
         }
+        // Those who use what is not on the disk yet must wait for it (ACK-1).
+        if buggify!("broker.config.slow") {
+            sleep(Duration::from_millis(50)).await;
+        }
         crash_point!("broker.config.write").await;
         match self.disk.replace_small(path, bytes).await {
             Ok(()) => {
@@ -162,8 +166,14 @@ impl Broker {
     pub(crate) async fn persist(self: Arc<Self>) {
         loop {
             let interval = Duration::from_millis(self.config().flush_consumer_offset_interval);
+            // While members commit (CON-6).
+            let interval = if buggify!("broker.offsets.soon") { interval / 20 } else { interval };
             if !self.pause(interval).await {
                 return;
+            }
+            // Old ones are on the disk when the end comes (CON-6).
+            if buggify!("broker.offsets.late") {
+                continue;
             }
             self.write_offsets().await;
         }

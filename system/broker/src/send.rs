@@ -15,7 +15,7 @@ use protocol::{
     rpc::{SendView, Sent},
     version,
 };
-use runtime::{clock, crash_point, planted, sometimes, tap};
+use runtime::{buggify, clock, crash_point, planted, sometimes, tap};
 use store::{AppendError, Appended, Undurable};
 
 use crate::{
@@ -222,6 +222,10 @@ impl Broker {
         if !waits {
             return (code::SUCCESS, None);
         }
+        // Less than is true: whoever asked must not take it for lost (ACK-6, RTY-2).
+        if buggify!("broker.send.unsure") {
+            return (code::FLUSH_DISK_TIMEOUT, Some(Undurable::Timeout(0)));
+        }
         match self.store.durable(appended.end).await {
             Ok(()) => (code::SUCCESS, None),
             Err(why) => {
@@ -243,6 +247,10 @@ impl Broker {
                 "the broker[{}] sending message is forbidden: its permission is {}",
                 self.address, settings.permission
             )));
+        }
+        // Refused before anything was done: it must not be read, and another try must do (ACK-4, L-2).
+        if buggify!("broker.send.busy") {
+            return Err(Refusal::Busy("the broker is busy".into()));
         }
         if let Some(dead) = self.exhausted(h, client_version)? {
             return Ok((dead, 0));

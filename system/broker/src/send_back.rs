@@ -10,7 +10,7 @@ use protocol::{
     rpc::ConsumerSendMsgBack,
     version,
 };
-use runtime::{clock, crash_point, planted, sometimes, tap};
+use runtime::{buggify, clock, crash_point, planted, sometimes, tap};
 use store::Appended;
 
 use crate::{
@@ -31,6 +31,10 @@ impl Broker {
     /// Stores a copy of the message for another try, or as a dead letter when it had its tries.
     pub(crate) async fn send_back(&self, client_version: i32, h: ConsumerSendMsgBack) -> Answer {
         let group = self.group(&h.group)?;
+        // The consumer has to bring it back in another way (RTY-2).
+        if buggify!("broker.send_back.busy") {
+            return Err(Refusal::Busy("the broker is busy".into()));
+        }
         if self.config().broker_permission & perm::WRITE == 0 {
             return Err(Refusal::Forbidden(format!(
                 "the broker[{}] sending message is forbidden",

@@ -16,9 +16,10 @@ use protocol::{
     rpc::{EndTransaction, ResumeCheckHalfMessage, SendView, Sent},
 };
 use runtime::{
-    clock, crash_point, planted, sometimes,
+    buggify, clock, crash_point, planted, sometimes,
     sync::{Mutex, Semaphore},
     tap,
+    time::{Duration, sleep},
 };
 use store::AppendError;
 
@@ -209,6 +210,10 @@ impl Broker {
         let found = view(&bytes)?;
         found.check(&h).map_err(Refusal::Failed)?;
         let turn = self.transactions.turn(found.root).await;
+        // A check or a second end meets this one (TXN-2, TXN-3).
+        if buggify!("broker.transaction.end_slow") {
+            sleep(Duration::from_millis(20)).await;
+        }
         let newest = self.transactions.halves.lock().find(found.root).map(|half| half.offset);
         sometimes!("broker.transaction.older_copy", newest.is_some_and(|newest| newest != found.offset));
         let undecided = newest.is_some();

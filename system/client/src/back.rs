@@ -3,7 +3,7 @@
 use bytes::Bytes;
 use protocol::properties::{self, names};
 use protocol::{code, name, rpc};
-use runtime::{clock, sometimes, tap};
+use runtime::{buggify, clock, sometimes, tap};
 
 use crate::calls::{OFFSET_LIMIT, signed};
 use crate::instance::{Instance, refused};
@@ -19,7 +19,12 @@ impl Instance {
         delay_level: i32,
         most_times: i32,
     ) -> Result<(), CallError> {
-        let Err(error) = self.ask_back(group, message, delay_level, most_times).await else { return Ok(()) };
+        let asked = match buggify!("client.back.copies") {
+            // By a copy alone (RTY-1, RTY-4).
+            true => Err(CallError::NoBroker { broker: message.queue.broker.clone() }),
+            false => self.ask_back(group, message, delay_level, most_times).await,
+        };
+        let Err(error) = asked else { return Ok(()) };
         tracing::debug!(queue = %message.queue, offset = message.offset, %error,
             "not taken back by its broker: a copy is sent to the retry topic");
         match self.send_again(group, message, most_times).await {

@@ -219,7 +219,6 @@ impl Instance {
     async fn locate(&self, queue: &MessageQueue, replica: i64) -> Result<(Text, bool), CallError> {
         match self.for_reading(&queue.broker, replica) {
             Err(CallError::NoBroker { .. }) => {
-                sometimes!("client.locate.asked");
                 self.refresh(&queue.topic).await?;
                 self.for_reading(&queue.broker, replica)
             }

@@ -8,12 +8,10 @@ use bytes::Bytes;
 use futures::future::join_all;
 use net::{Client, Options, Peer, Reply};
 use protocol::{Command, Header, Request, code, rpc};
-use runtime::random;
-use runtime::select;
-use runtime::sometimes;
 use runtime::sync::{Mutex, Notify, Semaphore, watch};
 use runtime::task::TaskSet;
 use runtime::time::{Duration, Instant, sleep, sleep_until};
+use runtime::{buggify, random, select, sometimes};
 
 use crate::member::Member;
 use crate::settings::Settings;
@@ -160,6 +158,11 @@ impl Instance {
         self.net.oneway(address, request, body).await.map_err(|e| fault(address, e))
     }
 
+    /// Closes the connection to a server: the next call dials again.
+    pub(crate) fn close(&self, address: &Text) {
+        self.net.close(address);
+    }
+
     // Routes
 
     /// The queues of a topic to write to, asked for when they are not known. A topic without route gets
@@ -232,6 +235,11 @@ impl Instance {
             zone_name: None,
             zone_mode: None,
         };
+        // The other one, which may not know the same (CON-5).
+        if buggify!("client.route.other_first") {
+            let mut chosen = self.chosen.lock();
+            *chosen = (*chosen + 1) % self.name_servers.len();
+        }
         let mut last = None;
         for _ in 0..self.name_servers.len() {
             let chosen = *self.chosen.lock();
@@ -265,7 +273,8 @@ impl Instance {
 
     async fn poll_routes(self: Arc<Self>) {
         loop {
-            sleep(ROUTE_PERIOD).await;
+            // In the midst of a change (CON-5).
+            sleep(if buggify!("client.route.soon") { ROUTE_PERIOD / 10 } else { ROUTE_PERIOD }).await;
             let mut topics: BTreeSet<Text> = self.routes.lock().topics().into_iter().collect();
             topics.extend(self.role.lock().topics());
             for topic in topics {
@@ -300,6 +309,12 @@ impl Instance {
             let next = self.beats.lock().next_ms().map(|ms| self.instant(ms));
             // Nobody to tell yet: the first route wakes this loop.
             let next = next.unwrap_or_else(|| Instant::now() + ROUTE_PERIOD);
+            // Twice (CON-5).
+            if buggify!("client.beat.soon") {
+                self.beats.lock().all_due();
+                sleep(Duration::from_millis(100)).await;
+                continue;
+            }
             select! {
                 () = self.beat_due.notified() => {}
                 () = sleep_until(next) => {}

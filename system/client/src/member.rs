@@ -155,6 +155,10 @@ impl Member {
                     sleep_until(self.instance.instant(rounds.earliest_ms())).await;
                 }
             }
+            // The others have shared already (CON-5).
+            if buggify!("client.share.late") {
+                sleep(Duration::from_millis(700)).await;
+            }
             // A round more, soon after one: shows queues that change hands between two commits (CON-4, CON-5).
             let balanced = self.round().await && !buggify!("client.rebalance.again");
             rounds.ended(self.instance.now_ms(), balanced);
@@ -271,6 +275,10 @@ impl Member {
     async fn pull_all(self: &Arc<Self>, session: &Arc<Session>, delay: Duration) {
         // The owner before has this long to tell its commit point.
         sleep(delay).await;
+        // Nobody reads the queue for a while (CON-1).
+        if buggify!("client.take.late") {
+            sleep(Duration::from_secs(2)).await;
+        }
         let start = loop {
             match self.start_offset(&session.queue).await {
                 Ok(start) => break start,
@@ -285,9 +293,12 @@ impl Member {
         let mut replica = MASTER;
         while session.phase() == Phase::Open {
             if session.is_full(&self.manners.limits) {
-                sometimes!("client.pull.queue_full");
                 session.room.notified().await;
                 continue;
+            }
+            // Others are quicker (CON-3).
+            if buggify!("client.pull.pauses") {
+                sleep(Duration::from_millis(50)).await;
             }
             let asked = Instant::now();
             match self.pull_once(session, &mut replica).await {
@@ -347,7 +358,9 @@ impl Member {
         if !fresh.is_empty() && planted!("M18") {
             session.raise(answer.next);
         }
-        for messages in fresh.chunks(self.manners.batch_size) {
+        // One by one, and done in any order (CON-2).
+        let batch_size = if buggify!("client.consume.one") { 1 } else { self.manners.batch_size };
+        for messages in fresh.chunks(batch_size) {
             self.line.push(Job { session: session.clone(), messages: messages.to_vec() });
         }
         Ok(answer.next != offset)
@@ -447,6 +460,10 @@ impl Member {
     }
 
     async fn consume_one(self: &Arc<Self>, Job { session, mut messages }: Job) {
+        // Its queue may go to another member meanwhile (CON-4).
+        if buggify!("client.consume.late") {
+            sleep(Duration::from_millis(200)).await;
+        }
         if session.is_dropped() {
             sometimes!("client.consume.taken_before");
             return;
@@ -541,10 +558,23 @@ impl Member {
 
     async fn commit_all_the_time(self: Arc<Self>) {
         loop {
+            // Heard late, or at the end of the ownership only (CON-4).
+            if buggify!("client.commit.skips") {
+                sleep(COMMIT_PERIOD).await;
+            }
             sleep(COMMIT_PERIOD).await;
-            join_all(self.sessions().iter().filter(|s| !s.is_dropped()).map(|session| self.commit(session)))
-                .await;
+            // Once more, between any two messages (CON-2, CON-6).
+            if buggify!("client.commit.soon") {
+                self.commit_all().await;
+                sleep(COMMIT_PERIOD / 50).await;
+            }
+            self.commit_all().await;
         }
+    }
+
+    async fn commit_all(&self) {
+        let sessions = self.sessions();
+        join_all(sessions.iter().filter(|s| !s.is_dropped()).map(|session| self.commit(session))).await;
     }
 
     /// Tells the broker a session's commit point. Repeated although nothing changed: it heals a broker

@@ -13,7 +13,7 @@ use protocol::record::{MAX_PROPERTIES, sys_flag};
 use protocol::{Command, batch, code, rpc, tag};
 use runtime::sync::{Mutex, Semaphore};
 use runtime::time::{Instant, timeout, timeout_at};
-use runtime::{clock, host, planted, random, sometimes, task};
+use runtime::{buggify, clock, host, planted, random, sometimes, task};
 
 use crate::instance::{Instance, Requests, header, refused};
 use crate::settings::{Settings, common_setters};
@@ -389,6 +389,8 @@ impl Open {
                 _ => left,
             };
             sometimes!("client.send.again", number > 1);
+            // Given up while it is stored (ACK-6, ACK-8).
+            let left = if buggify!("client.send.impatient") { left.min(IMPATIENT) } else { left };
             let queue = self.choose(&queues, failed.as_ref());
             let (attempt, result) = self.attempt(parcel, &queue, left, number).await;
             perhaps |= attempt.may_be_stored();
@@ -433,6 +435,10 @@ impl Open {
             let peer = queue.broker.clone();
             return (Attempt::NoBroker, Err(Fault::NotSent { peer, why: "no address is known".into() }));
         };
+        // What is under way on the old connection is answered, or unknown (ACK-4).
+        if buggify!("client.send.reconnects") {
+            self.instance.close(&address);
+        }
         let began = self.instance.now_ms();
         // All attempts carry one id, so that consumers can tell copies from messages.
         let unique_key =
@@ -685,6 +691,8 @@ fn properties_text<'a>(map: impl Iterator<Item = (&'a Text, &'a Text)>) -> Vec<u
 }
 
 const DELAYS: [&str; 4] = [names::DELAY, "TIMER_DELAY_SEC", "TIMER_DELAY_MS", "TIMER_DELIVER_MS"];
+/// Less than a broker and its disk may need.
+const IMPATIENT: Duration = Duration::from_millis(5);
 /// Sends at the same time; further ones wait.
 const MOST_SENDS: u32 = 65_535;
 /// Bodies from this size on are compressed away from the threads that run tasks.

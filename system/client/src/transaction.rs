@@ -12,7 +12,7 @@ use protocol::properties::names;
 use protocol::record::sys_flag;
 use protocol::{Command, rpc};
 use runtime::sync::Semaphore;
-use runtime::{sometimes, tap, time};
+use runtime::{tap, time};
 
 use crate::instance::Instance;
 use crate::{
@@ -205,14 +205,10 @@ impl TransactionProducer {
         tap!("client.half", key = &*half.message_id, offset = half.offset);
         let outcome = match half.status {
             SendStatus::Ok => local(half.clone()).await,
-            _ => {
-                sometimes!("client.transaction.half_unsure");
-                Outcome::Rollback
-            }
+            _ => Outcome::Rollback,
         };
         tap!("client.outcome", key = &*half.message_id, outcome = outcome.flag());
         if let Err(error) = self.end(&topic, &half, outcome).await {
-            sometimes!("client.transaction.end_lost");
             tracing::debug!(key = %half.message_id, %error, "the end of a transaction was not sent: the broker will ask");
         }
         Ok(TransactionReceipt { half, outcome })
@@ -293,7 +289,6 @@ impl Checks {
             topic: asked.topic,
         };
         if !peer.oneway(&verdict, Bytes::new()) {
-            sometimes!("client.transaction.answer_lost");
             tracing::debug!(%key, "the answer to a check was not sent: the broker asks again");
         }
     }

@@ -397,7 +397,6 @@ impl Shared {
                 peer.close();
             }
         }
-        sometimes!("namesrv.expired", !removed.is_empty());
         self.tell_of(removed, "it was silent for too long");
     }
 

@@ -18,7 +18,7 @@ use runtime::{
     sometimes,
     sync::{Mutex, Notify, oneshot},
     task::TaskSet,
-    time::{Instant, timeout, timeout_at},
+    time::{Instant, sleep, timeout, timeout_at},
 };
 
 use crate::{
@@ -220,6 +220,10 @@ impl Client {
         let shared = Arc::downgrade(&self.shared);
         let (address, connect_timeout) = (address.clone(), self.shared.options.connect_timeout);
         self.shared.tasks.spawn("dial", async move {
+            // Others join the wait, and some give it up (L-2).
+            if runtime::buggify!("net.dial_slow") {
+                sleep(Duration::from_millis(100)).await;
+            }
             let dialled = dial(&address, connect_timeout).await;
             if let Some(shared) = shared.upgrade() {
                 Shared::dialled(&shared, address, dialled);

@@ -139,7 +139,8 @@ where
                 break collected.next_deadline;
             }
         };
-        if self.check_times(turn.now, next_deadline) {
+        // A turn without a reason changes nothing (L-9).
+        if self.check_times(turn.now, next_deadline) || runtime::buggify!("net.woken_again") {
             cx.waker().wake_by_ref();
         }
         self.arm(cx, turn.now, next_deadline);
@@ -150,7 +151,10 @@ where
     fn write(&mut self, cx: &mut Context<'_>, now: Instant) -> bool {
         let mut wrote = false;
         while !self.out.is_empty() {
-            match Pin::new(&mut self.stream).poll_write(cx, &self.out) {
+            // The peer must put the pieces together (ACK-3).
+            let most =
+                if runtime::buggify!("net.short_write") { 1 + self.out.len() / 3 } else { self.out.len() };
+            match Pin::new(&mut self.stream).poll_write(cx, &self.out[..most.min(self.out.len())]) {
                 Poll::Ready(Ok(0)) => self.fall_silent(&io::ErrorKind::WriteZero.into()),
                 Poll::Ready(Ok(written)) => {
                     self.out.advance(written);
@@ -397,7 +401,9 @@ where
 impl Turn {
     fn new(limits: &Limits) -> Self {
         let most_frames = if runtime::buggify!("net.short_turn") { 1 } else { limits.turn_frames };
-        Self { now: Instant::now(), frames: 0, bytes: 0, most_frames, most_bytes: limits.turn_bytes }
+        // After any few bytes (L-9).
+        let most_bytes = if runtime::buggify!("net.small_turn") { 1 } else { limits.turn_bytes };
+        Self { now: Instant::now(), frames: 0, bytes: 0, most_frames, most_bytes }
     }
 
     fn is_spent(&self) -> bool {
@@ -428,6 +434,8 @@ impl Timer {
         {
             return;
         }
+        // Too early: nothing may be given up (ACK-4).
+        let at = if runtime::buggify!("net.early_timer") { now } else { at };
         let at = at.max(now + Duration::from_millis(1));
         let mut sleep: Pin<Box<dyn Future<Output = ()> + Send>> = Box::pin(sleep_until(at));
         if sleep.as_mut().poll(cx).is_ready() {

@@ -113,6 +113,10 @@ async fn accept<S: Service>(
         };
         match accepted {
             Ok((stream, remote)) => {
+                // Those behind it wait too (L-2).
+                if runtime::buggify!("net.accept_slow") {
+                    sleep(Duration::from_millis(30)).await;
+                }
                 next_id += 1;
                 let peer =
                     Peer::new(next_id, remote, server.address_of(&stream), Encoding::Json, limits.clone());

@@ -244,7 +244,8 @@ impl Store {
             }
         };
         let (topic, id) = (messages[0].topic, messages[0].queue_id);
-        let queue = match recent.find(topic, id) {
+        // The long way must lead to the same queue (ACK-2).
+        let queue = match recent.find(topic, id).filter(|_| !buggify!("store.append.cold_queue")) {
             Some(queue) => queue,
             None => match self.topics.find_or_make(topic, id) {
                 Some(queue) => recent.put(queue),
@@ -366,6 +367,10 @@ impl Store {
 
     /// Readers see a record only after its dispatch: when that falls far behind, senders wait a little for it.
     async fn slow_down(&self) {
+        // Others overtake this one, whose place in its queue is not given yet (LOG-3).
+        if buggify!("store.append.slow") {
+            time::sleep(Duration::from_millis(3)).await;
+        }
         let behind = self.dispatch_behind();
         let allowed = self.log.config.dispatch_behind_bytes;
         if behind > allowed {

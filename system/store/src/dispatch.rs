@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use bytes::BytesMut;
 use protocol::record::RecordRef;
+use runtime::time::{self, Duration};
 use runtime::{buggify, select, sometimes, tap, task};
 use std::sync::atomic::Ordering;
 
@@ -36,6 +37,10 @@ impl Store {
             select! {
                 _ = self.closing.reach(1) => return,
                 more = self.log.readable().reach(at + 1) => if more.is_err() { return },
+            }
+            // Acknowledged and not readable yet: nobody may take it for lost (CON-3, IDX-1).
+            if buggify!("store.dispatch.late") {
+                time::sleep(Duration::from_millis(3)).await;
             }
             while self.dispatch_some() {
                 task::yield_now().await;
@@ -111,7 +116,8 @@ impl Store {
     ) -> Result<usize, String> {
         let mut rest = chunk;
         let mut last: Option<Arc<Queue>> = None;
-        let mut index = self.index.join();
+        // The index comes after and must find all keys by itself (IDX-1).
+        let mut index = self.index.join().filter(|_| !buggify!("store.dispatch.no_join"));
         sometimes!("store.dispatch.index_busy", index.is_none() && self.log.config.index);
         while !rest.is_empty() {
             match look(rest, state.at, base, end, Checks { checksum: false, torn: false }) {

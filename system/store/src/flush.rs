@@ -39,7 +39,9 @@ impl Store {
         let mut issued = self.log.flushed.get();
         let mut next_tick = Instant::now() + interval;
         loop {
-            let full = in_flight.len() >= self.log.config.syncs_in_flight;
+            // One after the other, as on a disk that takes no two at once (ACK-5).
+            let most = if buggify!("store.flush.single") { 1 } else { self.log.config.syncs_in_flight };
+            let full = in_flight.len() >= most;
             let due = select! {
                 Some(done) = in_flight.next(), if !in_flight.is_empty() => {
                     match done {
@@ -80,6 +82,8 @@ impl Store {
                     std::future::pending::<()>().await;
                 }
             }
+            // Now, where the disk would have had half of a story until the tick (TXN-3).
+            FlushMode::Async if buggify!("store.flush.eager") => {}
             FlushMode::Async => {
                 select! {
                     _ = self.log.flush_wanted.reach(issued + 1) => sometimes!("store.flush.asked"),

@@ -12,7 +12,7 @@ use std::sync::Arc;
 use bytes::Bytes;
 use protocol::record::RecordRef;
 use runtime::disk::{Disk, File, Lock};
-use runtime::{crash_point, host, planted, sometimes, tap};
+use runtime::{buggify, crash_point, host, planted, sometimes, tap};
 
 use crate::config::{Config, OnDamage};
 use crate::error::OpenError;
@@ -244,7 +244,6 @@ impl Recovery<'_> {
                     names.binary_search(&layout::file_name(file * per_file * Unit::SIZE)).is_err()
                 });
                 if missing.is_some() {
-                    sometimes!("store.recover.files_missing");
                     tracing::warn!(
                         topic,
                         queue = id,
@@ -353,7 +352,9 @@ impl Recovery<'_> {
             return Ok(bytes.slice(from..));
         }
         let room = usize::try_from(file.len() - (at - base)).unwrap_or(usize::MAX);
-        let length = wanted.max(WINDOW).min(room);
+        // Every record lies at the edge of what was read now and then (LOG-6).
+        let window = if buggify!("store.recover.short") { SHORT_WINDOW } else { WINDOW };
+        let length = wanted.max(window).min(room);
         let found = file.fetch(at - base, length).await.map_err(failed("cannot read the commit log"))?;
         self.window = (at, found.clone());
         Ok(found)
@@ -385,7 +386,6 @@ impl Recovery<'_> {
                     let (topic, id) = (record.topic, record.queue_id);
                     let text =
                         format!("a record has offset {offset} in queue {id} of {topic}, the next is {next}");
-                    sometimes!("store.recover.offset_misfit");
                     if !sure {
                         return Err(text);
                     }
@@ -414,7 +414,9 @@ impl Recovery<'_> {
 
     /// A rebuild of a long log must not hold all units in memory.
     async fn spill_if_much(&self) -> Result<(), OpenError> {
-        if self.store.dispatch.lock().unsettled < self.config().settle_units {
+        // Files ahead of the table, should this start be cut off (LOG-2, LOG-6).
+        let early = self.rebuild && buggify!("store.recover.spill");
+        if !early && self.store.dispatch.lock().unsettled < self.config().settle_units {
             return Ok(());
         }
         self.store.spill().await.map_err(failed("cannot write the consume queues"))
@@ -752,5 +754,7 @@ fn failed(what: &str) -> impl Fn(io::Error) -> OpenError + use<'_> {
 const SHORTEST: u64 = 90;
 /// Bytes of the log read at once.
 const WINDOW: usize = 1 << 20;
+/// The same, when every record shall lie at its edge now and then.
+const SHORT_WINDOW: usize = 512;
 /// So that no head of a record is missed between two windows.
 const SEARCH_OVERLAP: usize = 64;

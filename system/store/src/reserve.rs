@@ -71,6 +71,10 @@ impl Store {
             return Err(error);
         }
         crash_point!("store.segment.durable").await;
+        // On the disk, and nobody has written to it: a start must not take it for the end (LOG-6).
+        if buggify!("store.segment.late") {
+            time::sleep(Duration::from_millis(300)).await;
+        }
         self.log.push(base, file);
         self.log.reserved.advance(base + self.log.config.segment_bytes);
         Ok(())

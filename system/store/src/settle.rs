@@ -68,7 +68,9 @@ impl Store {
             if due {
                 next = Instant::now() + config.settle_interval;
             }
-            if !(much || quiet || due) || self.is_settled() {
+            // A table far behind the log makes the next start work for its queues (LOG-2).
+            let late = buggify!("store.settle.late");
+            if late || !(much || quiet || due) || self.is_settled() {
                 continue;
             }
             if let Err(error) = self.settle().await {
@@ -154,7 +156,9 @@ impl Store {
 
     async fn write_units(&self, work: &[Work]) -> io::Result<()> {
         let folders = Mutex::new(BTreeSet::new());
-        for together in work.chunks(AT_ONCE) {
+        // A crash may come between any two files (LOG-2).
+        let at_once = if buggify!("store.settle.one_by_one") { 1 } else { AT_ONCE };
+        for together in work.chunks(at_once) {
             try_join_all(together.iter().map(|w| self.write_queue(w, &folders))).await?;
         }
         crash_point!("store.settle.files").await;

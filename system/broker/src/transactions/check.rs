@@ -11,7 +11,7 @@ use protocol::{
     record::{NewRecord, Place, place},
     rpc::CheckTransactionState,
 };
-use runtime::{crash_point, planted, sometimes, tap};
+use runtime::{buggify, crash_point, planted, sometimes, tap, time::sleep};
 
 use super::{HalfRef, half, view};
 use crate::{
@@ -50,6 +50,10 @@ impl Broker {
     /// Looks every second for half messages that are due.
     pub(crate) async fn check_transactions(self: Arc<Self>) {
         while self.pause(TICK).await {
+            // A round that comes late must not count two checks for one (TXN-5).
+            if buggify!("broker.transaction.skips_round") {
+                continue;
+            }
             self.check_round().await;
         }
     }
@@ -94,7 +98,9 @@ impl Broker {
     /// Counts a check for each of the half messages that have been due the longest.
     async fn look_at_due(&self, now: u64) -> Looked {
         let mut looked = Looked::default();
-        while looked.count < ROUND_COUNT && looked.bytes < ROUND_BYTES {
+        // The round goes on where it ended (TXN-4).
+        let most = if buggify!("broker.transaction.few") { 1 } else { ROUND_COUNT };
+        while looked.count < most && looked.bytes < ROUND_BYTES {
             let root = {
                 let mut halves = self.transactions.halves.lock();
                 let Some(root) = halves.first_due(now) else { break };
@@ -131,6 +137,10 @@ impl Broker {
     /// Counts a check: a copy that says so is stored behind, and takes the place of the older one.
     async fn prepare_check(&self, root: u64, now: u64) -> Result<Option<Check>, Refusal> {
         let _turn = self.transactions.turn(root).await;
+        // Whoever ends it meanwhile has to wait and must be heard (TXN-2, TXN-3).
+        if buggify!("broker.transaction.check_slow") {
+            sleep(Duration::from_millis(20)).await;
+        }
         let Some(half) = self.transactions.halves.lock().find(root).cloned() else { return Ok(None) };
         if half.position < self.store.min_position() {
             self.lose(root, &half);
@@ -353,6 +363,10 @@ impl Broker {
 
     /// Notes how far the queues of half messages and of ends are done with: where the next start begins to read.
     pub(crate) fn advance_transactions(&self) {
+        // The next start finds what was ended long ago (TXN-3, TXN-6).
+        if buggify!("broker.transaction.noted_late") {
+            return;
+        }
         let flushed = self.store.flushed().get();
         let (halves_queue, ends_queue) =
             (self.bounds(name::HALF_TOPIC, 0), self.bounds(name::OP_HALF_TOPIC, 0));

@@ -7,7 +7,7 @@ use std::io;
 use std::sync::Arc;
 
 use runtime::disk::{Disk, File};
-use runtime::{crash_point, sometimes, tap, task};
+use runtime::{crash_point, tap, task};
 
 use super::{Full, Last};
 use crate::state::index::{Entry, Header, Shape, Table};
@@ -122,7 +122,6 @@ impl Load<'_> {
             }
             at += 1;
         }
-        sometimes!("store.index.mark_behind_log", mark.position > self.log_end);
         // Otherwise the log was cut, and goes on behind the last record that is left.
         if mark.position <= self.log_end {
             self.found.position = mark.position.max(self.log_min);
@@ -153,7 +152,6 @@ impl Load<'_> {
                 return Ok(false);
             }
         };
-        sometimes!("store.index.log_cut", !whole);
         if !whole && table.header.next == 1 {
             return Ok(false);
         }
