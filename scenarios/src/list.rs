@@ -27,6 +27,11 @@ pub fn all() -> Vec<Scenario> {
     ]
 }
 
+/// The one in which a bug is planted that every campaign must find.
+pub(crate) fn canary() -> Scenario {
+    first_message::scenario()
+}
+
 /// Runs that once failed, by name, in order.
 ///
 /// # Errors

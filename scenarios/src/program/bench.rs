@@ -8,18 +8,34 @@ use lab::swarm::{self, Size};
 use super::say;
 use crate::list;
 
-pub(super) fn bench() -> u8 {
-    let busy: Vec<Run> =
+/// What a busy cluster without faults takes.
+pub(super) struct Busy {
+    pub(super) per_simulated_s: f64,
+    pub(super) per_cpu_s: f64,
+    /// CPU for a message, acknowledged and consumed.
+    pub(super) each_us: f64,
+    code: u8,
+}
+
+/// Medians of a few runs.
+pub(super) fn busy() -> Busy {
+    let runs: Vec<Run> =
         (1..=BUSY_RUNS).map(|seed| drive::run(&busy_plan(seed), &Options::default()).run).collect();
-    let mut code = busy.iter().map(Run::exit_code).max().unwrap_or(0);
-    let rate = |run: &Run| run.frames as f64 / (run.simulated_ns as f64 / 1e9);
+    Busy {
+        per_simulated_s: median(runs.iter().map(|run| run.frames as f64 / (run.simulated_ns as f64 / 1e9))),
+        per_cpu_s: median(runs.iter().map(|run| run.frames as f64 / seconds(run))),
+        each_us: median(runs.iter().map(each)),
+        code: runs.iter().map(Run::exit_code).max().unwrap_or(0),
+    }
+}
+
+pub(super) fn bench() -> u8 {
+    let Busy { per_simulated_s, per_cpu_s, each_us, mut code } = busy();
     say("busy, without faults:");
     say(&format!(
-        "  {:.0} pieces of data per simulated second, {:.0} per CPU second",
-        median(busy.iter().map(rate)),
-        median(busy.iter().map(|run| run.frames as f64 / seconds(run)))
+        "  {per_simulated_s:.0} pieces of data per simulated second, {per_cpu_s:.0} per CPU second"
     ));
-    say(&format!("  {:.1} us of CPU per message acknowledged and consumed", median(busy.iter().map(each))));
+    say(&format!("  {each_us:.1} us of CPU per message acknowledged and consumed"));
     for scenario in list::all() {
         let runs: Vec<Run> = (1..=QUICK_RUNS)
             .map(|seed| drive::run(&(scenario.plan)(seed), &Options::default()).run)
@@ -73,7 +89,7 @@ fn each(run: &Run) -> f64 {
     run.cpu_ns as f64 / 1e3 / run.consumed.max(1) as f64
 }
 
-fn median(values: impl Iterator<Item = f64>) -> f64 {
+pub(super) fn median(values: impl Iterator<Item = f64>) -> f64 {
     let mut values: Vec<f64> = values.collect();
     values.sort_by(f64::total_cmp);
     values.get(values.len() / 2).copied().unwrap_or(0.0)

@@ -10,7 +10,7 @@ use std::time::Instant;
 use anyhow::Context as _;
 use lab::drive::{self, Options};
 use lab::outcome::{Run, Verdict, gravest};
-use lab::report::{Summary, github, html, junit, markdown, terminal};
+use lab::report::{Beside, Canary, Planted, Summary, github, html, junit, markdown, terminal};
 use lab::scenario::Scenario;
 
 use super::interrupt::{self, Interrupt};
@@ -95,7 +95,26 @@ impl Sweep {
         }
     }
 
+    /// Each seed of all scenarios twice, for nobody but the caller.
+    pub(super) fn twice(seeds: Range<u64>) -> Self {
+        Self { seeds, check: true, no_report: true, ..Self::usual() }
+    }
+
     pub(super) fn go(self) -> anyhow::Result<u8> {
+        let asked = Interrupt::listen()?;
+        let campaign = self.collect(&asked, None)?;
+        say(terminal(&campaign.summary).trim_end());
+        if !self.no_report {
+            write(&campaign.summary)?;
+            say("report: reports/index.html");
+            explain::pages(&campaign.summary, &self.plant)?;
+        }
+        tell_machines(&campaign.summary, self.junit.as_deref())?;
+        Ok(if asked.is_asked() { interrupt::CODE } else { gravest(campaign.codes) })
+    }
+
+    /// Runs all there is to run; until then, if it shall end.
+    pub(super) fn collect(&self, asked: &Interrupt, until: Option<Instant>) -> anyhow::Result<Campaign> {
         let scenarios = if self.names.is_empty() {
             list::all()
         } else {
@@ -108,7 +127,6 @@ impl Sweep {
             .step_by(self.shard.1)
             .collect();
         let (commit, toolchain) = provenance();
-        let asked = Interrupt::listen()?;
         say(&format!("{} runs; Ctrl-C ends them early, with a report of those done", work.len()));
         let campaign = Mutex::new(Campaign {
             summary: Summary::new(&command_line(), &commit, &toolchain),
@@ -118,7 +136,10 @@ impl Sweep {
         });
         let began = Instant::now();
         let options = Options { plants: self.plant.clone(), ..Options::default() };
-        in_parallel(&work, self.jobs, &asked, |(scenario, seed)| {
+        in_parallel(&work, self.jobs, asked, |(scenario, seed)| {
+            if until.is_some_and(|until| Instant::now() >= until) {
+                return;
+            }
             let plan = (scenario.plan)(*seed);
             let run = drive::run(&plan, &options).run;
             let again = self.check.then(|| drive::run(&plan, &options).run.trace);
@@ -133,21 +154,20 @@ impl Sweep {
         if self.check {
             campaign.summary.repeated = Some(campaign.compared);
         }
+        if self.plant.is_empty() && !asked.is_asked() {
+            let canary = canary();
+            campaign.codes.extend(canary.seed.is_none().then_some(5));
+            campaign.summary.canary = Some(canary);
+        }
         campaign.summary.wanted = work.len() as u64;
         campaign.summary.finish(began.elapsed().as_secs_f64());
-        say(terminal(&campaign.summary).trim_end());
-        if !self.no_report {
-            write(&campaign.summary)?;
-            say("report: reports/index.html");
-            explain::pages(&campaign.summary, &self.plant)?;
-        }
-        tell_machines(&campaign.summary, self.junit.as_deref())?;
-        Ok(if asked.is_asked() { interrupt::CODE } else { gravest(campaign.codes) })
+        Ok(campaign)
     }
 }
 
-struct Campaign {
-    summary: Summary,
+/// A campaign under way, or done.
+pub(super) struct Campaign {
+    pub(super) summary: Summary,
     codes: Vec<u8>,
     compared: (u64, u64),
     done: usize,
@@ -186,6 +206,18 @@ impl Campaign {
         );
         let mut out = std::io::stderr();
         let _ = out.write_all(line.as_bytes()).and_then(|()| out.flush());
+    }
+}
+
+/// Whether a bug is found that every campaign must find (R5).
+fn canary() -> Canary {
+    let (scenario, bug) = (list::canary(), "M01");
+    let options = Options { plants: vec![bug], ..Options::default() };
+    let fails = |seed: &u64| drive::run(&(scenario.plan)(*seed), &options).run.verdict == Verdict::Fail;
+    let seed = (1..=CANARY_SEEDS).find(fails);
+    Canary {
+        command: format!("cargo sim run {} --seed {} --plant {bug}", scenario.name, seed.unwrap_or(1)),
+        seed,
     }
 }
 
@@ -233,16 +265,25 @@ fn tell_machines(summary: &Summary, file: Option<&Path>) -> anyhow::Result<()> {
     Ok(())
 }
 
+/// What was found of planted bugs, when that is known.
+pub(super) fn planted(name: &str) -> Option<Planted> {
+    serde_json::from_str(&std::fs::read_to_string(reports().join(name)).ok()?).ok()
+}
+
 /// Writes the report in its three forms.
 pub(super) fn write(summary: &Summary) -> anyhow::Result<()> {
     let folder = reports();
     std::fs::create_dir_all(&folder)?;
     std::fs::write(folder.join("summary.json"), serde_json::to_string_pretty(summary)?)?;
     std::fs::write(folder.join("summary.md"), markdown(summary))?;
-    std::fs::write(folder.join("index.html"), html(summary))?;
+    let (planted, bugs) = (planted("mutants.json"), list::capsules().unwrap_or_default());
+    let beside = Beside { planted: planted.as_ref(), bugs: &bugs };
+    std::fs::write(folder.join("index.html"), html(summary, &beside))?;
     Ok(())
 }
 
+/// The canary is found in one of the first.
+const CANARY_SEEDS: u64 = 10;
 /// Seeds of each scenario when nothing is asked for.
 const USUAL: Range<u64> = 1..26;
 

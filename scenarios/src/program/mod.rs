@@ -1,8 +1,10 @@
 //! The command line: what can be asked, and the exit codes.
 
+mod bar;
 mod bench;
 mod campaign;
 mod check;
+mod cover;
 mod explain;
 mod interrupt;
 mod mutants;
@@ -74,8 +76,12 @@ enum Ask {
     Real(real::Real),
     /// Puts the parts of a campaign together that `sweep --shard` ran on several machines.
     Merge(campaign::Merge),
+    /// Lists what the last campaign never came to.
+    Cover(cover::Cover),
     /// Runs a simulated week and tells how late anything was.
     Week(week::Week),
+    /// Measures the goals of the harness, N1 to N18.
+    Bar(bar::Bar),
     /// Measures how fast the simulation is.
     Bench,
     /// Writes the report again from reports/summary.json, and the list of bugs from the capsules in scenarios/plans.
@@ -107,7 +113,9 @@ pub(crate) fn main() -> ExitCode {
         Some(Ask::Points(points)) => points.go(),
         Some(Ask::Real(real)) => real.go(),
         Some(Ask::Merge(merge)) => merge.go(),
+        Some(Ask::Cover(cover)) => cover.go(),
         Some(Ask::Week(week)) => week.go(),
+        Some(Ask::Bar(bar)) => bar.go(),
         Some(Ask::Bench) => Ok(bench::bench()),
         Some(Ask::Report) => again(),
         Some(Ask::Lines { name, seed }) => find(&name).map(|scenario| check::lines(&scenario, seed)),

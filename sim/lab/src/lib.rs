@@ -3,6 +3,7 @@
 pub mod capsule;
 pub mod check;
 pub mod clients;
+pub mod cover;
 pub mod draw;
 #[cfg(madsim)]
 pub mod drive;

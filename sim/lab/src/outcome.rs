@@ -82,6 +82,21 @@ pub struct Run {
     pub planted: BTreeMap<String, u64>,
     /// How often each crash point was passed.
     pub points: BTreeMap<String, u64>,
+    /// How often each property was met that runs should come to.
+    #[serde(default)]
+    pub met: BTreeMap<String, u64>,
+    /// How often each site of rare behaviour fired.
+    #[serde(default)]
+    pub fired: BTreeMap<String, u64>,
+    /// Kinds of planned faults that struck.
+    #[serde(default)]
+    pub struck: BTreeSet<String>,
+    /// Features that were used.
+    #[serde(default)]
+    pub features: BTreeSet<String>,
+    /// Settings of the plan.
+    #[serde(default)]
+    pub knobs: BTreeMap<String, String>,
     /// Its plan, when it did not pass.
     pub plan: String,
     /// The events around the violation, when there is one.
@@ -115,6 +130,11 @@ impl Run {
             checked: BTreeMap::new(),
             planted: BTreeMap::new(),
             points: BTreeMap::new(),
+            met: BTreeMap::new(),
+            fired: BTreeMap::new(),
+            struck: BTreeSet::new(),
+            features: BTreeSet::new(),
+            knobs: BTreeMap::new(),
             plan: String::new(),
             last_events: Vec::new(),
         }

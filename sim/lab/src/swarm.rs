@@ -605,6 +605,7 @@ pub const RECOVERY: &str = "store.recover.";
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::cover::hooks_in;
 
     /// Points that no plan reaches: nothing deletes topics or expires files yet, a clean stop is a fault of its own, two
     /// need an earlier crash at the right place, and one belongs to a planted bug.
@@ -628,28 +629,9 @@ mod tests {
 
     #[test]
     fn every_crash_point_of_the_broker_is_aimed_at() {
-        let mut found = Vec::new();
-        for crate_name in ["broker", "store"] {
-            let root = format!("{}/../../system/{crate_name}/src", env!("CARGO_MANIFEST_DIR"));
-            points_below(std::path::Path::new(&root), &mut found);
-        }
+        let mut found = hooks_in(&["broker", "store"], "crash_point!(");
         found.retain(|point| !UNAIMED.contains(&point.as_str()));
-        found.sort();
-        found.dedup();
         assert_eq!(found, POINTS);
-    }
-
-    #[allow(clippy::disallowed_methods, reason = "reads the project's own source")]
-    fn points_below(folder: &std::path::Path, found: &mut Vec<String>) {
-        for entry in std::fs::read_dir(folder).unwrap() {
-            let path = entry.unwrap().path();
-            if path.is_dir() {
-                points_below(&path, found);
-            } else if let Ok(text) = std::fs::read_to_string(&path) {
-                let parts = text.split("crash_point!(\"").skip(1);
-                found.extend(parts.filter_map(|part| part.split('"').next()).map(str::to_owned));
-            }
-        }
     }
 
     fn drawn(seed: u64) -> Plan {

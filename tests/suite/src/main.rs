@@ -4,6 +4,8 @@
 //! is missing fails its step: nothing is skipped silently.
 #![allow(clippy::print_stdout, reason = "a program that talks to a terminal")]
 
+mod pages;
+
 use std::{
     fs::{self, File},
     io::Write,
@@ -69,6 +71,7 @@ const STEPS: &[Step] = &[
         minutes: 4.0,
         run: &["cargo", "sim", "real", "first_message", "retry_to_dead_letter", "--prove"],
     },
+    Step { name: "pages", minutes: 1.0, run: &["pages"] },
     Step { name: "mutants", minutes: 2.0, run: &["cargo", "sim", "mutants"] },
     Step { name: "process", minutes: 2.0, run: &["cargo", "run", "--release", "--package", "process"] },
     Step { name: "interop", minutes: 4.0, run: &["cargo", "run", "--release", "--package", "interop"] },
@@ -147,6 +150,7 @@ fn run(step: &Step, root: &Path, log: &Path) -> Result<()> {
     match step.run {
         ["tools"] => return tools(out),
         ["hooks"] => return hooks(root, out),
+        ["pages"] => return pages::look(root, out),
         _ => {}
     }
     let [program, arguments @ ..] = step.run else { bail!("the step has no command") };
@@ -178,9 +182,10 @@ fn within(step: &Step, took: Duration) -> Result<()> {
     Ok(())
 }
 
-/// What the later steps need beside the Rust toolchain: a JDK, Maven and Go, installed by the system's package manager
-/// when that is possible.
+/// What the later steps need beside the Rust toolchain: a browser, a JDK, Maven and Go, installed by the system's package
+/// manager when that is possible.
 fn tools(mut log: File) -> Result<()> {
+    pages::install(&mut log)?;
     let have = |program: &str, argument: &str| {
         Command::new(program).arg(argument).output().is_ok_and(|o| o.status.success())
     };

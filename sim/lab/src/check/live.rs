@@ -5,12 +5,32 @@ use std::collections::BTreeMap;
 use super::{Judged, Rule, SECOND, View, seconds};
 use crate::history::{Kind, Outcome};
 
+/// How long what is promised after the faults took: its rule, what is measured, and the bound in ms, unless that depends
+/// on the plan.
+pub const RECOVERIES: &[(Rule, &str, Option<u64>)] = &[
+    (Rule::L2, ACKNOWLEDGED, Some(ACK_BOUND / MS)),
+    (Rule::L3, SETTLED, Some(OWNER_BOUND / MS)),
+    (Rule::L4, DRAINED, None),
+    (Rule::L11, WAITED, Some(200)),
+];
+/// From the end of the faults to the first acknowledgement of the last producer.
+const ACKNOWLEDGED: &str = "first acknowledgement after the faults, ms";
+/// From the end of the faults, or what came later, to the last change of owners.
+const SETTLED: &str = "last change of owners after the faults, ms";
+/// From the end of the faults to the last message that was consumed.
+const DRAINED: &str = "last message consumed after the faults, ms";
+/// From when it could be read to when a waiting member had it.
+pub(super) const WAITED: &str = "message for a member that waits, ms";
+
 pub(super) fn check(view: &View<'_>, judged: &mut Judged) {
     let Some((healed, heal_ns)) = view.heal else { return };
     producers(view, healed, heal_ns, judged);
     owners(view, heal_ns, judged);
     if let Some((event, at_ns, rest)) = view.drained {
         judged.count(Rule::L4, 1);
+        let events = view.history.events[healed..event].iter();
+        let done = events.filter(|event| matches!(event.kind, Kind::Exit { ok: true, .. })).next_back();
+        judged.worst(DRAINED, done.map_or(0, |last| (last.at_ns - heal_ns) / MS));
         if rest > 0 {
             let sentence = format!(
                 "{rest} messages were not consumed {} after the faults were over.",
@@ -40,6 +60,9 @@ fn producers(view: &View<'_>, healed: usize, heal_ns: u64, judged: &mut Judged) 
     let end = view.at(view.last());
     for (producer, (tried, acknowledged)) in first {
         judged.count(Rule::L2, 1);
+        if let Some(at_ns) = acknowledged {
+            judged.worst(ACKNOWLEDGED, at_ns.saturating_sub(heal_ns.max(tried)) / MS);
+        }
         let late = acknowledged.map_or(end > heal_ns + ACK_BOUND, |at| at > heal_ns + ACK_BOUND);
         if late && tried < heal_ns + ACK_BOUND / 2 {
             let when = acknowledged
@@ -69,6 +92,9 @@ fn owners(view: &View<'_>, heal_ns: u64, judged: &mut Judged) {
             | Kind::TopicSet { .. } => {
                 bound = bound.max(event.at_ns + OWNER_BOUND);
             }
+            Kind::SessionStart { .. } if event.at_ns > heal_ns && event.at_ns <= bound => {
+                judged.worst(SETTLED, (event.at_ns - (bound - OWNER_BOUND)) / MS);
+            }
             Kind::SessionStart { member, queue, .. } if event.at_ns > bound => {
                 let name = view.history.queue_name(queue);
                 let sentence = format!(
@@ -83,6 +109,7 @@ fn owners(view: &View<'_>, heal_ns: u64, judged: &mut Judged) {
     }
 }
 
+const MS: u64 = 1_000_000;
 /// Every producer has an acknowledgement after this.
 const ACK_BOUND: u64 = 70 * SECOND;
 /// Ownership is settled after this.

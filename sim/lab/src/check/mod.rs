@@ -23,10 +23,12 @@ mod script;
 use std::collections::BTreeMap;
 
 pub use budget::{Budget, budget};
+pub use live::RECOVERIES;
 use serde::{Deserialize, Serialize};
 pub use sight::Sight;
-pub use view::View;
+pub use view::{Outage, View};
 
+use crate::cover::told;
 use crate::history::{Audit, History, MessageId, QueueId};
 
 macro_rules! rules {
@@ -143,6 +145,8 @@ pub struct Judged {
     pub repeats: BTreeMap<&'static str, u64>,
     /// The largest of what is bounded, by what it is.
     pub worst: BTreeMap<&'static str, u64>,
+    /// Properties that the history came to, by name.
+    pub told: BTreeMap<&'static str, u64>,
     broken: BTreeMap<Rule, usize>,
 }
 
@@ -184,6 +188,7 @@ pub fn judge(history: &History, audit: &Audit) -> Judged {
     retry::check(&view, &mut judged);
     transact::check(&view, &mut judged);
     index::check(&view, &mut judged);
+    judged.told = told(&view);
     judged.violations.sort_by_key(|violation| (violation.rule, violation.event));
     judged
 }

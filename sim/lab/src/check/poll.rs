@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 
+use super::live::WAITED;
 use super::{Judged, Rule, SECOND, View, seconds};
 use crate::history::{Kind, MessageId, NodeId, QueueId, SessionId, Slot};
 
@@ -57,6 +58,7 @@ pub(super) fn check(view: &View<'_>, judged: &mut Judged) {
                     continue;
                 }
                 judged.count(Rule::L11, 1);
+                judged.worst(WAITED, (event.at_ns - since) / 1_000_000);
                 if event.at_ns > since + BOUND {
                     let sentence = format!(
                         "{} waited for {}, which could be read from {} on, and got it {} later.",

@@ -17,10 +17,11 @@ use world::{Crash, Failure, Logs, Node, Setup, World};
 
 use crate::check::{self, Rule, Violation};
 use crate::clients::{Asker, DRAIN, Home, LOAD, Place, Recorder, SETTLE, Shared, drain, read_all, set_up};
+use crate::cover;
 use crate::explain::detail::Detail;
 use crate::history::{AGAIN, Audit, END, History, How, Kind, NodeId, Outcome, RECOVERED};
 use crate::outcome::{Run, Verdict};
-use crate::plan::Plan;
+use crate::plan::{Plan, What};
 use cluster::{BROKER_PORT, Cluster, NAME_SERVER_PORT};
 use faults::Steps;
 pub use tracing::Level;
@@ -103,6 +104,11 @@ pub fn run(plan: &Plan, options: &Options) -> Done {
         checked: BTreeMap::new(),
         planted: named(&outcome.planted),
         points: named(&outcome.points),
+        met: named(&outcome.met),
+        fired: named(&outcome.fired),
+        struck: BTreeSet::new(),
+        features: BTreeSet::new(),
+        knobs: cover::knobs(plan),
         plan: String::new(),
         last_events: Vec::new(),
     };
@@ -118,6 +124,7 @@ pub fn run(plan: &Plan, options: &Options) -> Done {
             run.violations.extend(judged.violations);
             run.repeats = named(&judged.repeats);
             run.worst = named(&judged.worst);
+            run.met.extend(named(&judged.told));
             run.checked = judged.checked.iter().map(|(rule, count)| (rule.id().to_owned(), *count)).collect();
         }
         Ok(Err(note)) => {
@@ -145,6 +152,10 @@ pub fn run(plan: &Plan, options: &Options) -> Done {
         }
     }
     run.idle = idle(plan, &audit.struck);
+    let counted = plan.steps.iter().map(|step| &step.what).filter(|what| !what.effects().is_empty());
+    let struck = counted.map(What::kind).filter(|kind| !run.idle.contains(*kind));
+    run.struck = struck.chain(cover::felt(plan, &history)).map(str::to_owned).collect();
+    run.features = cover::features(plan, &history).into_iter().map(str::to_owned).collect();
     run.verdict = verdict(&mut run, plan);
     if run.verdict != Verdict::Pass {
         run.plan = plan.to_string();

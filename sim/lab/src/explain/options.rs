@@ -43,7 +43,8 @@ pub fn differences(a: &Plan, b: &Plan) -> Vec<(String, String, String)> {
     both.filter(|(_, a, b)| a != b).collect()
 }
 
-fn flat(plan: &Plan) -> Vec<(String, String)> {
+/// All values of a plan, by where in it they stand.
+pub(crate) fn flat(plan: &Plan) -> Vec<(String, String)> {
     let mut out = Vec::new();
     walk("", &serde_json::to_value(plan).unwrap_or_default(), &mut out);
     out

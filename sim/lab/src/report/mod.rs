@@ -1,16 +1,20 @@
 //! The report of a campaign: one summary, shown as a table on the terminal, as Markdown, as JSON,
 //! as one HTML page, and to machines that show tests.
 
+mod coverage;
 mod failure;
 mod junit;
 mod page;
+mod planted;
 mod summary;
 mod text;
 
+pub use coverage::unmet;
 pub use failure::failure_page;
 pub use junit::{github, junit};
-pub use page::html;
-pub use summary::{Failure, ScenarioSummary, Summary};
+pub use page::{Beside, html};
+pub use planted::{Found, Planted};
+pub use summary::{Canary, Failure, ScenarioSummary, Summary};
 pub use text::{markdown, terminal};
 
 /// Thousands apart, for people.
@@ -64,6 +68,11 @@ mod tests {
             checked: counted(&[("ACK-1", 1990)]),
             planted: counted(&[]),
             points: counted(&[]),
+            met: counted(&[("net.silent", 3)]),
+            fired: counted(&[("net.short_turn", 7)]),
+            struck: ["crash".to_owned()].into(),
+            features: ["sync flush".to_owned()].into(),
+            knobs: [("name_servers".to_owned(), "2".to_owned())].into(),
             plan: String::new(),
             last_events: Vec::new(),
         }
@@ -91,18 +100,33 @@ mod tests {
     fn the_first_line_names_the_command() {
         let summary = campaign();
         assert!(markdown(&summary).starts_with("<!-- made by: cargo sim -->"));
-        assert!(html(&summary).starts_with("<!-- made by: cargo sim -->"));
+        assert!(html(&summary, &Beside::default()).starts_with("<!-- made by: cargo sim -->"));
         let json = serde_json::to_string(&summary).unwrap();
         assert!(json.starts_with(r#"{"made_by":"cargo sim""#), "{json}");
     }
 
     #[test]
     fn the_page_is_whole_and_escaped() {
-        let page = html(&campaign());
+        let page = html(&campaign(), &Beside::default());
         assert!(page.contains("Message p0#3 &lt;b&gt;is&lt;/b&gt; gone &amp; lost."), "{page}");
         assert!(!page.contains("<b>is</b>"));
         assert!(page.contains("cargo sim run first_message --seed 8"));
         assert!(!page.contains("http://") && !page.contains("https://"), "nothing is loaded from elsewhere");
+    }
+
+    #[test]
+    fn the_page_tells_what_was_never_met_and_whether_the_canary_failed() {
+        let mut summary = campaign();
+        let page = html(&summary, &Beside::default());
+        assert!(
+            page.contains("<strong>net.unsent</strong>") && !page.contains("<strong>net.silent</strong>")
+        );
+        assert!(page.contains("--heat:1.00") && page.contains("It was not asked."));
+        summary.canary = Some(Canary { command: "cargo sim run x --plant M01".to_owned(), seed: Some(2) });
+        assert!(html(&summary, &Beside::default()).contains("It failed as it must"));
+        summary.canary = Some(Canary { command: "cargo sim run x --plant M01".to_owned(), seed: None });
+        assert!(html(&summary, &Beside::default()).contains("It did not fail"));
+        assert!(page.len() < 5 << 20, "{} bytes", page.len());
     }
 
     #[test]

@@ -4,13 +4,24 @@ use std::collections::BTreeMap;
 use std::fmt::Write as _;
 
 use super::text::{HEAD, headline, row};
-use super::{Failure, Summary, grouped};
-use crate::check::Rule;
+use super::{Failure, Planted, Summary, coverage, grouped, planted};
+use crate::capsule::{Capsule, Found};
+use crate::check::{RECOVERIES, Rule};
+use crate::cover::properties;
 use crate::outcome::Verdict;
+
+/// What other commands left for the page of a campaign.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Beside<'a> {
+    /// The matrix of planted bugs.
+    pub planted: Option<&'a Planted>,
+    /// Bugs that were found before, by the names of their capsules.
+    pub bugs: &'a [(String, Capsule)],
+}
 
 /// The page.
 #[must_use]
-pub fn html(summary: &Summary) -> String {
+pub fn html(summary: &Summary, beside: &Beside<'_>) -> String {
     let mut out = format!(
         "<!-- made by: {} -->\n<!doctype html>\n<html lang=\"en\">\n<head>\n<meta charset=\"utf-8\">\n\
          <meta name=\"viewport\" content=\"width=device-width, initial-scale=1\">\n\
@@ -18,11 +29,16 @@ pub fn html(summary: &Summary) -> String {
         escape(&summary.made_by).replace("--", "- -"),
         summary.verdict.name(),
     );
-    head(&mut out, summary);
+    head(&mut out, summary, beside);
     overview(&mut out, summary);
+    recoveries(&mut out, summary);
     for failure in &summary.failures {
         failed(&mut out, failure);
     }
+    canary(&mut out, summary);
+    planted::section(&mut out, beside.planted);
+    coverage::sections(&mut out, &summary.coverage, summary.seeds);
+    log(&mut out, beside.bugs);
     for (name, scenario) in &summary.scenarios {
         let _ = write!(out, "<section id=\"{0}\">\n<h2>{0}</h2>\n", escape(name));
         let _ = writeln!(out, "<p>Seeds {} to {}.</p>", scenario.seeds.0, scenario.seeds.1);
@@ -45,7 +61,7 @@ pub fn html(summary: &Summary) -> String {
     out
 }
 
-fn head(out: &mut String, summary: &Summary) {
+fn head(out: &mut String, summary: &Summary, beside: &Beside<'_>) {
     let verdict = summary.verdict.name();
     let _ = writeln!(
         out,
@@ -59,11 +75,27 @@ fn head(out: &mut String, summary: &Summary) {
         ("toolchain", summary.toolchain.clone()),
         ("runs", grouped(summary.seeds)),
         ("simulated time", format!("{:.1} h", summary.simulated_s / 3600.0)),
-        ("CPU time", format!("{:.1} s", summary.cpu_s)),
+        ("CPU time", format!("{:.2} h", summary.cpu_s / 3600.0)),
+        ("simulated time for CPU time", format!("{:.0} : 1", summary.simulated_s / summary.cpu_s.max(1e-9))),
         ("wall time", format!("{:.1} s", summary.wall_s)),
         (
             "delivered pieces of data per CPU-s",
             grouped((summary.frames as f64 / summary.cpu_s.max(1e-9)) as u64),
+        ),
+        (
+            "traces repeated",
+            match summary.repeated {
+                Some((runs, same)) => format!("{} of {}", grouped(same), grouped(runs)),
+                None => "not tried (--check)".to_owned(),
+            },
+        ),
+        (
+            "planted bugs found",
+            beside.planted.map_or_else(|| "not known (cargo sim mutants)".to_owned(), Planted::headline),
+        ),
+        (
+            "properties never met",
+            format!("{} of {}", summary.coverage.unmet().count(), properties::all().count()),
         ),
     ];
     out.push_str("<dl>\n");
@@ -82,7 +114,7 @@ fn overview(out: &mut String, summary: &Summary) {
     for (name, scenario) in &summary.scenarios {
         let bad = scenario.runs() != scenario.count(Verdict::Pass);
         let _ = write!(out, "<tr{}>", if bad { " class=\"bad\"" } else { "" });
-        for (place, cell) in row(name, scenario).iter().enumerate() {
+        for (place, cell) in row(name, scenario, summary.kinds(name)).iter().enumerate() {
             let cell = escape(cell);
             let _ = match place {
                 0 => write!(out, "<th scope=\"row\"><a href=\"#{cell}\">{cell}</a></th>"),
@@ -92,6 +124,79 @@ fn overview(out: &mut String, summary: &Summary) {
         out.push_str("</tr>\n");
     }
     out.push_str("</tbody></table></div>\n");
+}
+
+/// How long things took after the faults were over, against what is promised.
+fn recoveries(out: &mut String, summary: &Summary) {
+    out.push_str(
+        "<h2>Recovery</h2>\n<p>The longest of all runs, in seconds.</p>\n<div class=\"wide\"><table>\n<thead><tr><th \
+         scope=\"col\">scenario</th>",
+    );
+    for (rule, what, bound_ms) in RECOVERIES {
+        let bound = match bound_ms {
+            Some(bound) => format!("at most {}", *bound as f64 / 1e3),
+            None => "bound by the plan".to_owned(),
+        };
+        let _ = write!(out, "<th scope=\"col\">{}: {}<br>{bound}</th>", rule.id(), escape(what));
+    }
+    out.push_str("</tr></thead>\n<tbody>\n");
+    for (name, scenario) in &summary.scenarios {
+        let _ = write!(out, "<tr><th scope=\"row\">{}</th>", escape(name));
+        for (_, what, bound_ms) in RECOVERIES {
+            let worst = scenario.worst.get(*what);
+            let late = worst.zip(bound_ms.as_ref()).is_some_and(|(worst, bound)| worst > bound);
+            let class = if late { " class=\"late\"" } else { "" };
+            let told = worst.map_or_else(|| "–".to_owned(), |worst| format!("{:.1}", *worst as f64 / 1e3));
+            let _ = write!(out, "<td{class}>{told}</td>");
+        }
+        out.push_str("</tr>\n");
+    }
+    out.push_str("</tbody></table></div>\n");
+}
+
+/// Whether the campaign finds a bug that it must find.
+fn canary(out: &mut String, summary: &Summary) {
+    let told = match &summary.canary {
+        None => "It was not asked.".to_owned(),
+        Some(canary) => match canary.seed {
+            Some(seed) => format!("It failed as it must, at seed {seed}: {}", canary.command),
+            None => format!("It did not fail: nothing that this campaign says counts. {}", canary.command),
+        },
+    };
+    let _ = writeln!(
+        out,
+        "<section id=\"canary\">\n<h2>Canary</h2>\n<p>A bug that is planted in every campaign. {}</p>\n</section>",
+        escape(&told)
+    );
+}
+
+/// Real bugs that were found before.
+fn log(out: &mut String, capsules: &[(String, Capsule)]) {
+    if capsules.is_empty() {
+        return;
+    }
+    out.push_str(
+        "<section id=\"bugs\">\n<h2>Bugs found in our own code</h2>\n<p>Each is kept as the plan that found it, which every test \
+         runs again: <code>cargo sim replay scenarios/plans/NAME.json</code>.</p>\n<div class=\"wide\"><table><thead><tr><th \
+         scope=\"col\">capsule</th><th scope=\"col\" class=\"text\">found in</th><th scope=\"col\" class=\"text\">broke</th><th \
+         scope=\"col\" class=\"text\">what went wrong</th><th scope=\"col\" class=\"text\">mended by</th></tr></thead><tbody>\n",
+    );
+    for (name, capsule) in capsules {
+        let rules: Vec<_> = capsule.broke.iter().map(|rule| rule.id()).collect();
+        let _ = writeln!(
+            out,
+            "<tr><th scope=\"row\">{}</th><td class=\"text\">{}, {} {}</td><td class=\"text\">{}</td><td class=\"text\">{}</td>\
+             <td class=\"text\">{}</td></tr>",
+            escape(name),
+            if capsule.found == Found::Bug { "the system" } else { "a rule" },
+            escape(&capsule.plan.scenario),
+            capsule.plan.seed,
+            rules.join(", "),
+            escape(&capsule.story),
+            escape(&capsule.mended)
+        );
+    }
+    out.push_str("</tbody></table></div>\n</section>\n");
 }
 
 fn failed(out: &mut String, failure: &Failure) {
@@ -219,6 +324,16 @@ tr.bad { background: var(--bad); }
 .sentence { font-size: 1.05rem; font-weight: 600; margin-bottom: 0; } .rule { color: var(--dim); margin-top: .2rem; }
 pre { background: var(--soft); border: 1px solid var(--line); border-radius: .3rem; padding: .7rem; overflow-x: auto;
   font: 13px/1.45 ui-monospace, monospace; }
+td.late { color: var(--fail); font-weight: 700; }
+td { white-space: nowrap; } th.text, td.text { text-align: left; } td.text { white-space: normal; min-width: 11rem; }
+.heat td { text-align: center; background: color-mix(in srgb, var(--pass) calc(var(--heat, 0) * 60%), transparent); }
+.heat td.none { background: repeating-linear-gradient(45deg, var(--bad) 0 4px, transparent 4px 8px); }
+.upright { vertical-align: bottom; } .upright span { white-space: nowrap; writing-mode: vertical-rl; transform: rotate(180deg); }
+.knobs { display: block; } .knobs div { margin: .5rem 0; } .knobs dd { display: flex; flex-wrap: wrap; gap: .3rem; }
+.knobs span { border: 1px solid var(--line); border-radius: .25rem; padding: 0 .4rem; font-size: .85rem; overflow-wrap: anywhere;
+  background: linear-gradient(to right, color-mix(in srgb, var(--pass) 35%, transparent) var(--part), transparent var(--part)); }
+.knobs small { color: var(--dim); }
+summary { cursor: pointer; margin: .5rem 0; }
 footer { margin-top: 3rem; color: var(--dim); font-size: .9rem; }
 @media print { body { font-size: 11px; } details { break-inside: avoid; } }
 ";

@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, btree_map::Entry};
 
 use serde::{Deserialize, Serialize};
 
+use crate::cover::Coverage;
 use crate::outcome::{Run, Verdict};
 
 /// A whole campaign.
@@ -30,10 +31,19 @@ pub struct Summary {
     pub wall_s: f64,
     /// In all.
     pub frames: u64,
+    /// Of all histories.
+    #[serde(default)]
+    pub events: u64,
     /// Runs that were repeated, and how many of them had the same trace.
     pub repeated: Option<(u64, u64)>,
     /// By name.
     pub scenarios: BTreeMap<String, ScenarioSummary>,
+    /// Whether a bug that must be found was found.
+    #[serde(default)]
+    pub canary: Option<Canary>,
+    /// What all runs came to.
+    #[serde(default)]
+    pub coverage: Coverage,
     /// One for each signature.
     pub failures: Vec<Failure>,
 }
@@ -83,6 +93,15 @@ pub struct ScenarioSummary {
     speed: Vec<f64>,
 }
 
+/// A bug that is planted in every campaign: one that does not find it proves nothing.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Canary {
+    /// What was run.
+    pub command: String,
+    /// The seed that found it; none: none did.
+    pub seed: Option<u64>,
+}
+
 /// One kind of failure.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct Failure {
@@ -109,8 +128,11 @@ impl Summary {
             cpu_s: 0.0,
             wall_s: 0.0,
             frames: 0,
+            events: 0,
             repeated: None,
             scenarios: BTreeMap::new(),
+            canary: None,
+            coverage: Coverage::default(),
             failures: Vec::new(),
         }
     }
@@ -123,6 +145,8 @@ impl Summary {
         self.simulated_s += simulated_s;
         self.cpu_s += cpu_s;
         self.frames += run.frames;
+        self.events += run.events;
+        self.coverage.add(run);
         let scenario = self
             .scenarios
             .entry(run.scenario.clone())
@@ -138,10 +162,7 @@ impl Summary {
         scenario.consumed += run.consumed;
         add(&mut scenario.sends, &run.sends);
         add(&mut scenario.repeats, &run.repeats);
-        for (what, size) in &run.worst {
-            let worst = scenario.worst.entry(what.clone()).or_default();
-            *worst = (*size).max(*worst);
-        }
+        largest(&mut scenario.worst, &run.worst);
         add(&mut scenario.planned, &run.planned);
         add(&mut scenario.effects, &run.effects);
         run.planned.keys().for_each(|kind| *scenario.tried.entry(kind.clone()).or_default() += 1);
@@ -197,19 +218,38 @@ impl Summary {
         self.cpu_s += other.cpu_s;
         self.wall_s = self.wall_s.max(other.wall_s);
         self.frames += other.frames;
+        self.events += other.events;
         self.repeated = match (self.repeated, other.repeated) {
             (Some((runs, same)), Some((more, too))) => Some((runs + more, same + too)),
             (mine, its) => mine.or(its),
         };
+        // One that found nothing counts most.
+        self.canary = [self.canary.take(), other.canary].into_iter().flatten().min_by_key(|it| it.seed);
         for (name, theirs) in other.scenarios {
             match self.scenarios.entry(name) {
                 Entry::Vacant(free) => drop(free.insert(theirs)),
                 Entry::Occupied(mut known) => known.get_mut().merge(&theirs),
             }
         }
+        self.coverage.merge(&other.coverage);
         other.failures.into_iter().for_each(|failure| self.fail(failure));
         self.finish(self.wall_s);
         Ok(())
+    }
+
+    /// Kinds of failure of a scenario.
+    #[must_use]
+    pub fn kinds(&self, scenario: &str) -> usize {
+        self.failures.iter().filter(|failure| failure.first.scenario == scenario).count()
+    }
+
+    /// The CPU time that so many of a hundred runs do not need more than, in ms.
+    #[must_use]
+    pub fn cpu_ms(&self, percent: usize) -> f64 {
+        let mut all: Vec<f64> =
+            self.scenarios.values().flat_map(|scenario| scenario.cpu_ms.clone()).collect();
+        all.sort_by(f64::total_cmp);
+        all.get((all.len() * percent / 100).min(all.len().saturating_sub(1))).copied().unwrap_or(0.0)
     }
 
     /// Runs with this verdict.
@@ -228,6 +268,7 @@ impl ScenarioSummary {
         self.cpu_ms.extend(&other.cpu_ms);
         self.speed.extend(&other.speed);
         self.deliveries += other.deliveries;
+        largest(&mut self.worst, &other.worst);
         self.consumed += other.consumed;
         for (mine, its) in [
             (&mut self.verdicts, &other.verdicts),
@@ -259,6 +300,13 @@ impl ScenarioSummary {
 fn add(into: &mut BTreeMap<String, u64>, from: &BTreeMap<String, u64>) {
     for (name, count) in from {
         *into.entry(name.clone()).or_default() += count;
+    }
+}
+
+fn largest(of: &mut BTreeMap<String, u64>, among: &BTreeMap<String, u64>) {
+    for (what, size) in among {
+        let known = of.entry(what.clone()).or_default();
+        *known = (*size).max(*known);
     }
 }
 

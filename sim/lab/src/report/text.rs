@@ -3,13 +3,14 @@
 use std::fmt::Write as _;
 
 use super::{Summary, counts, grouped};
+use crate::cover::properties;
 use crate::outcome::Verdict;
 
 /// A table for the terminal, and each kind of failure with the line that repeats it.
 #[must_use]
 pub fn terminal(summary: &Summary) -> String {
     let mut rows = vec![HEAD.map(str::to_owned).to_vec()];
-    rows.extend(summary.scenarios.iter().map(|(name, scenario)| row(name, scenario)));
+    rows.extend(summary.scenarios.iter().map(|(name, scenario)| row(name, scenario, summary.kinds(name))));
     let mut widths = vec![0; HEAD.len()];
     for row in &rows {
         for (width, cell) in widths.iter_mut().zip(row) {
@@ -40,7 +41,10 @@ pub fn terminal(summary: &Summary) -> String {
         }
         let _ = writeln!(out, "  repeat: {}", run.repeat());
     }
-    let _ = writeln!(out, "\n{}", headline(summary));
+    let (met, all) =
+        (properties::all().count() - summary.coverage.unmet().count(), properties::all().count());
+    let _ = writeln!(out, "\n{met} of {all} properties met; `cargo sim cover` lists the others");
+    let _ = writeln!(out, "{}", headline(summary));
     out
 }
 
@@ -53,7 +57,7 @@ pub fn markdown(summary: &Summary) -> String {
     let _ = writeln!(out, "| {} |", HEAD.join(" | "));
     let _ = writeln!(out, "|---|{}", "--:|".repeat(HEAD.len() - 1));
     for (name, scenario) in &summary.scenarios {
-        let _ = writeln!(out, "| {} |", row(name, scenario).join(" | "));
+        let _ = writeln!(out, "| {} |", row(name, scenario, summary.kinds(name)).join(" | "));
     }
     for (name, scenario) in &summary.scenarios {
         let _ = writeln!(out, "\n## {name}\n");
@@ -72,6 +76,13 @@ pub fn markdown(summary: &Summary) -> String {
         let _ =
             writeln!(out, "- runs in which a kind of fault struck: {}", tried.collect::<Vec<_>>().join(", "));
         let _ = writeln!(out, "- checks by rule: {}", counts(&scenario.checked));
+    }
+    let unmet = super::unmet(&summary.coverage);
+    if !unmet.is_empty() {
+        let _ = write!(out, "\n## Never met\n\n");
+        for line in unmet.lines() {
+            let _ = writeln!(out, "- {line}");
+        }
     }
     if !summary.failures.is_empty() {
         out.push_str("\n## Failures\n");
@@ -112,18 +123,19 @@ pub(super) fn headline(summary: &Summary) -> String {
     )
 }
 
-pub(super) const HEAD: [&str; 11] = [
-    "scenario", "runs", "pass", "fail", "unknown", "acked", "consumed", "repeats", "faults", "CPU ms",
-    "s/CPU-s",
+pub(super) const HEAD: [&str; 12] = [
+    "scenario", "runs", "pass", "fail", "unknown", "kinds", "acked", "consumed", "repeats", "faults",
+    "CPU ms", "s/CPU-s",
 ];
 
-pub(super) fn row(name: &str, scenario: &super::ScenarioSummary) -> Vec<String> {
+pub(super) fn row(name: &str, scenario: &super::ScenarioSummary, kinds: usize) -> Vec<String> {
     vec![
         name.to_owned(),
         grouped(scenario.runs()),
         grouped(scenario.count(Verdict::Pass)),
         grouped(scenario.count(Verdict::Fail) + scenario.count(Verdict::Error)),
         grouped(scenario.count(Verdict::Unknown)),
+        kinds.to_string(),
         grouped(scenario.sends.get("ok").copied().unwrap_or(0)),
         grouped(scenario.consumed),
         grouped(scenario.repeats.values().sum()),
