@@ -54,6 +54,7 @@ use delay::Delays;
 use marks::Marks;
 use register::{Outside, Registration};
 use saved::Saved;
+use send::SendSettings;
 use state::{groups::Groups, locks::Locks, offsets::Offsets, topics::Topics};
 use stats::Counters;
 use transactions::Transactions;
@@ -100,6 +101,7 @@ pub struct Broker {
     ha_address: Text,
     store_host: SocketAddr,
     config: Mutex<Arc<Config>>,
+    send_settings: SendSettings,
 
     disk: Disk,
     store: Arc<Store>,
@@ -185,6 +187,7 @@ impl Broker {
             started: Instant::now(),
             boot_ms,
             stopping: Watermark::new(0),
+            send_settings: SendSettings::of(&config),
             config: Mutex::new(Arc::new(config)),
             name,
         });

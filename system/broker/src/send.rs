@@ -1,6 +1,9 @@
 //! Sends: a message, or a batch of them, becomes records of one queue.
 
-use std::net::SocketAddr;
+use std::{
+    net::SocketAddr,
+    sync::atomic::{AtomicBool, AtomicI32, Ordering},
+};
 
 use bytes::Bytes;
 use net::{Peer, Reply};
@@ -19,7 +22,7 @@ use runtime::{buggify, clock, crash_point, planted, sometimes, tap};
 use store::{AppendError, Appended, Undurable};
 
 use crate::{
-    Broker,
+    Broker, Config,
     refusal::{Answer, Refusal},
     send_back::{DEAD_SENT, dead_letter},
     state::{
@@ -40,7 +43,7 @@ impl Broker {
         if h.batch == Some(true) {
             return Box::pin(self.send_batch(peer, client_version, h, body)).await;
         }
-        let settings = self.settings();
+        let settings = self.send_settings.get();
         let (topic, queue_id) = self.target(settings, h, client_version)?;
         let given = h.properties;
         let seen = Seen::of(given);
@@ -130,7 +133,7 @@ impl Broker {
         let id = OffsetId { host: self.store_host, position: appended.position };
         let mut digits = [0; 56];
         let sent = Sent {
-            msg_id: id.write(&mut digits),
+            msg_id: id.digits(&mut digits),
             queue_id,
             queue_offset: wire(appended.queue_offset),
             transaction_id: made_key.as_deref().map(str::as_bytes).or(seen.unique_key),
@@ -152,7 +155,7 @@ impl Broker {
         if retry_group(h.topic).is_some() {
             return Err(Refusal::Message("a batch cannot go to a retry topic".into()));
         }
-        let settings = self.settings();
+        let settings = self.send_settings.get();
         let (topic, queue_id) = self.target(settings, h, client_version)?;
         for item in &items {
             check_body(&item.body)?;
@@ -207,7 +210,7 @@ impl Broker {
             ids.push_str(OffsetId { host: self.store_host, position: *position }.write(&mut [0; 56]));
         }
         let sent = Sent {
-            msg_id: &ids,
+            msg_id: ids.as_bytes(),
             queue_id,
             queue_offset: wire(appended.first.queue_offset),
             transaction_id: Seen::of(h.properties).unique_key,
@@ -280,12 +283,6 @@ impl Broker {
         let queue_id =
             if h.queue_id >= 0 { h.queue_id } else { self.any_queue(topic.config.write_queue_nums) };
         Ok((topic, queue_id))
-    }
-
-    /// What a send needs of the configuration.
-    fn settings(&self) -> Settings {
-        let config = self.config.lock();
-        Settings { permission: config.broker_permission, trace_on: config.trace_on }
     }
 
     /// Any of the first `count` queues.
@@ -372,6 +369,34 @@ struct Settings {
     trace_on: bool,
 }
 
+/// The same where a send reads it without a lock.
+#[derive(Debug, Default)]
+pub(crate) struct SendSettings {
+    permission: AtomicI32,
+    trace_on: AtomicBool,
+}
+
+impl SendSettings {
+    pub(crate) fn of(config: &Config) -> Self {
+        let settings = Self::default();
+        settings.set(config);
+        settings
+    }
+
+    /// Takes over a changed configuration.
+    pub(crate) fn set(&self, config: &Config) {
+        self.permission.store(config.broker_permission, Ordering::Relaxed);
+        self.trace_on.store(config.trace_on, Ordering::Relaxed);
+    }
+
+    fn get(&self) -> Settings {
+        Settings {
+            permission: self.permission.load(Ordering::Relaxed),
+            trace_on: self.trace_on.load(Ordering::Relaxed),
+        }
+    }
+}
+
 /// What the broker must know of a properties text, found in one pass.
 #[derive(Debug)]
 struct Seen<'a> {
@@ -394,19 +419,20 @@ impl<'a> Seen<'a> {
             prepared: false,
             pop_receipt: false,
         };
-        for (key, value) in properties::pairs(text) {
-            if key == names::UNIQ_KEY.as_bytes() {
-                seen.unique_key = Some(value);
-            } else if key == names::WAIT.as_bytes() {
+        for piece in properties::pieces(text) {
+            let value = |name| properties::value_of(piece, name);
+            if let Some(key) = value(names::UNIQ_KEY) {
+                seen.unique_key = Some(key);
+            } else if let Some(value) = value(names::WAIT) {
                 seen.waits = !value.eq_ignore_ascii_case(b"false");
-            } else if key == names::DELAY.as_bytes() {
+            } else if let Some(value) = value(names::DELAY) {
                 seen.delay = Some(value);
-            } else if key.starts_with(TIMER_PREFIX) {
-                seen.timer = true;
-            } else if key == names::TRANSACTION_PREPARED.as_bytes() {
+            } else if let Some(value) = value(names::TRANSACTION_PREPARED) {
                 seen.prepared = value.eq_ignore_ascii_case(b"true");
-            } else if key == names::POP_CK.as_bytes() {
+            } else if value(names::POP_CK).is_some() {
                 seen.pop_receipt = true;
+            } else if piece.starts_with(TIMER_PREFIX) {
+                seen.timer |= properties::pairs(piece).any(|(name, _)| name.starts_with(TIMER_PREFIX));
             }
         }
         seen

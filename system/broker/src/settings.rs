@@ -36,6 +36,7 @@ impl Broker {
             let changes = config::update(&mut [&mut changed], &Source::strict("request"), request);
             let changes = changes.map_err(|problems| Refusal::Parameter(problems.to_string()))?;
             changed.check().map_err(|error| Refusal::Parameter(error.to_string()))?;
+            self.send_settings.set(&changed);
             *current = changed.into();
             changes
         };

@@ -152,7 +152,7 @@ impl Broker {
         let id = OffsetId { host: self.store_host, position: appended.position };
         let mut digits = [0; 56];
         let sent = Sent {
-            msg_id: id.write(&mut digits),
+            msg_id: id.digits(&mut digits),
             queue_id,
             queue_offset: wire(appended.queue_offset),
             transaction_id: Some(key.as_bytes()),

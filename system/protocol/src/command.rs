@@ -230,17 +230,22 @@ impl Command {
         )]
         let (code, version) = (self.code as i16, self.version as i16);
         let remark = self.remark.as_ref().map_or(&[][..], Text::as_bytes);
-        let mut head = [0; 17];
+        let entries = self.ext.entries();
+        let mut head = [0; 21];
         head[..2].copy_from_slice(&code.to_be_bytes());
         head[2] = self.language as u8;
         head[3..5].copy_from_slice(&version.to_be_bytes());
         head[5..9].copy_from_slice(&self.opaque.to_be_bytes());
         head[9..13].copy_from_slice(&self.flag.to_be_bytes());
-        head[13..].copy_from_slice(&length(remark.len()).to_be_bytes());
-        out.put_slice(&head);
-        out.put_slice(remark);
-        let entries = self.ext.entries();
-        out.put_u32(length(entries.len()));
+        head[13..17].copy_from_slice(&length(remark.len()).to_be_bytes());
+        head[17..].copy_from_slice(&length(entries.len()).to_be_bytes());
+        if remark.is_empty() {
+            out.put_slice(&head);
+        } else {
+            out.put_slice(&head[..17]);
+            out.put_slice(remark);
+            out.put_slice(&head[17..]);
+        }
         out.put_slice(entries);
     }
 

@@ -89,19 +89,16 @@ impl ExtFields {
     /// Takes over entries in the binary layout; `None` if they are not whole. Values that are not UTF-8 get
     /// replacement characters.
     pub(crate) fn from_entries(entries: Bytes) -> Option<Self> {
-        // Short lengths look like ASCII too, so one look at all bytes mostly spares one at each text.
-        let text = is_ascii(&entries);
-        let is_text = |bytes| text || std::str::from_utf8(bytes).is_ok();
         let mut keys = Keys::default();
-        let mut all = true;
         let mut rest = &entries[..];
         while !rest.is_empty() {
-            let (key, value, next) = first(rest)?;
-            all &= is_text(key) && is_text(value);
+            let (key, _, next) = first(rest)?;
             keys.add(key);
             rest = next;
         }
-        if all {
+        // Short lengths look like ASCII too, so one look at all bytes mostly spares one at each text.
+        let is_text = |bytes| std::str::from_utf8(bytes).is_ok();
+        if is_ascii(&entries) || each(&entries).all(|(key, value)| is_text(key) && is_text(value)) {
             return Some(Self { raw: Raw::Read(entries, keys) });
         }
         let mut fixed = Self::new();
@@ -138,6 +135,7 @@ impl ExtFields {
         self.raw_entries().map(|(key, value)| (utf8(key), utf8(value)))
     }
 
+    #[inline]
     pub(crate) fn raw_entries(&self) -> impl Iterator<Item = (&[u8], &[u8])> {
         each(self.entries())
     }
@@ -290,12 +288,24 @@ impl Field for i64 {
     #[inline]
     fn parse(value: Value<'_>) -> Option<Self> {
         let (digits, negative) = match value.bytes {
+            [digit @ b'0'..=b'9'] => return Some(Self::from(digit - b'0')),
             [b'-', digits @ ..] => (digits, true),
             [b'+', digits @ ..] => (digits, false),
             digits => (digits, false),
         };
         if digits.is_empty() {
             return None;
+        }
+        if digits.len() < LONGEST_SURE {
+            let mut number = 0;
+            for digit in digits {
+                let digit = digit.wrapping_sub(b'0');
+                if digit > 9 {
+                    return None;
+                }
+                number = number * 10 + Self::from(digit);
+            }
+            return Some(if negative { -number } else { number });
         }
         // Counted down from 0, because the smallest number has no positive counterpart.
         let number = digits.iter().try_fold(0i64, |number, digit| {
@@ -380,9 +390,20 @@ fn each(mut entries: &[u8]) -> impl Iterator<Item = (&[u8], &[u8])> {
     })
 }
 
+/// The entry in front if its key is one letter, as those of sends and pulls: the letter, its value, and what follows.
+#[inline(always)]
+pub(crate) fn first_short(entries: &[u8]) -> Option<(u8, &[u8], &[u8])> {
+    let ([0, 1, letter, length @ ..], rest) = entries.split_first_chunk::<7>()? else { return None };
+    let (value, rest) = rest.split_at_checked(usize::try_from(u32::from_be_bytes(*length)).ok()?)?;
+    Some((*letter, value, rest))
+}
+
 /// The entry in front: its key, its value, and what follows.
 #[inline]
 fn first(entries: &[u8]) -> Option<(&[u8], &[u8], &[u8])> {
+    if let Some((_, value, rest)) = first_short(entries) {
+        return Some((&entries[2..3], value, rest));
+    }
     let (length, rest) = entries.split_first_chunk::<2>()?;
     let (key, rest) = rest.split_at_checked(usize::from(u16::from_be_bytes(*length)))?;
     let (length, rest) = rest.split_first_chunk::<4>()?;
@@ -401,6 +422,9 @@ fn is_ascii(bytes: &[u8]) -> bool {
     let all = words.iter().fold(0, |all, word| all | u64::from_ne_bytes(*word));
     rest.iter().fold(all, |all, byte| all | u64::from(*byte)) & 0x8080_8080_8080_8080 == 0
 }
+
+/// Digits that a number may have and never be too large for 64 bits, and one more.
+const LONGEST_SURE: usize = 19;
 
 /// A number as decimal text.
 pub(crate) struct Decimal {

@@ -20,6 +20,11 @@ pub struct OffsetId {
 impl OffsetId {
     /// Writes the id into `out` without an allocation and returns the used part.
     pub fn write<'a>(&self, out: &'a mut [u8; 56]) -> &'a str {
+        std::str::from_utf8(self.digits(out)).expect("hex digits are ASCII")
+    }
+
+    /// The same as bytes.
+    pub fn digits<'a>(&self, out: &'a mut [u8; 56]) -> &'a [u8] {
         let mut raw = [0u8; 28];
         let at = match self.host.ip() {
             IpAddr::V4(ip) => {
@@ -35,9 +40,9 @@ impl OffsetId {
         raw[at + 4..at + 12].copy_from_slice(&self.position.to_be_bytes());
         let used = &mut out[..2 * (at + 12)];
         for (pair, byte) in used.as_chunks_mut::<2>().0.iter_mut().zip(raw) {
-            *pair = [HEX[usize::from(byte >> 4)], HEX[usize::from(byte & 15)]];
+            *pair = PAIRS[usize::from(byte)];
         }
-        std::str::from_utf8(used).expect("hex digits are ASCII")
+        used
     }
 }
 
@@ -123,8 +128,7 @@ impl UniqueIds {
 }
 
 fn push_hex(out: &mut String, byte: u8) {
-    out.push(char::from(HEX[usize::from(byte >> 4)]));
-    out.push(char::from(HEX[usize::from(byte & 15)]));
+    out.extend(PAIRS[usize::from(byte)].map(char::from));
 }
 
 /// Local midnight of the month's first day, in ms since the epoch.
@@ -143,6 +147,16 @@ fn month_start_ms(now_ms: i64, utc_offset_seconds: i32) -> i64 {
 }
 
 const HEX: &[u8; 16] = b"0123456789ABCDEF";
+/// Both digits of each byte.
+const PAIRS: &[[u8; 2]; 256] = &{
+    let mut pairs = [[0; 2]; 256];
+    let mut byte = 0;
+    while byte < 256 {
+        pairs[byte] = [HEX[byte >> 4], HEX[byte & 15]];
+        byte += 1;
+    }
+    pairs
+};
 
 #[cfg(test)]
 mod tests {

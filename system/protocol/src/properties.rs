@@ -11,25 +11,50 @@ pub(crate) const AFTER: u8 = 2;
 /// Every pair of the text in order. Pieces of fewer than three bytes, without separator, or with an
 /// empty name or value are skipped, as Java readers do.
 pub fn pairs(text: &[u8]) -> impl Iterator<Item = (&[u8], &[u8])> {
+    pieces(text).filter_map(|piece| {
+        let at = position(piece, BETWEEN)?;
+        (at > 0 && at + 1 < piece.len()).then(|| (&piece[..at], &piece[at + 1..]))
+    })
+}
+
+/// What stands between the ends of pairs: for looks at a few names, each by [`value_of`].
+#[inline]
+pub fn pieces(text: &[u8]) -> impl Iterator<Item = &[u8]> {
     let mut rest = text;
     std::iter::from_fn(move || {
-        while !rest.is_empty() {
-            let (piece, next) = match memchr::memchr(AFTER, rest) {
-                Some(at) => (&rest[..at], &rest[at + 1..]),
-                None => (rest, &rest[rest.len()..]),
-            };
-            rest = next;
-            if piece.len() < 3 {
-                continue;
-            }
-            // Names are short: the separator is found sooner without the machinery for long texts.
-            let Some(at) = piece.iter().position(|b| *b == BETWEEN) else { continue };
-            if at > 0 && at + 1 < piece.len() {
-                return Some((&piece[..at], &piece[at + 1..]));
-            }
+        if rest.is_empty() {
+            return None;
         }
-        None
+        let end = position(rest, AFTER).unwrap_or(rest.len());
+        let piece = &rest[..end];
+        rest = rest.get(end + 1..).unwrap_or_default();
+        Some(piece)
     })
+}
+
+/// The value if the piece is a pair of this name.
+#[inline(always)]
+pub fn value_of<'a>(piece: &'a [u8], name: &str) -> Option<&'a [u8]> {
+    match piece.strip_prefix(name.as_bytes())? {
+        [BETWEEN, value @ ..] if !value.is_empty() => Some(value),
+        _ => None,
+    }
+}
+
+/// Where the byte stands first. Names and values are short: they are done before a search for long texts has begun.
+#[inline(always)]
+fn position(text: &[u8], byte: u8) -> Option<usize> {
+    const ONES: u64 = 0x0101_0101_0101_0101;
+    let (words, rest) = text.as_chunks::<8>();
+    for (at, word) in words.iter().enumerate() {
+        // The lowest bit that is set belongs to the first byte that is 0 now.
+        let word = u64::from_le_bytes(*word) ^ (ONES * u64::from(byte));
+        let zeros = word.wrapping_sub(ONES) & !word & (ONES << 7);
+        if zeros != 0 {
+            return Some(8 * at + zeros.trailing_zeros() as usize / 8);
+        }
+    }
+    rest.iter().position(|b| *b == byte).map(|at| 8 * words.len() + at)
 }
 
 /// Whether a zero byte stands in the text.
@@ -199,6 +224,22 @@ mod tests {
         #[test]
         fn any_bytes_parse(bytes in proptest::collection::vec(0u8..4, 0..64)) {
             let _ = to_map(&bytes);
+        }
+
+        #[test]
+        fn a_value_is_found_in_its_piece_as_among_all_pairs(bytes in proptest::collection::vec(0u8..4, 0..24)) {
+            for name in ["\u{3}", "\u{3}\u{3}", "\0"] {
+                let found = pieces(&bytes).filter_map(|piece| value_of(piece, name)).collect::<Vec<_>>();
+                let pairs = pairs(&bytes).filter(|(n, _)| *n == name.as_bytes());
+                prop_assert_eq!(found, pairs.map(|(_, value)| value).collect::<Vec<_>>());
+            }
+        }
+
+        #[test]
+        fn a_byte_is_found_where_it_stands_first(bytes in proptest::collection::vec(prop_oneof![0u8..4, any::<u8>()], 0..40)) {
+            for byte in [BETWEEN, AFTER, 0, 0x80, 0xFF] {
+                prop_assert_eq!(position(&bytes, byte), bytes.iter().position(|b| *b == byte));
+            }
         }
 
         #[test]

@@ -114,8 +114,21 @@ impl Store {
         base: u64,
         end: u64,
     ) -> Result<usize, String> {
+        let mut run = Run::default();
+        let found = self.read_records(state, &mut run, chunk, base, end);
+        run.end(state);
+        found
+    }
+
+    fn read_records(
+        &self,
+        state: &mut Dispatch,
+        run: &mut Run,
+        chunk: &[u8],
+        base: u64,
+        end: u64,
+    ) -> Result<usize, String> {
         let mut rest = chunk;
-        let mut last: Option<Arc<Queue>> = None;
         // The index comes after and must find all keys by itself (IDX-1).
         let mut index = self.index.join().filter(|_| !buggify!("store.dispatch.no_join"));
         sometimes!("store.dispatch.index_busy", index.is_none() && self.log.config.index);
@@ -123,15 +136,17 @@ impl Store {
             match look(rest, state.at, base, end, Checks { checksum: false, torn: false }) {
                 Look::Record(record) => {
                     // Records of one queue often follow each other.
-                    if !last.as_ref().is_some_and(|queue| queue.takes(&record)) {
-                        last = self.queue_of(&record);
+                    if !run.queue.as_ref().is_some_and(|queue| queue.takes(&record)) {
+                        run.end(state);
+                        run.queue = self.queue_of(&record);
                     }
                     let marks = Marks::of(record.properties);
-                    if let Some(queue) = &last {
-                        self.add_unit(state, queue, &record, &marks);
+                    if run.queue.is_some() {
+                        run.put(record.place.queue_offset, self.unit(&record, &marks));
                     }
                     if let Some(index) = &mut index {
-                        let topic = last.as_ref().map_or_else(|| prefix(record.topic), |queue| queue.prefix);
+                        let queue = run.queue.as_ref();
+                        let topic = queue.map_or_else(|| prefix(record.topic), |queue| queue.prefix);
                         index.put(&record, &marks, topic);
                     }
                     state.store_time = record.place.store_timestamp;
@@ -173,8 +188,11 @@ impl Store {
         record: &RecordRef<'_>,
         marks: &Marks<'_>,
     ) {
-        let tag = self.log.config.tag(record, marks);
-        let unit = Unit { position: record.place.position, size: record.size, tag };
+        let unit = self.unit(record, marks);
+        state.add(queue, record.place.queue_offset, &[unit]);
+    }
+
+    fn unit(&self, record: &RecordRef<'_>, marks: &Marks<'_>) -> Unit {
         tap!(
             "dispatch",
             topic = record.topic,
@@ -182,9 +200,42 @@ impl Store {
             offset = record.place.queue_offset,
             position = record.place.position
         );
-        state.unsettled += 1;
-        if queue.push(record.place.queue_offset, unit) {
-            state.dirty.push(queue.clone());
+        let tag = self.log.config.tag(record, marks);
+        Unit { position: record.place.position, size: record.size, tag }
+    }
+}
+
+impl Dispatch {
+    fn add(&mut self, queue: &Arc<Queue>, offset: u64, units: &[Unit]) {
+        self.unsettled += units.len() as u64;
+        if queue.push(offset, units) {
+            self.dirty.push(queue.clone());
+        }
+    }
+}
+
+/// Records of one queue that follow each other in the log: their units come to the queue at once.
+#[derive(Default)]
+struct Run {
+    queue: Option<Arc<Queue>>,
+    /// Offset of the first of `units`.
+    first: u64,
+    units: Vec<Unit>,
+}
+
+impl Run {
+    fn put(&mut self, offset: u64, unit: Unit) {
+        if self.units.is_empty() {
+            self.first = offset;
+        }
+        assert_eq!(self.first + self.units.len() as u64, offset, "a queue has no holes");
+        self.units.push(unit);
+    }
+
+    fn end(&mut self, state: &mut Dispatch) {
+        if let Some(queue) = self.queue.as_ref().filter(|_| !self.units.is_empty()) {
+            state.add(queue, self.first, &self.units);
+            self.units.clear();
         }
     }
 }

@@ -362,15 +362,16 @@ impl Queue {
             && !self.deleted.load(Ordering::Acquire)
     }
 
-    /// Adds the unit of the record at `offset`, which must be the next; true when the queue had no unsettled unit.
-    pub(crate) fn push(&self, offset: u64, unit: Unit) -> bool {
+    /// Adds the units of the records from `offset` on, which must be the next; true when the queue had no unsettled
+    /// unit.
+    pub(crate) fn push(&self, offset: u64, added: &[Unit]) -> bool {
         let mut units = self.units.lock();
         assert_eq!(units.first + units.tail.len() as u64, offset, "a queue has no holes");
-        units.tail.push_back(unit);
+        units.tail.extend(added);
         let first = !std::mem::replace(&mut units.dirty, true);
         drop(units);
-        // The unit is written before `arrived` moves: a pull that wakes must find it.
-        self.arrived.advance(offset + 1);
+        // The units are written before `arrived` moves: a pull that wakes must find them.
+        self.arrived.advance(offset + added.len() as u64);
         first
     }
 

@@ -378,7 +378,7 @@ impl Recovery<'_> {
                     for lost in next..offset {
                         sometimes!("store.recover.offsets_kept_void");
                         let void = Unit::void(self.last_gap.unwrap_or(position));
-                        if queue.push(lost, void) {
+                        if queue.push(lost, &[void]) {
                             state.dirty.push(queue.clone());
                         }
                     }
@@ -459,7 +459,7 @@ impl Recovery<'_> {
             return;
         };
         let Some(queue) = self.store.queue_of(&record).filter(|_| at >= self.replay_from) else { return };
-        if record.place.queue_offset == queue.max() && queue.push(queue.max(), Unit::void(at)) {
+        if record.place.queue_offset == queue.max() && queue.push(queue.max(), &[Unit::void(at)]) {
             self.store.dispatch.lock().dirty.push(queue);
             sometimes!("store.recover.place_kept");
         }

@@ -15,6 +15,7 @@ use anyhow::{Context, Result};
 use broker::Kind;
 use clap::{Parser, Subcommand};
 use load::Load;
+use memmap2::{Advice, MmapMut};
 use process::{Cluster, Program, free_port};
 
 #[derive(Parser)]
@@ -145,7 +146,9 @@ fn compare(options: &Compare) -> Result<()> {
         one.load.send(&one.address, one.warm_up).with_context(|| format!("warming up {}", one.name))?;
     }
     let time = Duration::from_secs_f64(options.seconds);
+    let mut pages = Vec::new();
     for _ in 0..options.rounds {
+        pages.push(new_page()?);
         for one in &mut all {
             let before = process::cpu(one.pid)?;
             let round = one.load.send(&one.address, time).with_context(|| one.name)?;
@@ -159,12 +162,29 @@ fn compare(options: &Compare) -> Result<()> {
         options.connections, options.window, options.body, options.rounds
     );
     print(&all);
+    let page = spread(pages.into_iter());
+    println!(
+        "a new page of memory costs {:.2} us [{:.2}..{:.2}]: who writes where nothing was written before pays for one \
+         each {PAGE} bytes",
+        page.1, page.0, page.2
+    );
     let files = fs::read_dir(warm.folder().join("store/commitlog"))?.count();
     if files > WARM_FILES {
         println!("{WARM} outgrew its first file: some of its memory was brought in during the rounds");
     }
     Ok(())
 }
+
+/// CPU microseconds for a page of memory, which a host that takes back what is free makes dear.
+fn new_page() -> Result<f64> {
+    let before = process::cpu(std::process::id())?;
+    MmapMut::map_anon(PAGES * PAGE)?.advise(Advice::PopulateWrite)?;
+    Ok((process::cpu(std::process::id())? - before).as_secs_f64() * 1e6 / PAGES as f64)
+}
+
+const PAGE: usize = 4096;
+/// As many as a broker takes in a second of load.
+const PAGES: usize = 64 << 10;
 
 const OURS: &str = "reprise";
 const WARM: &str = "reprise, warm";

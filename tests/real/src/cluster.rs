@@ -14,10 +14,10 @@ use process::free_port;
 use protocol::Text;
 use tokio::task::AbortHandle;
 
+use crate::Lie;
 use crate::proxy::{Net, Way};
 use crate::runner::{Runner, Stop};
 use crate::servers::{Make, Role, Server};
-use crate::Lie;
 
 /// Real time since a run began.
 #[derive(Debug)]
@@ -126,8 +126,7 @@ impl Cluster {
         for (index, from) in dialling.enumerate() {
             let own = own(index);
             let door_of = |to: &String| at(own, place(to), door).to_string();
-            let renamed =
-                brokers.iter().map(|to| (targets[to].to_string(), door_of(to)));
+            let renamed = brokers.iter().map(|to| (targets[to].to_string(), door_of(to)));
             let renamed: Vec<_> = renamed.collect();
             let reached = all.iter().copied().filter(|to| !servers.contains_key(from) || names.contains(to));
             for to in reached {

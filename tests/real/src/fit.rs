@@ -97,7 +97,8 @@ fn adopt(plan: &mut Plan, running: &Running, left_out: &mut BTreeSet<String>) {
     let servers: Vec<_> = servers.chain(brokers).collect();
     let clients = plan.client_nodes();
     plan.steps.retain(|step| {
-        let process = matches!(step.what.need(), Need::Kill | Need::Stop | Need::Pause | Need::Power | Need::Point);
+        let process =
+            matches!(step.what.need(), Need::Kill | Need::Stop | Need::Pause | Need::Power | Need::Point);
         let fits = step.what.nodes().iter().all(|node| {
             clients.iter().any(|it| it == node) || !process && servers.iter().any(|it| it == node)
         });
@@ -138,7 +139,8 @@ fn messages(plan: &mut Plan) {
     let planned = plan.producers.iter().map(sends).sum::<u64>().max(1);
     let load_ms = plan.load_ms.max(1);
     for producer in &mut plan.producers {
-        let scaled = |ms: u64| (ms * LOAD_MS / load_ms * planned.max(MESSAGES) / MESSAGES).clamp(1, LOAD_MS / 4);
+        let scaled =
+            |ms: u64| (ms * LOAD_MS / load_ms * planned.max(MESSAGES) / MESSAGES).clamp(1, LOAD_MS / 4);
         producer.gap_ms = (scaled(producer.gap_ms.0), scaled(producer.gap_ms.1));
     }
 }

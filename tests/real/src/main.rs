@@ -157,7 +157,8 @@ fn run_all(chosen: &[Scenario], options: &Options, make: &Make) -> Result<Vec<(S
     });
     let mut done = done.into_inner().unwrap_or_else(PoisonError::into_inner);
     done.sort_by_key(|(place, ..)| *place);
-    let told = done.into_iter().map(|(_, scenario, told)| Ok((scenario, told.with_context(|| scenario.name)?)));
+    let told =
+        done.into_iter().map(|(_, scenario, told)| Ok((scenario, told.with_context(|| scenario.name)?)));
     told.collect()
 }
 
@@ -175,8 +176,12 @@ fn prove(make: &Make) -> Result<()> {
         let told = run::run(fit, make, Some(lie))?;
         let noticed = told.violations.iter().find(|violation| violation.rule == lie.caught_by());
         match noticed {
-            Some(violation) => println!("lie {lie:?}: noticed by {}: {}", lie.caught_by().id(), violation.sentence),
-            None => bail!("the lie {lie:?} was not noticed by {}: {:?}", lie.caught_by().id(), told.violations),
+            Some(violation) => {
+                println!("lie {lie:?}: noticed by {}: {}", lie.caught_by().id(), violation.sentence)
+            }
+            None => {
+                bail!("the lie {lie:?} was not noticed by {}: {:?}", lie.caught_by().id(), told.violations)
+            }
         }
     }
     Ok(())

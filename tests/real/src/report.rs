@@ -116,7 +116,13 @@ fn rules(page: &mut String, told: &[(Scenario, Told)]) {
     for (scenario, told) in told.iter().filter(|(_, told)| !told.violations.is_empty()) {
         let _ = writeln!(page, "\n### {} seed {}\n", scenario.name, told.fit.plan.seed);
         for violation in &told.violations {
-            let _ = writeln!(page, "- {} ({}) {}", violation.rule.id(), violation.rule.promise(), violation.sentence);
+            let _ = writeln!(
+                page,
+                "- {} ({}) {}",
+                violation.rule.id(),
+                violation.rule.promise(),
+                violation.sentence
+            );
         }
         let _ = writeln!(page, "\n```\n{}```\n\n```\n{}\n```", told.fit.plan, told.around.join("\n"));
     }

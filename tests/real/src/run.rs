@@ -197,7 +197,9 @@ fn judge(
     }
     let around = violations.first().map_or(Vec::new(), |first| {
         let event = first.event.min(last);
-        (event.saturating_sub(30)..(event + 10).min(history.events.len())).map(|it| history.line(it)).collect()
+        (event.saturating_sub(30)..(event + 10).min(history.events.len()))
+            .map(|it| history.line(it))
+            .collect()
     });
     Told { fit, violations, checked: judged.checked, sends, deliveries, consumed, effects, took, around }
 }

@@ -138,7 +138,9 @@ impl Steps {
             What::Crash { node, .. } => {
                 cluster.crash(node).await;
                 if self.lie == Some(Lie::Forget) && node.starts_with('b') {
-                    cluster.servers[node].forget_the_last_record().expect("the files of a broker can be written");
+                    cluster.servers[node]
+                        .forget_the_last_record()
+                        .expect("the files of a broker can be written");
                 }
             }
             What::Stop { node } => cluster.stop(node).await,
@@ -177,7 +179,9 @@ impl Steps {
     async fn undo(&self, what: &What) {
         let (cluster, net) = (&self.cluster, &self.cluster.net);
         match what {
-            What::Crash { node, .. } | What::Stop { node } | What::Levels { node, .. } => self.again(node).await,
+            What::Crash { node, .. } | What::Stop { node } | What::Levels { node, .. } => {
+                self.again(node).await
+            }
             What::Pause { node } => cluster.pause(node, false),
             What::Cut { from, to, both } => {
                 net.block(from, to, false);

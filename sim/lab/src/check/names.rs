@@ -114,7 +114,9 @@ fn by_deaths(view: &View<'_>, judged: &mut Judged) {
         let server = event.node;
         for (index, broker) in history.brokers.iter().map(|broker| broker.node).enumerate() {
             let names = (history.node_name(server), history.node_name(broker));
-            let touched = |since| view.disturbed(server, since, event.at_ns) || view.disturbed(broker, since, event.at_ns);
+            let touched = |since| {
+                view.disturbed(server, since, event.at_ns) || view.disturbed(broker, since, event.at_ns)
+            };
             let down = |node| view.outages_of(node).iter().rfind(|outage| outage.from_ns <= event.at_ns);
             let dead = down(broker).filter(|dead| dead.until_ns > event.at_ns);
             judged.count(Rule::Ns1, u64::from(dead.is_some()));

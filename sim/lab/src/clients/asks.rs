@@ -9,8 +9,8 @@ use protocol::compression::Compression;
 use protocol::id::OffsetId;
 use protocol::record::{self, Scan};
 use protocol::rpc::{
-    GetBrokerClusterInfo, GetMaxOffset, GetMinOffset, GetRouteInfoByTopic, QueryConsumerOffset,
-    QueryMessage, UpdateAndCreateTopic, ViewMessageById,
+    GetBrokerClusterInfo, GetMaxOffset, GetMinOffset, GetRouteInfoByTopic, QueryConsumerOffset, QueryMessage,
+    UpdateAndCreateTopic, ViewMessageById,
 };
 use protocol::{Command, Text, body, json};
 use runtime::task::TaskSet;
@@ -197,7 +197,8 @@ impl<H: Home> Asker<H> {
             for queue in queues {
                 ask_queue(&client, &shared, &brokers, queue).await;
                 for (number, group) in groups.iter().enumerate() {
-                    ask_commit(&client, &shared, &brokers, (GroupId(number as u32), &group.name), queue).await;
+                    ask_commit(&client, &shared, &brokers, (GroupId(number as u32), &group.name), queue)
+                        .await;
                 }
             }
             tasks.close().await;

@@ -7,12 +7,12 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 #[cfg(madsim)]
 use world::{Node, Tap, Value, World};
 
-#[cfg(madsim)]
-use crate::history::{Rotten, Why};
 use crate::history::{
     Broker, Checks, Fit, Group, GroupId, HALF, Half, HalfId, History, Kind, Member, MemberId, Message,
     MessageId, NodeId, Outcome, QueueId, SCHEDULE, SessionId, Slot, Step, TopicId, Writer,
 };
+#[cfg(madsim)]
+use crate::history::{Rotten, Why};
 use crate::plan::{Plan, What, tag_name};
 
 /// Where a run happens: its clock, and who else is told of what is written into the history.

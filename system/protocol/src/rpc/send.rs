@@ -3,7 +3,7 @@
 //! A broker does this once for each message, where the general way (a look-up and a counted reference for each field)
 //! costs as much as storing the message.
 
-use crate::ext::{Decimal, ExtFields, HeaderError, Slot, Value};
+use crate::ext::{Decimal, ExtFields, HeaderError, Slot, Value, first_short};
 
 /// The fields of the requests 10, 310 and 320, as they lie in their command; see [`super::SendMessageV2`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -45,20 +45,20 @@ impl<'a> SendView<'a> {
 
     /// Reads short names, or long ones when the first short name is absent, as the general reader does.
     pub fn read(ext: &'a ExtFields) -> Result<Self, HeaderError> {
-        let mut fields = Fields { ext, values: [None; COUNT], long: false };
-        for (key, value) in ext.raw_entries() {
-            if let [letter @ b'a'..=b'n'] = key {
-                fields.values[usize::from(letter - b'a')].get_or_insert(value);
-            }
+        match Fields::in_order(ext) {
+            Some(fields) => Self::of(&fields),
+            None => Self::of_any_order(ext),
         }
-        if fields.values[0].is_none() {
-            fields = Fields { ext, values: [None; COUNT], long: true };
-            for (key, value) in ext.raw_entries() {
-                if let Some(at) = LONG.iter().position(|long| long.as_bytes() == key) {
-                    fields.values[at].get_or_insert(value);
-                }
-            }
-        }
+    }
+
+    #[cold]
+    fn of_any_order(ext: &'a ExtFields) -> Result<Self, HeaderError> {
+        Self::of(&Fields::find(ext))
+    }
+
+    // With the values in registers: an array of them in memory costs as much as finding them.
+    #[inline(always)]
+    fn of(fields: &Fields<'a>) -> Result<Self, HeaderError> {
         Ok(Self {
             producer_group: fields.bytes(0)?,
             topic: text(fields.bytes(1)?),
@@ -84,19 +84,75 @@ struct Fields<'a> {
 }
 
 impl<'a> Fields<'a> {
+    /// Short names in the order of the table and nothing else, as peers write them: some may be missing.
+    #[inline(always)]
+    fn in_order(ext: &'a ExtFields) -> Option<Self> {
+        let mut rest = ext.entries();
+        let mut next = |letter| take(&mut rest, letter);
+        let values = [
+            next(b'a'),
+            next(b'b'),
+            next(b'c'),
+            next(b'd'),
+            next(b'e'),
+            next(b'f'),
+            next(b'g'),
+            next(b'h'),
+            next(b'i'),
+            next(b'j'),
+            next(b'k'),
+            next(b'l'),
+            next(b'm'),
+            next(b'n'),
+        ];
+        (rest.is_empty() && values[0].is_some()).then_some(Self { ext, values, long: false })
+    }
+
+    /// Short names, or long ones, wherever they stand.
+    fn find(ext: &'a ExtFields) -> Self {
+        let short = values(ext, |key| match key {
+            [letter @ b'a'..=b'n'] => Some(usize::from(letter - b'a')),
+            _ => None,
+        });
+        if short[0].is_some() {
+            return Self { ext, values: short, long: false };
+        }
+        let values = values(ext, |key| LONG.iter().position(|long| long.as_bytes() == key));
+        Self { ext, values, long: true }
+    }
+
     fn name(&self, at: usize) -> &'static str {
         if self.long { LONG[at] } else { SHORT[at] }
     }
 
-    #[inline]
+    #[inline(always)]
     fn read<S: Slot>(&self, at: usize) -> Result<S, HeaderError> {
         S::read(self.values[at].map(|bytes| Value::new(bytes, self.ext)), self.name(at))
     }
 
-    #[inline]
+    #[inline(always)]
     fn bytes(&self, at: usize) -> Result<&'a [u8], HeaderError> {
         self.values[at].ok_or_else(|| HeaderError::Missing(self.name(at)))
     }
+}
+
+/// The first value of each name; `place` tells where a name stands in the table.
+fn values(ext: &ExtFields, place: impl Fn(&[u8]) -> Option<usize>) -> [Option<&[u8]>; COUNT] {
+    let mut values = [None; COUNT];
+    for (key, value) in ext.raw_entries() {
+        if let Some(at) = place(key) {
+            values[at].get_or_insert(value);
+        }
+    }
+    values
+}
+
+/// The value of the entry in front if this letter is its name; the next entry is in front then.
+#[inline(always)]
+fn take<'a>(rest: &mut &'a [u8], letter: u8) -> Option<&'a [u8]> {
+    let (_, value, behind) = first_short(rest).filter(|(name, ..)| *name == letter)?;
+    *rest = behind;
+    Some(value)
 }
 
 fn text(value: &[u8]) -> &str {
@@ -126,7 +182,7 @@ const LONG: [&str; COUNT] = [
 #[derive(Clone, Copy, Debug)]
 pub struct Sent<'a> {
     /// `msgId`: the offset ids, separated by commas.
-    pub msg_id: &'a str,
+    pub msg_id: &'a [u8],
     /// `queueId`.
     pub queue_id: i32,
     /// `queueOffset`.
@@ -143,23 +199,26 @@ impl Sent<'_> {
     /// The fields of the answer.
     pub fn fields(&self) -> ExtFields {
         let mut out = Vec::with_capacity(FIXED + self.msg_id.len() + self.msg_region.len() + 64);
-        put(&mut out, b"msgId", self.msg_id.as_bytes());
-        put(&mut out, b"queueId", Decimal::new(i64::from(self.queue_id)).as_bytes());
-        put(&mut out, b"queueOffset", Decimal::new(self.queue_offset).as_bytes());
+        put(&mut out, b"\0\x05msgId", self.msg_id);
+        put(&mut out, b"\0\x07queueId", Decimal::new(i64::from(self.queue_id)).as_bytes());
+        put(&mut out, b"\0\x0bqueueOffset", Decimal::new(self.queue_offset).as_bytes());
         if let Some(key) = self.transaction_id {
-            put(&mut out, b"transactionId", key);
+            put(&mut out, b"\0\x0dtransactionId", key);
         }
-        put(&mut out, b"MSG_REGION", self.msg_region.as_bytes());
-        put(&mut out, b"TRACE_ON", if self.trace_on { &b"true"[..] } else { b"false" });
+        put(&mut out, b"\0\x0aMSG_REGION", self.msg_region.as_bytes());
+        out.extend_from_slice(if self.trace_on {
+            b"\0\x08TRACE_ON\0\0\0\x04true"
+        } else {
+            b"\0\x08TRACE_ON\0\0\0\x05false"
+        });
         ExtFields::of_written(out)
     }
 }
 
-/// Adds an entry. A key whose length is known when the program is built needs no call to be copied.
+/// Adds an entry. A key with its length in front is known when the program is built: it needs no call to be copied.
 #[inline(always)]
 fn put<const N: usize>(out: &mut Vec<u8>, key: &[u8; N], value: &[u8]) {
     let length = u32::try_from(value.len()).expect("a value is shorter than a frame");
-    out.extend_from_slice(&u16::try_from(N).expect("keys are names of a few letters").to_be_bytes());
     out.extend_from_slice(key);
     out.extend_from_slice(&length.to_be_bytes());
     out.extend_from_slice(value);
@@ -245,7 +304,7 @@ mod tests {
             trace_on: bool,
         ) {
             let sent = Sent {
-                msg_id: "7F00000100002A9F0000000000001000",
+                msg_id: b"7F00000100002A9F0000000000001000",
                 queue_id,
                 queue_offset,
                 transaction_id: key.as_deref().map(str::as_bytes),
@@ -254,7 +313,7 @@ mod tests {
             };
             let mut slow = ExtFields::new();
             SendMessageReply {
-                msg_id: sent.msg_id.into(),
+                msg_id: text(sent.msg_id).into(),
                 queue_id,
                 queue_offset,
                 transaction_id: key.as_deref().map(Text::from),

@@ -45,12 +45,12 @@ impl<'a> Marks<'a> {
     /// Finds them in one pass.
     pub(crate) fn of(properties: &'a [u8]) -> Self {
         let mut marks = Self::default();
-        for (name, value) in properties::pairs(properties) {
-            if name == names::UNIQ_KEY.as_bytes() {
+        for piece in properties::pieces(properties) {
+            if let Some(value) = properties::value_of(piece, names::UNIQ_KEY) {
                 marks.unique = Some(value);
-            } else if name == names::TAGS.as_bytes() {
+            } else if let Some(value) = properties::value_of(piece, names::TAGS) {
                 marks.tags = Some(value);
-            } else if name == names::KEYS.as_bytes() {
+            } else if let Some(value) = properties::value_of(piece, names::KEYS) {
                 marks.words = Some(value);
             }
         }

@@ -115,7 +115,8 @@ fn at_least_once(view: &View<'_>, commits: &Commits, judged: &mut Judged) {
         }
     }
     // What a broker took back is the concern of the place it has now.
-    let mut back: Vec<(GroupId, Slot)> = given_back(view).into_iter().map(|(_, group, slot)| (group, slot)).collect();
+    let mut back: Vec<(GroupId, Slot)> =
+        given_back(view).into_iter().map(|(_, group, slot)| (group, slot)).collect();
     back.sort_unstable();
     done.sort_unstable();
     let late = after_drain(view);
@@ -197,16 +198,22 @@ fn given_back(view: &View<'_>) -> Vec<(usize, GroupId, Slot)> {
     let mut copies: BTreeSet<(GroupId, MessageId, u32)> = BTreeSet::new();
     for content in &view.audit.queues {
         let topic = history.queues[content.queue.index()].topic;
-        let own = history.groups.iter().zip(0..).filter(|(group, _)| group.retry == topic || group.dlq == topic);
+        let own =
+            history.groups.iter().zip(0..).filter(|(group, _)| group.retry == topic || group.dlq == topic);
         for (_, group) in own {
-            let read = content.read.iter().filter_map(|read| Some((GroupId(group), read.message?, read.times)));
+            let read =
+                content.read.iter().filter_map(|read| Some((GroupId(group), read.message?, read.times)));
             copies.extend(read);
         }
     }
     let deferred = view.deliveries.iter().filter_map(|delivery| Some((delivery.deferred?, delivery)));
     let back = deferred.filter_map(|(event, delivery)| {
         let group = history.members[delivery.member.index()].group;
-        copies.contains(&(group, delivery.message?, delivery.times + 1)).then_some((event, group, delivery.slot))
+        copies.contains(&(group, delivery.message?, delivery.times + 1)).then_some((
+            event,
+            group,
+            delivery.slot,
+        ))
     });
     back.collect()
 }
@@ -457,7 +464,9 @@ fn never_told_back(view: &View<'_>, judged: &mut Judged) {
     let mut told: BTreeMap<(GroupId, QueueId), u64> = BTreeMap::new();
     for (number, event) in history.events.iter().enumerate() {
         match event.kind {
-            Kind::Down { .. } => told.retain(|(_, queue), _| history.queues[queue.index()].broker != event.node),
+            Kind::Down { .. } => {
+                told.retain(|(_, queue), _| history.queues[queue.index()].broker != event.node)
+            }
             Kind::Committed { group, queue, offset } => {
                 judged.count(Rule::Con6, 1);
                 let before = told.insert((group, queue), offset).unwrap_or(0);

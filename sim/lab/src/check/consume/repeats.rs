@@ -112,9 +112,8 @@ fn moved(view: &View<'_>, first: &Delivery, again: &Delivery) -> bool {
     let begun = history.events.partition_point(|event| event.at_ns < since);
     let member = |node| history.members.iter().any(|it| it.group == group && it.node == node);
     let nodes = history.members.iter().filter(|it| it.group == group).map(|it| it.node);
-    let changes = |kind| {
-        matches!(kind, Kind::Joined { .. } | Kind::Leaves { .. } | Kind::Down { .. } | Kind::Up)
-    };
+    let changes =
+        |kind| matches!(kind, Kind::Joined { .. } | Kind::Leaves { .. } | Kind::Down { .. } | Kind::Up);
     let mut events = history.events[begun..again.entered].iter();
     let routes = view.troubles().into_iter().any(|trouble| {
         trouble.node.is_none() && trouble.from_ns <= view.at(again.entered) && trouble.until_ns >= since
