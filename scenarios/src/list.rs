@@ -28,7 +28,8 @@ pub fn all() -> Vec<Scenario> {
 }
 
 /// The one in which a bug is planted that every campaign must find.
-pub(crate) fn canary() -> Scenario {
+#[must_use]
+pub fn canary() -> Scenario {
     first_message::scenario()
 }
 
