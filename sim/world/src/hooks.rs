@@ -250,9 +250,9 @@ impl Node {
         });
     }
 
-    /// Whether a death that [`Node::arm`] prepared has not happened yet.
-    pub fn is_armed(self) -> bool {
-        with(|state| state.hooks.armed.iter().any(|armed| armed.node == self))
+    /// Whether a death that [`Node::arm`] prepared at this point has not happened yet.
+    pub fn is_armed(self, point: &str) -> bool {
+        with(|state| state.hooks.armed.iter().any(|armed| armed.node == self && armed.point == point))
     }
 
     /// Takes back what [`Node::arm`] prepared and has not happened.

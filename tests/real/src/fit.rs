@@ -38,10 +38,7 @@ pub(crate) fn fit(mut plan: Plan, make: &Make) -> Fit {
     }
     let steps = std::mem::take(&mut plan.steps);
     for step in steps {
-        let what = match replaced(&step.what, &mut left_out) {
-            Some(what) => what,
-            None => continue,
-        };
+        let Some(what) = replaced(&step.what, &mut left_out) else { continue };
         let most_ms = match what.need() {
             Need::Operator => step.for_ms,
             Need::Link => 6000,

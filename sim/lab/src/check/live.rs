@@ -28,8 +28,8 @@ pub(super) fn check(view: &View<'_>, judged: &mut Judged) {
     owners(view, heal_ns, judged);
     if let Some((event, at_ns, rest)) = view.drained {
         judged.count(Rule::L4, 1);
-        let events = view.history.events[healed..event].iter();
-        let done = events.filter(|event| matches!(event.kind, Kind::Exit { ok: true, .. })).next_back();
+        let mut events = view.history.events[healed..event].iter();
+        let done = events.rfind(|event| matches!(event.kind, Kind::Exit { ok: true, .. }));
         judged.worst(DRAINED, done.map_or(0, |last| (last.at_ns - heal_ns) / MS));
         if rest > 0 {
             let sentence = format!(

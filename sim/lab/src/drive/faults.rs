@@ -171,7 +171,7 @@ impl Steps {
                 } else {
                     node.arm(point, *nth, crash);
                 }
-                if !self.dies(node, how).await {
+                if !self.dies(node, how, || node.is_armed(point)).await {
                     return;
                 }
             }
@@ -179,7 +179,8 @@ impl Steps {
                 let node = cluster.node(node);
                 let (crash, how) = kind(*power);
                 node.disk().cut_write(&format!("{STORE}/{files}"), *nth, crash);
-                if !self.dies(node, how).await {
+                // Any end takes the cut back.
+                if !self.dies(node, how, || false).await {
                     return;
                 }
             }
@@ -341,8 +342,8 @@ impl Steps {
         }
     }
 
-    /// Waits until a node has died where it was to die; false when it did not come there in time.
-    async fn dies(&self, node: Node, how: How) -> bool {
+    /// Waits until a node has died where it was to die, which is `pending` until then; false when it did not come there in time.
+    async fn dies(&self, node: Node, how: How, pending: impl Fn() -> bool) -> bool {
         if !node.is_up() {
             return false;
         }
@@ -351,7 +352,7 @@ impl Steps {
             if timeout_at(until, node.stopped()).await.is_err() {
                 return false;
             }
-            if !node.is_armed() {
+            if !pending() {
                 self.cluster.down(node, how);
                 return true;
             }
