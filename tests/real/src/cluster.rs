@@ -187,7 +187,8 @@ impl Cluster {
         let settings = self.settings(name);
         let started = tokio::task::spawn_blocking(move || server.start(&settings)).await;
         if let Err(error) = started.expect("starting does not panic") {
-            self.shared.recorder.failed_start(name, &format!("{error:#}"));
+            let lines: Vec<String> = format!("{error:#}").lines().take(3).map(str::to_owned).collect();
+            self.shared.recorder.failed_start(name, &lines.join(" "));
         }
     }
 

@@ -82,6 +82,7 @@ async fn story(fit: Fit, make: &Make, lie: Option<Lie>) -> Result<Told> {
     sleep(Duration::from_millis(plan.load_ms)).await;
 
     steps.heal(tasks).await;
+    let effects = effects(&cluster);
     cluster.shared.enter(SETTLE);
     recorder.push(NodeId(0), Kind::Heal);
     let unwell = cluster.unwell();
@@ -92,7 +93,6 @@ async fn story(fit: Fit, make: &Make, lie: Option<Lie>) -> Result<Told> {
     let unwell = unwell.into_iter().chain(cluster.unwell()).collect();
     stop_all(&cluster).await;
     let failed_starts = std::mem::take(&mut recorder.live().failed_starts);
-    let effects = effects(&cluster);
     let history = recorder.finish();
     Ok(judge(fit, &history, &audit, failed_starts, unwell, effects, begun.elapsed()))
 }
