@@ -105,7 +105,6 @@ impl Delays {
             sometimes!("broker.delay.level_gone", queue >= levels.count() && known < max);
             let next = if planted!("M38") { known } else { known.clamp(min, max) };
             if next != known && known > 0 {
-                sometimes!("broker.delay.progress_corrected");
                 tracing::warn!(
                     level = queue + 1,
                     known,
@@ -270,7 +269,6 @@ impl Broker {
                 Ok(()) => {}
                 Err(Unplaced::NotNow(error)) => return Err(Trouble::Append(error)),
                 Err(Unplaced::Never(why)) => {
-                    sometimes!("broker.delay.unplaced");
                     tracing::error!(
                         level = id + 1,
                         offset,
@@ -334,10 +332,6 @@ impl Broker {
             properties: message.properties,
             added: b"",
         };
-        // The same is tried again, a little later (DLY-2).
-        if buggify!("broker.delay.not_now") {
-            return Err(Unplaced::NotNow(AppendError::NoSegment("not now".into())));
-        }
         let appended = self.store.append(&copy).await.map_err(|error| match error {
             AppendError::BodyTooLong { .. }
             | AppendError::PropertiesTooLong { .. }
@@ -416,7 +410,6 @@ impl Broker {
     }
 
     fn pass_over(&self, id: i32, from: u64, to: u64, why: &str) {
-        sometimes!("broker.delay.lost");
         tracing::error!(level = id + 1, from, to, "delayed messages are lost: {why}");
         for offset in from..to {
             tap!("delay_skipped", level = id + 1, offset = offset, why = "lost");
@@ -521,7 +514,6 @@ async fn read_file(
         Ok(Some(file)) => file,
         Ok(None) => {
             if !unused {
-                sometimes!("broker.delay.whole_log");
                 tracing::warn!(
                     path = OFFSETS,
                     "the file is missing: the whole log is read for the delayed messages that were delivered"

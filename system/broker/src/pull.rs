@@ -203,7 +203,6 @@ impl Broker {
 
     /// The answer to a pull when too many of its connection wait already: nothing, ask again.
     pub(crate) fn refuse_to_hold(&self, h: &PullMessage) -> Reply {
-        sometimes!("broker.pull.refused_to_hold");
         let queue = self.store.queue(&h.topic, h.queue_id);
         let (min, max) = queue.map_or((0, 0), |queue| (queue.min(), queue.max()));
         let reply = PullMessageReply {

@@ -171,10 +171,6 @@ impl Broker {
             if !self.pause(interval).await {
                 return;
             }
-            // Old ones are on the disk when the end comes (CON-6).
-            if buggify!("broker.offsets.late") {
-                continue;
-            }
             self.write_offsets().await;
         }
     }

@@ -62,7 +62,6 @@ impl Broker {
             )));
         }
         if !is_meant(&h, &message) {
-            sometimes!("broker.send_back.other_message");
             return Err(Refusal::Failed(format!(
                 "look message by offset failed, {}: another message than {} stands there",
                 h.offset,

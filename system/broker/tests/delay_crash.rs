@@ -178,8 +178,10 @@ async fn read_queue(client: &Client, queue: u64) -> Vec<u64> {
         };
         let command = Command::request(&request, Bytes::new());
         let answer = client.call_raw(&ADDRESS.into(), command, Duration::from_secs(5)).await.unwrap();
-        if answer.code != protocol::code::SUCCESS {
-            return all;
+        match answer.code {
+            protocol::code::SUCCESS => {}
+            protocol::code::FLOW_CONTROL => continue,
+            _ => return all,
         }
         for bytes in record::each(answer.body.clone()) {
             let Scan::Record(found) = record::scan(&bytes, true) else { panic!("no record") };

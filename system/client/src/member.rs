@@ -120,7 +120,6 @@ impl Member {
         self.line.close();
         let all_idle = self.idle.acquire_many(self.manners.concurrency);
         if timeout(self.manners.shutdown_wait, all_idle).await.is_err() {
-            sometimes!("client.shutdown.listener_late");
             tracing::warn!(group = %self.group, "the listener still works at shutdown: its messages will come again");
         }
         self.instance.stop_loops();
@@ -346,7 +345,6 @@ impl Member {
             self.offset_moved(session, offset, answer.next).await;
             return Ok(true);
         }
-        sometimes!("client.pull.dropped_meanwhile", session.is_dropped());
         let Some(session) = self.receiver(session) else { return Ok(true) };
         session.tap_pulled(offset, answer.next, answer.messages.len());
         let filter = &self.subscriptions[&session.queue.topic];
@@ -494,8 +492,8 @@ impl Member {
                 Err(error) => {
                     tracing::warn!(queue = %session.queue, offset = message.offset, %error,
                         "a message could not be given back, the listener gets it again here");
+                    sometimes!("client.consume.back_failed");
                     if planted!("M25") {
-                        sometimes!("client.consume.back_failed");
                         finished.push(message.offset);
                     }
                     self.consume_again(&session, message);
@@ -558,10 +556,6 @@ impl Member {
 
     async fn commit_all_the_time(self: Arc<Self>) {
         loop {
-            // Heard late, or at the end of the ownership only (CON-4).
-            if buggify!("client.commit.skips") {
-                sleep(COMMIT_PERIOD).await;
-            }
             sleep(COMMIT_PERIOD).await;
             // Once more, between any two messages (CON-2, CON-6).
             if buggify!("client.commit.soon") {

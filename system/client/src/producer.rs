@@ -431,7 +431,6 @@ impl Open {
         number: u32,
     ) -> (Attempt, Result<SendReceipt, Fault>) {
         let Ok(address) = self.instance.master(&queue.broker) else {
-            sometimes!("client.send.no_broker");
             let peer = queue.broker.clone();
             return (Attempt::NoBroker, Err(Fault::NotSent { peer, why: "no address is known".into() }));
         };
@@ -533,10 +532,7 @@ impl Open {
         match timeout_at(Instant::now() + limit, asked).await {
             Ok(Ok(queues)) => Ok(queues),
             Ok(Err(CallError::NoRoute { topic, why })) => Err(SendError::NoRoute { topic, why }),
-            Ok(Err(error)) => {
-                sometimes!("client.send.no_route");
-                Err(SendError::NoRoute { topic: topic.clone(), why: error.to_string() })
-            }
+            Ok(Err(error)) => Err(SendError::NoRoute { topic: topic.clone(), why: error.to_string() }),
             Err(_) => Err(SendError::NoRoute {
                 topic: topic.clone(),
                 why: "no name server answered in time".into(),

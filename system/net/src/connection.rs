@@ -283,7 +283,6 @@ where
         if self.waiting.len() >= self.peer.limits.max_waiting
             && let Some(reply) = self.overloaded(&command)
         {
-            sometimes!("net.overloaded");
             return self.answer(reply, asked);
         }
         let future = (self.handle)(command);

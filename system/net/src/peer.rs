@@ -312,7 +312,6 @@ impl Peer {
         drop(outbox);
         for waiter in calls {
             let error = if waiter.order > taken {
-                sometimes!("net.unsent");
                 CallError::NotSent(NotSent::Closed)
             } else {
                 sometimes!("net.broken");

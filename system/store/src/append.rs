@@ -150,10 +150,7 @@ impl Store {
                     None => closed.to_string(),
                 }))
             }
-            Err(_) => {
-                sometimes!("store.durable.late");
-                Err(Undurable::Timeout(allowed.as_millis()))
-            }
+            Err(_) => Err(Undurable::Timeout(allowed.as_millis())),
         }
     }
 
@@ -223,7 +220,6 @@ impl Store {
             return Err(Stop::Refused(AppendError::Poisoned(reason.to_owned())));
         }
         if end.closed {
-            sometimes!("store.append.closed");
             return Err(Stop::Refused(AppendError::Closed));
         }
         if self.disk_full.load(Ordering::Relaxed) {

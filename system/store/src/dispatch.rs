@@ -100,7 +100,6 @@ impl Store {
     /// What this process wrote cannot be read back: nothing behind it can get its offset.
     fn break_dispatch(&self, at: u64, reason: &str) -> bool {
         self.broken_dispatch.store(true, Ordering::Relaxed);
-        sometimes!("store.dispatch.broken");
         self.log.poison(format!("dispatch cannot read the commit log at {at}: {reason}"));
         self.dispatched.close("dispatch cannot read the commit log");
         false

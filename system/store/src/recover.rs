@@ -122,7 +122,6 @@ pub(crate) async fn run(store: &Arc<Store>, files: Files) -> Result<RecoveryRepo
     }
     let table_position = files.table.as_ref().filter(|t| !t.rebuild).map(|t| t.position);
     let flushed = files.checkpoint.map(|c| c.flushed);
-    sometimes!("store.recover.no_checkpoint", flushed.is_none() && !files.segments.is_empty());
     let durable = flushed.max(table_position);
     let mut recovery = Recovery {
         store,
@@ -147,7 +146,6 @@ pub(crate) async fn run(store: &Arc<Store>, files: Files) -> Result<RecoveryRepo
     let truth = recovery.load_queues(files.table).await?;
     let mut end = recovery.scan().await?;
     if recovery.rebuild_needed(end) {
-        sometimes!("store.recover.log_below_queues");
         // The log was cut below what the queues' files hold.
         recovery.report.gaps.clear();
         recovery.begin_rebuild(truth.clone()).await?;
@@ -376,7 +374,6 @@ impl Recovery<'_> {
                 {
                     // Records in the gap had these offsets: they stay taken.
                     for lost in next..offset {
-                        sometimes!("store.recover.offsets_kept_void");
                         let void = Unit::void(self.last_gap.unwrap_or(position));
                         if queue.push(lost, &[void]) {
                             state.dirty.push(queue.clone());
@@ -461,7 +458,6 @@ impl Recovery<'_> {
         let Some(queue) = self.store.queue_of(&record).filter(|_| at >= self.replay_from) else { return };
         if record.place.queue_offset == queue.max() && queue.push(queue.max(), &[Unit::void(at)]) {
             self.store.dispatch.lock().dirty.push(queue);
-            sometimes!("store.recover.place_kept");
         }
     }
 
@@ -536,7 +532,6 @@ impl Recovery<'_> {
             if queue.is_unused() && queue.max() < *max {
                 queue.begin_at(*max);
             } else if queue.max() < *max {
-                sometimes!("store.recover.offsets_lost");
                 tracing::error!(
                     topic,
                     queue = id,

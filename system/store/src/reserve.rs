@@ -52,7 +52,6 @@ impl Store {
         let file = match self.log.disk.create(&path, self.log.config.segment_bytes).await {
             // Left over from an attempt that failed half-way: it holds nothing.
             Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {
-                sometimes!("store.segment.left_over");
                 self.log.disk.remove(&path).await?;
                 self.log.disk.create(&path, self.log.config.segment_bytes).await?
             }
@@ -73,7 +72,7 @@ impl Store {
         crash_point!("store.segment.durable").await;
         // On the disk, and nobody has written to it: a start must not take it for the end (LOG-6).
         if buggify!("store.segment.late") {
-            time::sleep(Duration::from_millis(300)).await;
+            time::sleep(Duration::from_millis(50)).await;
         }
         self.log.push(base, file);
         self.log.reserved.advance(base + self.log.config.segment_bytes);

@@ -222,7 +222,6 @@ impl Store {
         let file = disk.create_sparse(&path, self.log.config.queue_file_bytes).await?;
         crash_point!("store.queue.created").await;
         if offset != first {
-            sometimes!("store.settle.begins_within");
             let mut bytes = Vec::new();
             (first..offset).for_each(|_| Unit::void(0).encode(&mut bytes));
             file.write_at(0, &bytes)?;

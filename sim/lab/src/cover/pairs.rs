@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use crate::history::{Event, History, How, Kind, MemberId, NodeId, Outcome};
+use crate::history::{Event, History, How, Kind, MemberId, NodeId, Outcome, QueueId, SessionId};
 use crate::plan::{Plan, What};
 
 /// What a run may use, in order.
@@ -77,30 +77,38 @@ pub fn features(plan: &Plan, history: &History) -> BTreeSet<&'static str> {
 pub fn felt(plan: &Plan, history: &History) -> BTreeSet<&'static str> {
     let mut felt = BTreeSet::new();
     let mut on: BTreeSet<usize> = BTreeSet::new();
+    let mut pulling: BTreeMap<SessionId, QueueId> = BTreeMap::new();
     for Event { node, kind, .. } in &history.events {
+        let queue = match *kind {
+            Kind::Sent { at: Some(slot), .. } | Kind::Enter { slot, .. } => Some(slot.queue),
+            Kind::Pulled { session, .. } => pulling.get(&session).copied(),
+            _ => None,
+        };
         match *kind {
+            Kind::SessionStart { session, queue, .. } => drop(pulling.insert(session, queue)),
             Kind::StepOn { step } => drop(on.insert(step as usize)),
             Kind::StepOff { step } => drop(on.remove(&(step as usize))),
             Kind::Heal => break,
-            _ => felt.extend(
-                on.iter()
-                    .filter(|step| is_felt(&plan.steps[**step].what, history, *node, kind))
-                    .map(|step| plan.steps[*step].what.kind()),
-            ),
+            _ => {
+                let on = on.iter().map(|step| &plan.steps[*step].what);
+                felt.extend(on.filter(|what| is_felt(what, history, *node, kind, queue)).map(What::kind));
+            }
         }
     }
     felt
 }
 
-/// Whether this event would have been another one, or at another time, without the fault.
-fn is_felt(what: &What, history: &History, node: NodeId, kind: &Kind) -> bool {
+/// Whether this event, which is about this queue if about any, would have been another one, or at another time, without
+/// the fault.
+fn is_felt(what: &What, history: &History, node: NodeId, kind: &Kind, queue: Option<QueueId>) -> bool {
     let is = |name: &str| history.node_name(node) == name;
     match (what, *kind) {
         (What::Stop { node }, Kind::Down { how: How::Stop }) => is(node),
         (What::Levels { node, .. }, Kind::Levels { .. }) => is(node),
         (What::SlowSync { node, .. }, Kind::Flushed { .. }) => is(node),
-        (What::Lag { a, b, .. }, Kind::Sent { at: Some(slot), .. } | Kind::Enter { slot, .. }) => {
-            is(a) && history.node_name(history.queues[slot.queue.index()].broker) == b
+        (What::Lag { a, b, .. }, _) => {
+            let broker = queue.map(|queue| history.queues[queue.index()].broker);
+            is(a) && broker.is_some_and(|broker| history.node_name(broker) == b)
         }
         _ => false,
     }

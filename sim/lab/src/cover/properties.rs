@@ -22,23 +22,10 @@ pub const SYSTEM: &[Property] = &[
         "A delayed message that was delivered after the last write of the progress: DLY-2.",
     ),
     ("broker.delay.level_gone", "Messages of a level that is configured no more: DLY-2, DLY-3."),
-    ("broker.delay.lost", "Delayed messages that cannot be read any more hold up those behind them: L-6."),
     ("broker.delay.not_written", "Progress that is ahead of the log on the disk: DLY-2."),
-    (
-        "broker.delay.progress_corrected",
-        "Progress of a level that lies outside of its queue after a crash: DLY-2, L-6.",
-    ),
     ("broker.delay.queue_gone", "A delayed message whose queue was taken away: DLY-4, CON-1."),
     ("broker.delay.set_back", "A wall clock that is set back while messages wait: DLY-1, DLY-3."),
     ("broker.delay.trouble", "A level that stops at a failure and does not go on: L-6, DLY-3."),
-    (
-        "broker.delay.unplaced",
-        "A delayed message that has no place any more holds up those behind it: DLY-2, L-6.",
-    ),
-    (
-        "broker.delay.whole_log",
-        "The progress file is missing: everything is delivered again, or nothing: DLY-2.",
-    ),
     ("broker.group.changed", "Members that are not told of each other: CON-5, L-3."),
     ("broker.group.left", "A member that leaves and whose queues nobody takes: CON-1, L-3."),
     ("broker.group.lost", "A member whose connection breaks and which stays in its group: CON-5, L-3."),
@@ -65,10 +52,6 @@ pub const SYSTEM: &[Property] = &[
     ("broker.pull.parked", "A message that comes between the look and the wait: L-11."),
     ("broker.pull.queue_gone", "A pull from a queue that was taken away meanwhile: CON-1."),
     (
-        "broker.pull.refused_to_hold",
-        "Too many parked pulls of a connection: those refused turn in a circle or stop: L-4, CON-3.",
-    ),
-    (
         "broker.pull.woken",
         "A parked pull that the arrival does not wake, or that finds nothing: L-11, CON-3.",
     ),
@@ -91,10 +74,6 @@ pub const SYSTEM: &[Property] = &[
         "A message given back that a loss of power may take, and its consumer lets go: RTY-2, RTY-5.",
     ),
     ("broker.send_back.missing", "A message that is given back to a broker which lost it: RTY-2."),
-    (
-        "broker.send_back.other_message",
-        "Another message stands where the one was that is given back: RTY-1, RTY-3.",
-    ),
     (
         "broker.send_back.retried_again",
         "A message that comes back from its retry: its count, its topic and its first id: RTY-1, RTY-4.",
@@ -123,7 +102,6 @@ pub const SYSTEM: &[Property] = &[
         "A half message given up before its last check, or delivered after: TXN-4, TXN-1.",
     ),
     ("broker.transaction.half_missing", "An end for a half message that a loss of power took: TXN-1, TXN-4."),
-    ("broker.transaction.last_is_commit", "A start whose log ends with a commit, whole or not: TXN-3."),
     (
         "broker.transaction.loaded_copy",
         "Two copies of one half message after a restart, taken for two: TXN-3, TXN-5.",
@@ -132,7 +110,6 @@ pub const SYSTEM: &[Property] = &[
         "broker.transaction.loaded_ended",
         "A half message that ended before the restart and is asked about again: TXN-3, TXN-5.",
     ),
-    ("broker.transaction.mended", "A commit whose end record a loss of power took: TXN-3."),
     (
         "broker.transaction.met_another",
         "An end that meets a check or another end of the same half message: TXN-2, TXN-3.",
@@ -169,10 +146,6 @@ pub const SYSTEM: &[Property] = &[
     ),
     ("client.members.some_silent", "A list of members from some brokers only: CON-5."),
     ("client.pull.busy", "A broker that asks for a pause, and members that turn in a circle: L-4."),
-    (
-        "client.pull.dropped_meanwhile",
-        "A pull that comes back when the queue is somebody else's: CON-3, CON-4.",
-    ),
     ("client.pull.failed", "A pull that fails: the next one skips or repeats: CON-3."),
     ("client.pull.not_known", "A broker that was restarted and does not know its members: CON-7, L-3."),
     ("client.pull.rewound", "A queue that lost its end while a member stands behind it: CON-3, L-4."),
@@ -189,8 +162,6 @@ pub const SYSTEM: &[Property] = &[
         "A name server that does not answer, and clients that do not ask the other one: L-1, L-2.",
     ),
     ("client.send.again", "A send that goes to another broker when the first fails: ACK-6, ACK-8."),
-    ("client.send.no_broker", "A queue whose broker has left the routes: L-2."),
-    ("client.send.no_route", "A send before the first route, or without any: L-2."),
     (
         "client.send.no_time",
         "A send that runs out of time between two attempts and is called refused: ACK-4.",
@@ -212,7 +183,6 @@ pub const SYSTEM: &[Property] = &[
         "client.share.unknown_here",
         "A member that no broker knows yet takes queues, or never does: CON-5, L-3.",
     ),
-    ("client.shutdown.listener_late", "A listener that still runs when its member leaves: CON-2, CON-4."),
     ("client.start.failed", "A member that cannot find where to start, and starts anywhere: CON-3, CON-1."),
     ("namesrv.closed", "A broker whose connection closes and which stays in the routes: NS-1."),
     ("namesrv.goodbye", "A broker that said good-bye and stays in the routes: NS-1."),
@@ -228,10 +198,6 @@ pub const SYSTEM: &[Property] = &[
     ("net.dial_timed_out", "A peer that cannot be reached, and is never dialled again: L-2."),
     ("net.ended_in_frame", "A connection that ends behind a part of a frame: ACK-3."),
     ("net.late_answer", "An answer that nobody waits for any more, taken for another one: ACK-2, CON-3."),
-    (
-        "net.overloaded",
-        "A connection whose requests wait too many at once: refusals that lose or spin: ACK-4, L-4.",
-    ),
     ("net.pausing", "An address that failed: a pause that never ends: L-2."),
     (
         "net.read_failed",
@@ -244,13 +210,11 @@ pub const SYSTEM: &[Property] = &[
     ),
     ("net.timed_out", "A call whose answer does not come in time, told to be refused: ACK-4."),
     ("net.turn_spent", "A connection that gives way to others and is not woken again: L-9, L-11."),
-    ("net.unsent", "A call that was never sent and is told to be unknown, or the other way round: ACK-4."),
     ("net.work_survives", "A request that changes something while its connection closes: ACK-6, CON-6."),
     ("net.write_blocked", "A peer that takes no bytes: answers that are lost or held for all: L-9."),
     ("net.write_failed", "Answers that cannot be written: their handlers must run to the end: ACK-1, ACK-6."),
     ("store.append.batch_rolled", "A batch that the end of a file parts: ACK-7, LOG-5."),
     ("store.append.clock_behind", "Store times that go back with the clock: LOG-5, IDX-1, DLY-1."),
-    ("store.append.closed", "A message taken while the store closes, behind the last flush: ACK-1."),
     ("store.append.disk_full", "A message that is refused for want of space and yet stored: ACK-4."),
     (
         "store.append.no_segment",
@@ -265,10 +229,6 @@ pub const SYSTEM: &[Property] = &[
         "A checkpoint that could not be written and is believed all the same: LOG-6.",
     ),
     ("store.dispatch.blank", "A queue with a hole where the log begins a new file: LOG-2, CON-3."),
-    (
-        "store.dispatch.broken",
-        "What this process wrote cannot be read back, and readers are not told: L-4, LOG-2.",
-    ),
     ("store.dispatch.index_busy", "Keys of records that are dispatched while the index is elsewhere: IDX-1."),
     (
         "store.dispatch.partial",
@@ -277,10 +237,6 @@ pub const SYSTEM: &[Property] = &[
     (
         "store.durable.failed",
         "A send that waits for a sync which fails, and is told that all is well: ACK-5, ACK-1.",
-    ),
-    (
-        "store.durable.late",
-        "A send that the disk keeps waiting too long, and is told that all is well: ACK-5.",
     ),
     (
         "store.flush.asked",
@@ -329,22 +285,11 @@ pub const SYSTEM: &[Property] = &[
         "store.recover.cut",
         "A torn record that is served, or stays in the way of the next: LOG-5, LOG-6, ACK-3.",
     ),
-    (
-        "store.recover.log_below_queues",
-        "A log cut below what the queues already hold: entries without records: LOG-2, CON-3.",
-    ),
-    (
-        "store.recover.no_checkpoint",
-        "A start without a checkpoint that takes all for sure, or nothing: LOG-6, ACK-1.",
-    ),
     ("store.recover.no_table", "A start before the first table: queues that begin twice or not at 0: LOG-2."),
-    ("store.recover.offsets_kept_void", "Offsets of lost records that are given out again: LOG-1, CON-6."),
-    ("store.recover.offsets_lost", "A queue that ends below offsets that were given out: CON-6, LOG-4."),
     (
         "store.recover.passed_over",
         "Damage in old data behind which everything is thrown away, or which is delivered: ACK-1, ACK-3.",
     ),
-    ("store.recover.place_kept", "A damaged record whose offset another one gets: LOG-1."),
     ("store.recover.rebuilt", "Queues made anew that lack messages or have them twice: LOG-2, LOG-1."),
     (
         "store.recover.segment_removed",
@@ -356,15 +301,7 @@ pub const SYSTEM: &[Property] = &[
         "Records that can be read and never reached the disk: a second loss of power takes them: ACK-1.",
     ),
     ("store.segment.again", "A store that refuses messages although there is space again: L-2."),
-    (
-        "store.segment.left_over",
-        "A file that an attempt left half made and whose bytes pass for records: LOG-5.",
-    ),
     ("store.segment.none", "Appends that wait for ever when no file can be made: L-2."),
-    (
-        "store.settle.begins_within",
-        "A queue that begins in the midst of a file, whose void units are taken for messages: CON-3, ACK-3.",
-    ),
     (
         "store.settle.failed",
         "A failed write of the queues that leaves a table which says more: LOG-2, LOG-6.",

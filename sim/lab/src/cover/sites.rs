@@ -7,17 +7,12 @@ use super::properties::Property;
 pub const SITES: &[Property] = &[
     ("broker.config.slow", "A topic or group that is used before it is on the disk: ACK-1, CON-1."),
     ("broker.delay.early", "A level that wakes before its message is due: DLY-1."),
-    (
-        "broker.delay.not_now",
-        "A delayed message that cannot be stored now and is passed over, or comes twice: DLY-2, L-6.",
-    ),
     ("broker.delay.short", "A level that goes on from the wrong place after a few messages: DLY-2, DLY-5."),
     ("broker.delay.written_late", "Progress of delays that is old when the end comes: DLY-2."),
     (
         "broker.group.not_told",
         "Members that hear nothing of each other and share queues by the clock: CON-5, L-3.",
     ),
-    ("broker.offsets.late", "Offsets that are old when the end comes: CON-6, CON-4."),
     ("broker.offsets.soon", "Offsets that are written while they change: CON-6."),
     ("broker.pull.busy", "A member that is asked to pause and turns in a circle, or stops: L-4, CON-3."),
     (
@@ -63,7 +58,6 @@ pub const SITES: &[Property] = &[
         "client.beat.soon",
         "Heartbeats that come twice, and a group that is told of a change that is none: CON-5.",
     ),
-    ("client.commit.skips", "Offsets that brokers hear late, or from the next owner only: CON-4, CON-6."),
     ("client.commit.soon", "Commits between any two messages: CON-2, CON-6."),
     ("client.consume.late", "A message that waits long before its listener begins: CON-4, CON-5."),
     ("client.consume.one", "Batches of one message, done out of their order: CON-2."),

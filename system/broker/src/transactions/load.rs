@@ -101,7 +101,6 @@ impl Broker {
         if !committed && last.topic != name::TRANS_CHECK_MAX_TIME_TOPIC {
             return Ok(());
         }
-        sometimes!("broker.transaction.last_is_commit");
         let Ok(half_position) = u64::try_from(last.prepared_offset) else { return Ok(()) };
         let Some(bytes) = self.record_for_start(half_position).await? else { return Ok(()) };
         let Ok(found) = view(&bytes) else { return Ok(()) };
@@ -110,7 +109,6 @@ impl Broker {
         if !undecided || !same || planted!("M32") {
             return Ok(());
         }
-        sometimes!("broker.transaction.mended");
         crash_point!("broker.transaction.mend").await;
         let body = found.end_body();
         let end = self.store.append(&self.end_record(&body)).await.map_err(|e| failed(e.to_string()))?.end;
