@@ -54,7 +54,7 @@ impl Bar {
             memory(),
             exactness(&summary, if self.quick { 3 } else { 100 })?,
             divergence(),
-            shrinking()?,
+            shrinking(self.quick)?,
             planted_bugs(),
             attribution(),
             false_alarms(&summary),
@@ -215,12 +215,12 @@ fn divergence() -> Row {
     }
 }
 
-fn shrinking() -> anyhow::Result<Row> {
+fn shrinking(quick: bool) -> anyhow::Result<Row> {
     let folder = tempdir()?;
     let (mut times, mut tried, mut faults) = (Vec::new(), 0, Vec::new());
-    for (scenario, bug) in
-        [("first_message", "M01"), ("crash_before_offset_commit", "M18"), ("transaction_checkback", "M31")]
-    {
+    let all =
+        [("first_message", "M01"), ("crash_before_offset_commit", "M18"), ("transaction_checkback", "M31")];
+    for (scenario, bug) in all.into_iter().take(if quick { 1 } else { all.len() }) {
         let Some(seed) = (1..20).find(|seed| fails(scenario, bug, *seed)) else { continue };
         let (text, took) = program(
             &[

@@ -314,7 +314,7 @@ a { color: inherit; }
 .badge.pass { background: var(--pass); } .badge.fail, .badge.error { background: var(--fail); }
 .badge.unknown { background: var(--unknown); }
 dl { display: flex; flex-wrap: wrap; gap: .5rem 2rem; } dt { color: var(--dim); font-size: .85rem; } dd { margin: 0; }
-.wide { overflow-x: auto; } .cards { display: flex; flex-wrap: wrap; gap: 0 2.5rem; }
+.wide, .cards > div { overflow-x: auto; max-width: 100%; } .cards { display: flex; flex-wrap: wrap; gap: 0 2.5rem; }
 table { border-collapse: collapse; font-variant-numeric: tabular-nums; }
 th, td { padding: .3rem .7rem; border-bottom: 1px solid var(--line); text-align: right; vertical-align: top; }
 thead th { color: var(--dim); font-weight: 600; background: var(--soft); }
