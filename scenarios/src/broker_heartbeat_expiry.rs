@@ -2,7 +2,7 @@
 
 use lab::check::Rule;
 use lab::draw::Draw;
-use lab::plan::{Plan, Step, What};
+use lab::plan::{Plan, Profile, Step, What};
 use lab::scenario::Scenario;
 use lab::swarm::{self, Class, Size};
 
@@ -20,9 +20,13 @@ pub(crate) fn scenario() -> Scenario {
     }
 }
 
-fn plan(seed: u64) -> Plan {
-    let mut plan =
-        swarm::base("broker_heartbeat_expiry", seed, Size { messages: 1500, load_ms: (240_000, 360_000) });
+fn plan(seed: u64, profile: Profile) -> Plan {
+    let mut plan = swarm::base(
+        "broker_heartbeat_expiry",
+        seed,
+        Size { messages: 1500, load_ms: (240_000, 360_000) },
+        profile,
+    );
     let mut draw = Draw::new(seed, "silence");
     plan.probe_ms = 1000;
     if plan.brokers.len() == 1 {
@@ -36,9 +40,9 @@ fn plan(seed: u64) -> Plan {
     let at_ms = draw.range(20_000, 60_000);
     let for_ms = draw.range(130_000, 170_000);
     for what in silence(&plan, &mut draw, &broker) {
-        plan.steps.push(Step { at_ms, for_ms, what });
+        plan.steps.push(Step::new(at_ms, for_ms, what));
     }
-    for _ in 0..draw.below(4) {
+    for _ in 0..draw.below(4) + profile.more_faults() {
         let class = *draw.pick(&[
             Class::Reset,
             Class::NamesrvCrash,
@@ -48,10 +52,14 @@ fn plan(seed: u64) -> Plan {
             Class::Backlog,
             Class::CloseBehind,
             Class::Drift,
+            Class::Request,
+            Class::Partition,
+            Class::Rolling,
+            Class::Lose,
         ]);
         let at_ms = draw.range(5_000, plan.load_ms - 10_000);
-        let step = swarm::fault(&plan, &mut draw, class, at_ms);
-        plan.steps.push(step);
+        let steps = swarm::fault(&plan, &mut draw, class, at_ms);
+        plan.steps.extend(steps);
     }
     swarm::settle(&mut plan);
     plan

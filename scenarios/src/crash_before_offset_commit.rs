@@ -2,7 +2,7 @@
 
 use lab::check::Rule;
 use lab::draw::Draw;
-use lab::plan::{Member, Plan};
+use lab::plan::{Member, Plan, Profile};
 use lab::scenario::Scenario;
 use lab::swarm::{self, Class, Size};
 
@@ -21,9 +21,13 @@ pub(crate) fn scenario() -> Scenario {
     }
 }
 
-fn plan(seed: u64) -> Plan {
-    let mut plan =
-        swarm::base("crash_before_offset_commit", seed, Size { messages: 1500, load_ms: (100_000, 200_000) });
+fn plan(seed: u64, profile: Profile) -> Plan {
+    let mut plan = swarm::base(
+        "crash_before_offset_commit",
+        seed,
+        Size { messages: 1500, load_ms: (100_000, 200_000) },
+        profile,
+    );
     let mut draw = Draw::new(seed, "work");
     for group in &mut plan.groups {
         // Work long enough to be caught in the midst of it, several at once, some much slower than others.
@@ -53,4 +57,8 @@ const CLASSES: &[Class] = &[
     Class::DiskFull,
     Class::TornWrite,
     Class::CloseBehind,
+    Class::Request,
+    Class::Swizzle,
+    Class::Rolling,
+    Class::Lose,
 ];

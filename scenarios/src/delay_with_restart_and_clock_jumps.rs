@@ -2,7 +2,7 @@
 
 use lab::check::Rule;
 use lab::draw::Draw;
-use lab::plan::{Broker, Fails, Plan, Step, What};
+use lab::plan::{Broker, Fails, Plan, Profile, Step, What};
 use lab::scenario::Scenario;
 use lab::swarm::{self, Class, Size};
 
@@ -27,9 +27,9 @@ pub(crate) fn scenario() -> Scenario {
     }
 }
 
-fn plan(seed: u64) -> Plan {
+fn plan(seed: u64, profile: Profile) -> Plan {
     let size = Size { messages: 1200, load_ms: (100_000, 200_000) };
-    let mut plan = swarm::base("delay_with_restart_and_clock_jumps", seed, size);
+    let mut plan = swarm::base("delay_with_restart_and_clock_jumps", seed, size, profile);
     let mut draw = Draw::new(seed, "delays");
     delays(&mut plan, &mut draw);
     if draw.chance(80) {
@@ -122,7 +122,7 @@ fn unflushed(plan: &mut Plan, draw: &mut Draw) {
     let (at_ms, for_ms) = (draw.range(10_000, plan.load_ms - 10_000), draw.range(500, 10_000));
     let (node, point) = (format!("b{index}"), "broker.delay.written".to_owned());
     let what = What::CrashAt { node, point, nth: draw.range(4, 20), power: true };
-    plan.steps.push(Step { at_ms, for_ms, what });
+    plan.steps.push(Step::new(at_ms, for_ms, what));
 }
 
 fn set(broker: &mut Broker, key: &str, value: u64) {
@@ -133,7 +133,7 @@ fn set(broker: &mut Broker, key: &str, value: u64) {
 fn step(plan: &mut Plan, draw: &mut Draw, for_ms: u64, what: impl FnOnce(String) -> What) {
     let node = format!("b{}", draw.below(plan.brokers.len() as u64));
     let at_ms = draw.range(10_000, plan.load_ms - 10_000);
-    plan.steps.push(Step { at_ms, for_ms, what: what(node) });
+    plan.steps.push(Step::new(at_ms, for_ms, what(node)));
 }
 
 const PROGRESS: &str = "flushDelayOffsetInterval";

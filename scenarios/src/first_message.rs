@@ -1,7 +1,7 @@
 //! What a producer is told is true and what it was told reaches every group, whatever crashes, freezes or is cut off.
 
 use lab::check::Rule;
-use lab::plan::Plan;
+use lab::plan::{Plan, Profile};
 use lab::scenario::Scenario;
 use lab::swarm::{self, Class, Size};
 
@@ -25,8 +25,8 @@ pub(crate) fn scenario() -> Scenario {
     }
 }
 
-fn plan(seed: u64) -> Plan {
-    let mut plan = swarm::base("first_message", seed, Size::QUICK);
+fn plan(seed: u64, profile: Profile) -> Plan {
+    let mut plan = swarm::base("first_message", seed, Size::QUICK, profile);
     swarm::faults(&mut plan, CLASSES, (4, 10));
     plan
 }
@@ -58,4 +58,11 @@ const CLASSES: &[Class] = &[
     Class::Backlog,
     Class::CloseBehind,
     Class::Drift,
+    Class::Request,
+    Class::Partition,
+    Class::Swizzle,
+    Class::Rolling,
+    Class::Lose,
+    Class::Permit,
+    Class::Unwritable,
 ];

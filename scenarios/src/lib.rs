@@ -31,8 +31,8 @@ mod tests {
     fn plans_follow_from_the_seed_alone() {
         for scenario in list::all() {
             for seed in 0..100 {
-                let plan = (scenario.plan)(seed);
-                assert_eq!(plan, (scenario.plan)(seed));
+                let plan = scenario.usual(seed);
+                assert_eq!(plan, scenario.usual(seed));
                 assert_eq!((plan.scenario.as_str(), plan.seed), (scenario.name, seed));
                 assert!(plan.steps.iter().all(|step| step.at_ms < plan.load_ms), "{plan}");
             }
@@ -43,9 +43,33 @@ mod tests {
     fn a_plan_with_faults_has_one_that_meets_somebody() {
         for scenario in list::all() {
             for seed in 0..2000 {
-                let plan = (scenario.plan)(seed);
+                let plan = scenario.usual(seed);
                 let counted = plan.steps.iter().any(|step| !step.what.effects().is_empty());
                 assert!(!counted || plan.steps.iter().any(|step| lab::swarm::meets(&plan, step)), "{plan}");
+            }
+        }
+    }
+
+    #[test]
+    fn profiles_are_as_large_as_they_say() {
+        use lab::plan::Profile;
+        for (profile, calls, load_ms, faults) in [
+            (Profile::Quick, 2_000, 600_000, 10),
+            (Profile::Standard, 20_000, 1_800_000, 40),
+            (Profile::Soak, 500_000, 43_200_000, 400),
+        ] {
+            for scenario in list::all() {
+                let mut faulty = 0;
+                for seed in 0..20 {
+                    let plan = (scenario.plan)(seed, profile);
+                    let planned: f64 = plan.producers.iter().map(|it| plan.calls_of(it)).sum();
+                    assert!(
+                        planned >= f64::from(calls) && plan.load_ms >= load_ms,
+                        "{planned} calls: {plan}"
+                    );
+                    faulty += u32::from(plan.faults() >= faults);
+                }
+                assert!(faulty > 6, "{} {}: {faulty} of 20", scenario.name, profile.name());
             }
         }
     }

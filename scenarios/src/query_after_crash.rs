@@ -2,7 +2,7 @@
 
 use lab::check::Rule;
 use lab::draw::Draw;
-use lab::plan::Plan;
+use lab::plan::{Plan, Profile};
 use lab::scenario::Scenario;
 use lab::swarm::{self, Class, Size};
 
@@ -21,9 +21,9 @@ pub(crate) fn scenario() -> Scenario {
     }
 }
 
-fn plan(seed: u64) -> Plan {
+fn plan(seed: u64, profile: Profile) -> Plan {
     let size = Size { messages: 1200, load_ms: (90_000, 160_000) };
-    let mut plan = swarm::base("query_after_crash", seed, size);
+    let mut plan = swarm::base("query_after_crash", seed, size, profile);
     feature(&mut plan);
     swarm::faults(&mut plan, CLASSES, (3, 9));
     plan
@@ -53,4 +53,6 @@ const CLASSES: &[Class] = &[
     Class::Rot,
     Class::SlowSync,
     Class::FetchFails,
+    Class::Rolling,
+    Class::Lose,
 ];

@@ -2,7 +2,7 @@
 
 use lab::check::Rule;
 use lab::draw::Draw;
-use lab::plan::{Member, Plan, Step, What};
+use lab::plan::{Member, Plan, Profile, Step, What};
 use lab::scenario::Scenario;
 use lab::swarm::{self, Class, Size};
 
@@ -22,11 +22,12 @@ pub(crate) fn scenario() -> Scenario {
     }
 }
 
-fn plan(seed: u64) -> Plan {
+fn plan(seed: u64, profile: Profile) -> Plan {
     let mut plan = swarm::base(
         "rebalance_during_queue_expansion",
         seed,
         Size { messages: 2000, load_ms: (150_000, 260_000) },
+        profile,
     );
     let mut draw = Draw::new(seed, "queues");
     membership(&mut plan, &mut draw);
@@ -35,7 +36,7 @@ fn plan(seed: u64) -> Plan {
     }
     changes(&mut plan, &mut draw);
     if draw.chance(70) {
-        for _ in 0..draw.range(1, 5) {
+        for _ in 0..draw.range(1, 5) + profile.more_faults() {
             let class = *draw.pick(&[
                 Class::Cut,
                 Class::Reset,
@@ -46,10 +47,15 @@ fn plan(seed: u64) -> Plan {
                 Class::CloseBehind,
                 Class::Backlog,
                 Class::NamesFail,
+                Class::Request,
+                Class::Request,
+                Class::Partition,
+                Class::Swizzle,
+                Class::Unwritable,
             ]);
             let at_ms = draw.range(5_000, plan.load_ms - 10_000);
-            let step = swarm::fault(&plan, &mut draw, class, at_ms);
-            plan.steps.push(step);
+            let steps = swarm::fault(&plan, &mut draw, class, at_ms);
+            plan.steps.extend(steps);
         }
     }
     swarm::settle(&mut plan);
@@ -97,7 +103,7 @@ fn change(plan: &mut Plan, draw: &mut Draw, topic: u32, now: u32, next: u32, at_
         let at_ms = at_ms + draw.below(5_000);
         let mut set = |at_ms, read, write, after_drain| {
             let what = What::SetQueues { topic, broker: broker.clone(), read, write, after_drain };
-            plan.steps.push(Step { at_ms, for_ms: 60_000, what });
+            plan.steps.push(Step::new(at_ms, 60_000, what));
         };
         if gently {
             // Producers stop writing first; readers follow when nothing is left there.

@@ -2,7 +2,7 @@
 
 use lab::check::Rule;
 use lab::draw::Draw;
-use lab::plan::{Fails, Member, Plan};
+use lab::plan::{Fails, Member, Plan, Profile};
 use lab::scenario::Scenario;
 use lab::swarm::{self, Class, Size};
 
@@ -26,9 +26,9 @@ pub(crate) fn scenario() -> Scenario {
     }
 }
 
-fn plan(seed: u64) -> Plan {
+fn plan(seed: u64, profile: Profile) -> Plan {
     let size = Size { messages: 800, load_ms: (90_000, 160_000) };
-    let mut plan = swarm::base("retry_to_dead_letter", seed, size);
+    let mut plan = swarm::base("retry_to_dead_letter", seed, size, profile);
     feature(&mut plan);
     swarm::faults(&mut plan, CLASSES, (3, 9));
     plan
@@ -63,4 +63,8 @@ const CLASSES: &[Class] = &[
     Class::SyncFails,
     Class::DiskFull,
     Class::Clock,
+    Class::Request,
+    Class::Partition,
+    Class::Rolling,
+    Class::Permit,
 ];

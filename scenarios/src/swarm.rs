@@ -2,7 +2,7 @@
 
 use lab::check::Rule;
 use lab::draw::Draw;
-use lab::plan::{Mode, Plan};
+use lab::plan::{Mode, Plan, Profile};
 use lab::scenario::Scenario;
 use lab::swarm::{self, Class, Size};
 
@@ -26,8 +26,8 @@ pub(crate) fn scenario() -> Scenario {
     }
 }
 
-fn plan(seed: u64) -> Plan {
-    let mut plan = swarm::base("swarm", seed, Size::QUICK);
+fn plan(seed: u64, profile: Profile) -> Plan {
+    let mut plan = swarm::base("swarm", seed, Size::QUICK, profile);
     let mut draw = Draw::new(seed, "features");
     let mut with = |percent| draw.chance(percent);
     let features = [
@@ -49,6 +49,9 @@ fn plan(seed: u64) -> Plan {
         swarm::faults(&mut plan, &classes, (3, 12));
     }
     swarm::settle(&mut plan);
+    if Draw::new(seed, "safety").chance(5) {
+        swarm::storms(&mut plan);
+    }
     plan
 }
 

@@ -2,7 +2,7 @@
 
 use lab::check::Rule;
 use lab::draw::Draw;
-use lab::plan::{Mode, Plan, Producer};
+use lab::plan::{Mode, Plan, Producer, Profile};
 use lab::scenario::Scenario;
 use lab::swarm::{self, Class, Size};
 
@@ -28,9 +28,9 @@ pub(crate) fn scenario() -> Scenario {
     }
 }
 
-fn plan(seed: u64) -> Plan {
+fn plan(seed: u64, profile: Profile) -> Plan {
     let size = Size { messages: 800, load_ms: (90_000, 160_000) };
-    let mut plan = swarm::base("transaction_checkback", seed, size);
+    let mut plan = swarm::base("transaction_checkback", seed, size, profile);
     feature(&mut plan);
     swarm::faults(&mut plan, CLASSES, (3, 9));
     plan
@@ -87,4 +87,8 @@ const CLASSES: &[Class] = &[
     Class::Pause,
     Class::SyncFails,
     Class::Clock,
+    Class::Request,
+    Class::Request,
+    Class::Partition,
+    Class::Rolling,
 ];

@@ -172,7 +172,7 @@ fn exactness(summary: &Summary, fresh: u64) -> anyhow::Result<Row> {
     let folder = std::env::temp_dir();
     for scenario in list::all() {
         for seed in 1..=fresh.div_ceil(list::all().len() as u64) {
-            let here = drive::run(&(scenario.plan)(seed), &Options::default()).run.trace;
+            let here = drive::run(&scenario.usual(seed), &Options::default()).run.trace;
             let (text, _) = program(&["run", scenario.name, "--seed", &seed.to_string()], &folder)?;
             asked += 1;
             alike += u64::from(text.contains(&format!("trace {here}")));
@@ -199,7 +199,7 @@ fn exactness(summary: &Summary, fresh: u64) -> anyhow::Result<Row> {
 /// As long as `check` takes to put two traces side by side.
 fn divergence() -> Row {
     let options = Options { lines: true, ..Options::default() };
-    let plan = (list::canary().plan)(1);
+    let plan = list::canary().usual(1);
     let began = Instant::now();
     let (one, other) = (drive::run(&plan, &options).lines, drive::run(&plan, &options).lines);
     let same = one.iter().zip(&other).take_while(|(a, b)| a == b).count();
@@ -244,7 +244,7 @@ fn shrinking(quick: bool) -> anyhow::Result<Row> {
         };
         tried = tried.max(number(" plans were tried").unwrap_or(0));
         faults.push(
-            lab::capsule::Capsule::plan_of(&std::fs::read_to_string(folder.join("small.json"))?)?.faults(),
+            lab::capsule::Capsule::read(&std::fs::read_to_string(folder.join("small.json"))?)?.1.faults(),
         );
     }
     let _ = std::fs::remove_dir_all(&folder);
@@ -269,7 +269,7 @@ fn shrinking(quick: bool) -> anyhow::Result<Row> {
 fn fails(scenario: &str, bug: &'static str, seed: u64) -> bool {
     let Ok(scenario) = super::find(scenario) else { return false };
     let options = Options { plants: vec![bug], ..Options::default() };
-    drive::run(&(scenario.plan)(seed), &options).run.verdict == lab::outcome::Verdict::Fail
+    drive::run(&scenario.usual(seed), &options).run.verdict == lab::outcome::Verdict::Fail
 }
 
 fn planted_bugs() -> Row {

@@ -37,9 +37,8 @@ pub(super) fn bench() -> u8 {
     ));
     say(&format!("  {each_us:.1} us of CPU per message acknowledged and consumed"));
     for scenario in list::all() {
-        let runs: Vec<Run> = (1..=QUICK_RUNS)
-            .map(|seed| drive::run(&(scenario.plan)(seed), &Options::default()).run)
-            .collect();
+        let runs: Vec<Run> =
+            (1..=QUICK_RUNS).map(|seed| drive::run(&scenario.usual(seed), &Options::default()).run).collect();
         code = code.max(runs.iter().map(Run::exit_code).max().unwrap_or(0));
         say(&format!("{}:", scenario.name));
         say(&format!(
@@ -58,7 +57,7 @@ pub(super) fn bench() -> u8 {
 
 /// Much load for half a minute, nothing wrong.
 fn busy_plan(seed: u64) -> Plan {
-    let mut plan = swarm::base("bench", seed, Size { messages: 1000, load_ms: (30_000, 30_000) });
+    let mut plan = swarm::plain("bench", seed, Size { messages: 1000, load_ms: (30_000, 30_000) });
     plan.buggify = 0;
     plan.recover_twice = false;
     plan.settle_ms = 0;

@@ -10,11 +10,12 @@ use std::time::Instant;
 use anyhow::Context as _;
 use lab::drive::{self, Options};
 use lab::outcome::{Run, Verdict, gravest};
+use lab::plan::Profile;
 use lab::report::{Beside, Canary, Planted, Summary, github, html, junit, markdown, terminal};
 use lab::scenario::Scenario;
 
 use super::interrupt::{self, Interrupt};
-use super::{command_line, explain, find, plant, provenance, reports, say, seeds};
+use super::{Draws, command_line, explain, find, plant, provenance, reports, say, seeds};
 use crate::list;
 
 /// Runs many seeds and writes the report.
@@ -28,6 +29,8 @@ pub(super) struct Sweep {
     /// Runs at the same time; as many as there are cores.
     #[arg(long)]
     jobs: Option<usize>,
+    #[command(flatten)]
+    draws: Draws,
     /// Switches a planted bug on.
     #[arg(long, value_parser = plant)]
     plant: Vec<&'static str>,
@@ -87,6 +90,7 @@ impl Sweep {
             names: Vec::new(),
             seeds: USUAL,
             jobs: None,
+            draws: Draws { profile: Profile::Brief, safety_only: false },
             plant: Vec::new(),
             check: false,
             no_report: false,
@@ -107,7 +111,7 @@ impl Sweep {
         if !self.no_report {
             write(&campaign.summary)?;
             say("report: reports/index.html");
-            explain::pages(&campaign.summary, &self.plant)?;
+            explain::pages(&campaign.summary, self.draws, &self.plant)?;
         }
         tell_machines(&campaign.summary, self.junit.as_deref())?;
         Ok(if asked.is_asked() { interrupt::CODE } else { gravest(campaign.codes) })
@@ -140,7 +144,7 @@ impl Sweep {
             if until.is_some_and(|until| Instant::now() >= until) {
                 return;
             }
-            let plan = (scenario.plan)(*seed);
+            let plan = self.draws.of(scenario, *seed);
             let run = drive::run(&plan, &options).run;
             let again = self.check.then(|| drive::run(&plan, &options).run.trace);
             let mut campaign = campaign.lock().expect("no run panics outside its world");
@@ -213,7 +217,7 @@ impl Campaign {
 fn canary() -> Canary {
     let (scenario, bug) = (list::canary(), "M01");
     let options = Options { plants: vec![bug], ..Options::default() };
-    let fails = |seed: &u64| drive::run(&(scenario.plan)(*seed), &options).run.verdict == Verdict::Fail;
+    let fails = |seed: &u64| drive::run(&scenario.usual(*seed), &options).run.verdict == Verdict::Fail;
     let seed = (1..=CANARY_SEEDS).find(fails);
     Canary {
         command: format!("cargo sim run {} --seed {} --plant {bug}", scenario.name, seed.unwrap_or(1)),

@@ -11,7 +11,7 @@ use super::say;
 pub(super) fn check(scenario: &Scenario, seed: u64) -> anyhow::Result<u8> {
     let run = |seed, lines| {
         let options = Options { lines, ..Options::default() };
-        drive::run(&(scenario.plan)(seed), &options)
+        drive::run(&scenario.usual(seed), &options)
     };
     run(seed.wrapping_add(1), false);
     let after_another = run(seed, false).run.trace;
@@ -22,7 +22,7 @@ pub(super) fn check(scenario: &Scenario, seed: u64) -> anyhow::Result<u8> {
         trace
     });
     let logging = Options { logs: Some(Level::TRACE), ..Options::default() };
-    let with_logs = drive::run(&(scenario.plan)(seed), &logging).run.trace;
+    let with_logs = drive::run(&scenario.usual(seed), &logging).run.trace;
     let with_lines = run(seed, true);
     let output = Command::new(std::env::current_exe()?)
         .args(["lines", scenario.name, "--seed", &seed.to_string()])
@@ -85,7 +85,7 @@ fn differs(kept: &Done, other: &[&str]) -> bool {
 /// The trace of one run, event by event, and its hash last.
 pub(super) fn lines(scenario: &Scenario, seed: u64) -> u8 {
     let options = Options { lines: true, ..Options::default() };
-    let done = drive::run(&(scenario.plan)(seed), &options);
+    let done = drive::run(&scenario.usual(seed), &options);
     done.lines.iter().for_each(|line| say(line));
     say(&format!("trace {}", done.run.trace));
     0

@@ -12,7 +12,7 @@ use lab::plan::Plan;
 use lab::report::{Summary, failure_page};
 
 use super::interrupt::Interrupt;
-use super::{find, one, plant, provenance, reports, say, seed};
+use super::{Draws, find, one, plant, provenance, reports, say, seed};
 
 /// Writes a page that tells why a plan fails, after taking from the plan what it does not need to fail.
 #[derive(clap::Args)]
@@ -22,6 +22,8 @@ pub(super) struct Explain {
     /// The seed that fails.
     #[arg(long, value_parser = seed)]
     seed: Option<u64>,
+    #[command(flatten)]
+    draws: Draws,
     /// Switches a planted bug on.
     #[arg(long, value_parser = plant)]
     plant: Vec<&'static str>,
@@ -38,9 +40,9 @@ impl Explain {
         let file = Path::new(&self.what);
         let from_file = file.extension().is_some_and(|end| end == "json");
         let plan = match (from_file, self.seed) {
-            (true, None) => one::load(file)?,
+            (true, None) => one::load(file)?.1,
             (true, Some(_)) => bail!("a plan from a file has its seed in it: leave --seed out"),
-            (false, Some(seed)) => (find(&self.what)?.plan)(seed),
+            (false, Some(seed)) => self.draws.of(&find(&self.what)?, seed),
             (false, None) => bail!("name a seed with --seed, or a plan from a file"),
         };
         let seed_form = |run: &Run| (!from_file).then(|| run.repeat());
@@ -64,11 +66,11 @@ impl Explain {
 }
 
 /// Pages for the kinds of failure of a campaign, a few, without making their plans smaller.
-pub(super) fn pages(summary: &Summary, plants: &[&'static str]) -> anyhow::Result<()> {
+pub(super) fn pages(summary: &Summary, draws: Draws, plants: &[&'static str]) -> anyhow::Result<()> {
     let failed = summary.failures.iter().filter(|it| it.first.verdict == Verdict::Fail);
     for failure in failed.clone().take(PAGES) {
         let run = &failure.first;
-        let plan = (find(&run.scenario)?.plan)(run.seed);
+        let plan = draws.of(&find(&run.scenario)?, run.seed);
         let job = Job { plan: &plan, plants, rule: None, tries: 0 };
         let told = job.explain(run, Some(run.repeat()), &|| false)?;
         say(&format!("{}: {}", failure.signature, told.page.display()));
@@ -120,13 +122,13 @@ impl Job<'_> {
         let mut passed: Vec<Plan> = Vec::new();
         let shrunk = lab::shrink::shrink(self.plan, self.tries, |candidate| {
             if stop() {
-                return false;
+                return None;
             }
-            let run = drive::run(candidate, &options).run;
-            if keeps(&run, rule) {
+            let done = drive::run(candidate, &options);
+            if keeps(&done.run, rule) {
                 passed.push(candidate.clone());
             }
-            breaks(&run, rule)
+            breaks(&done.run, rule).then(|| done.told())
         });
         let plan = &shrunk.plan;
         let done = drive::run(plan, &Options { detail: true, ..options });
@@ -140,6 +142,8 @@ impl Job<'_> {
             simulated_ns: (first.simulated_ns, done.run.simulated_ns),
         };
         let folder = reports().join(done.run.folder(rule));
+        std::fs::create_dir_all(&folder).with_context(|| format!("cannot make {}", folder.display()))?;
+        one::save(self.plan, first, &folder.join("original.json"))?;
         self.write(&folder, &done, &violation, (plan, &shrinking, &near), seed_form)
     }
 
@@ -185,7 +189,6 @@ impl Job<'_> {
         (plan, shrinking, near): (&Plan, &Shrinking, &[(String, Done)]),
         seed_form: Option<String>,
     ) -> anyhow::Result<Told> {
-        std::fs::create_dir_all(folder).with_context(|| format!("cannot make {}", folder.display()))?;
         let relative = format!("reports/{}", done.run.folder(violation.rule));
         let plants: String = self.plants.iter().map(|name| format!(" --plant {name}")).collect();
         let replay = format!("cargo sim replay {relative}/min.json{plants}");
@@ -211,8 +214,7 @@ impl Job<'_> {
             needed: &needed,
             again: &again,
         });
-        one::save(plan, &folder.join("min.json"))?;
-        one::save(self.plan, &folder.join("original.json"))?;
+        one::save(plan, &done.run, &folder.join("min.json"))?;
         let lines: Vec<String> =
             (0..done.history.events.len()).map(|number| done.history.line(number)).collect();
         let put = |name: &str, text: String| {
@@ -263,7 +265,7 @@ mod tests {
 
     #[test]
     fn what_is_kept_for_a_page_changes_nothing() {
-        let plan = (find("first_message").unwrap().plan)(3);
+        let plan = find("first_message").unwrap().usual(3);
         let plain = drive::run(&plan, &Options::default());
         let kept = drive::run(&plan, &Options { detail: true, ..Options::default() });
         assert_eq!(plain.run.trace, kept.run.trace);
@@ -277,7 +279,7 @@ mod tests {
     fn told(scenario: &str, bug: &'static str, rule: Rule) -> String {
         // Seeds change their meaning: the first that breaks the rule will do.
         let options = Options { plants: vec![bug], detail: true, ..Options::default() };
-        let runs = (1..=20).map(|seed| (find(scenario).unwrap().plan)(seed));
+        let runs = (1..=20).map(|seed| find(scenario).unwrap().usual(seed));
         let mut runs = runs.map(|plan| (drive::run(&plan, &options), plan));
         let (done, plan) = runs.find(|(done, _)| breaks(&done.run, rule)).unwrap();
         let violation = choose(&done.run, Some(rule)).unwrap();

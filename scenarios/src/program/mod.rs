@@ -20,7 +20,8 @@ use std::process::{Command, ExitCode};
 
 use anyhow::Context as _;
 use clap::{Parser, Subcommand};
-use lab::scenario::Scenario;
+use lab::plan::{Plan, Profile};
+use lab::scenario::{Drawing, Scenario};
 
 use crate::list;
 
@@ -169,7 +170,7 @@ fn describe(scenario: &Scenario) -> u8 {
         let rules: Vec<_> = rules.iter().map(|rule| rule.id()).collect();
         say(&format!("  {bug} by {}", rules.join(" or ")));
     }
-    say(&format!("\nFor example, the {}", (scenario.plan)(1)));
+    say(&format!("\nFor example, the {}", scenario.usual(1)));
     0
 }
 
@@ -184,6 +185,30 @@ fn again() -> anyhow::Result<u8> {
     campaign::write(&summary)?;
     say(lab::report::terminal(&summary).trim_end());
     Ok(0)
+}
+
+/// How plans are drawn from seeds.
+#[derive(clap::Args, Clone, Copy)]
+struct Draws {
+    /// How large plans are: brief, quick, standard or soak.
+    #[arg(long, value_parser = profile, default_value = "brief")]
+    profile: Profile,
+    /// With faults beyond all that anybody could get over; only what must never happen is judged.
+    #[arg(long)]
+    safety_only: bool,
+}
+
+impl Draws {
+    fn of(self, scenario: &Scenario, seed: u64) -> Plan {
+        let Self { profile, safety_only } = self;
+        scenario.draw(seed, Drawing { profile, safety_only })
+    }
+}
+
+/// The profile of this name.
+fn profile(text: &str) -> Result<Profile, String> {
+    let known = Profile::ALL.into_iter().find(|profile| profile.name() == text);
+    known.ok_or_else(|| format!("{text} is no profile: they are called brief, quick, standard and soak"))
 }
 
 /// A seed: decimal or 0x hexadecimal.

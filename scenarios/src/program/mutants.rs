@@ -7,7 +7,7 @@ use lab::drive::{self, Options};
 use lab::scenario::Scenario;
 
 use super::interrupt::{self, Interrupt};
-use super::{campaign::in_parallel, find, plant, say, write_page};
+use super::{Draws, campaign::in_parallel, find, plant, say, write_page};
 use crate::list;
 
 /// Runs with planted bugs and counts the seeds until each is found.
@@ -22,6 +22,8 @@ pub(super) struct Mutants {
     /// Seeds to try for each.
     #[arg(long, default_value_t = 50)]
     seeds: u64,
+    #[command(flatten)]
+    draws: Draws,
 }
 
 struct Row {
@@ -50,7 +52,7 @@ impl Mutants {
         let rows = Mutex::new(Vec::new());
         let asked = Interrupt::listen()?;
         in_parallel(&work, None, &asked, |(scenario, bug, rules)| {
-            let row = hunt(scenario, bug, rules, self.seeds, &asked);
+            let row = hunt(scenario, bug, rules, (self.seeds, self.draws), &asked);
             rows.lock().expect("no run panics outside its world").push(row);
         });
         let mut rows = rows.into_inner().expect("no run panics outside its world");
@@ -65,7 +67,13 @@ impl Mutants {
     }
 }
 
-fn hunt(scenario: &Scenario, bug: &'static str, rules: &[Rule], seeds: u64, asked: &Interrupt) -> Row {
+fn hunt(
+    scenario: &Scenario,
+    bug: &'static str,
+    rules: &[Rule],
+    (seeds, draws): (u64, Draws),
+    asked: &Interrupt,
+) -> Row {
     let options = Options { plants: vec![bug], ..Options::default() };
     let expected = if rules.len() == Rule::ALL.len() {
         vec!["any"]
@@ -74,7 +82,7 @@ fn hunt(scenario: &Scenario, bug: &'static str, rules: &[Rule], seeds: u64, aske
     };
     let mut row = Row { bug, scenario: scenario.name, killed: None, rules: Vec::new(), expected, hits: 0 };
     for seed in (1..=seeds).take_while(|_| !asked.is_asked()) {
-        let run = drive::run(&(scenario.plan)(seed), &options).run;
+        let run = drive::run(&draws.of(scenario, seed), &options).run;
         row.hits += run.planted.get(bug).copied().unwrap_or(0);
         if run.violations.iter().any(|violation| rules.contains(&violation.rule)) {
             row.killed = Some(seed);

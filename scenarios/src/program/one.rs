@@ -4,11 +4,11 @@ use std::path::{Path, PathBuf};
 
 use anyhow::Context as _;
 use lab::capsule::Capsule;
-use lab::drive::{self, Level, Options};
+use lab::drive::{self, Done, Level, Options};
 use lab::outcome::Verdict;
 use lab::plan::Plan;
 
-use super::{find, plant, say, seed};
+use super::{Draws, find, plant, provenance, say, seed, shrink};
 
 /// Runs one seed of a scenario and tells all about it.
 #[derive(clap::Args)]
@@ -18,9 +18,11 @@ pub(super) struct Run {
     /// The seed, decimal or 0x hexadecimal; without it one is drawn, and printed first and last.
     #[arg(long, value_parser = seed)]
     seed: Option<u64>,
-    /// Writes the plan into this file, for `replay`.
+    /// Writes the plan into this file, for `replay`: of a run that fails, with the calls of its clients.
     #[arg(long, value_name = "FILE")]
     save: Option<PathBuf>,
+    #[command(flatten)]
+    draws: Draws,
     #[command(flatten)]
     look: Look,
 }
@@ -54,24 +56,40 @@ impl Run {
         let drawn = self.seed.is_none();
         let seed = self.seed.unwrap_or_else(any_seed);
         say(&format!("seed {seed}"));
-        let plan = (scenario.plan)(seed);
-        if let Some(file) = &self.save {
-            save(&plan, file)?;
+        let plan = self.draws.of(&scenario, seed);
+        let plants = self.look.plant.clone();
+        let done =
+            self.look.at(&plan, drawn.then_some(seed), lab::outcome::Run::repeat, lab::outcome::Run::explain);
+        let Some(file) = self.save else { return Ok(done.run.exit_code()) };
+        if done.run.verdict != Verdict::Fail {
+            write(&file, serde_json::to_string_pretty(&plan)? + "\n")?;
+            return Ok(done.run.exit_code());
         }
-        Ok(self.look.at(&plan, drawn.then_some(seed), lab::outcome::Run::repeat, lab::outcome::Run::explain))
+        // What failed is kept by what its clients did and by what its faults came after: code changes, and seeds with it.
+        let options = Options { plants, ..Options::default() };
+        let pinned = lab::shrink::pin(&plan, PINS, |candidate| {
+            let again = drive::run(candidate, &options);
+            shrink::alike(&done.run, &again.run).then(|| again.told())
+        });
+        save(&pinned.plan, &done.run, &file)?;
+        Ok(done.run.exit_code())
     }
 }
 
 impl Replay {
     pub(super) fn go(self) -> anyhow::Result<u8> {
         let name = self.file.display().to_string();
-        let plan = load(&self.file)?;
+        let (capsule, plan) = load(&self.file)?;
+        if let Some(Capsule { broke, story, .. }) = capsule {
+            let broke: Vec<_> = broke.iter().map(|rule| rule.id()).collect();
+            say(&format!("once it broke {}: {story}\n", broke.join(", ")));
+        }
         let again = |what: &str| {
             let plants: String = self.look.plant.iter().map(|bug| format!(" --plant {bug}")).collect();
             format!("cargo sim {what} {name}{plants}")
         };
         let (replay, explain) = (again("replay"), again("explain"));
-        Ok(self.look.at(&plan, None, |_| replay.clone(), |_| explain.clone()))
+        Ok(self.look.at(&plan, None, |_| replay.clone(), |_| explain.clone()).run.exit_code())
     }
 }
 
@@ -82,14 +100,14 @@ impl Look {
         drawn: Option<u64>,
         repeat: impl Fn(&lab::outcome::Run) -> String,
         explain: impl Fn(&lab::outcome::Run) -> String,
-    ) -> u8 {
+    ) -> Done {
         say(plan.to_string().trim_end());
         let options = Options { plants: self.plant, trace: self.trace, ..Options::default() };
         let done = drive::run(plan, &options);
         if self.history {
             (0..done.history.events.len()).for_each(|number| say(&done.history.line(number)));
         }
-        let run = done.run;
+        let run = &done.run;
         say(&format!(
             "\n{:.1} simulated s in {:.0} ms of CPU ({:.0} ms of it checks), {} events, {} pieces of data delivered",
             run.simulated_ns as f64 / 1e9,
@@ -132,27 +150,30 @@ impl Look {
             say(&format!("\nseed {seed}"));
         }
         if run.verdict == Verdict::Fail {
-            say(&format!("explain with: {}", explain(&run)));
+            say(&format!("explain with: {}", explain(run)));
         }
         if run.verdict != Verdict::Pass {
-            say(&format!("repeat with: {}", repeat(&run)));
+            say(&format!("repeat with: {}", repeat(run)));
         }
         say(&format!("trace {}", run.trace));
         say(&format!("verdict {}", run.verdict.name()));
-        run.exit_code()
+        done
     }
 }
 
-/// Writes a plan for `replay`.
-pub(super) fn save(plan: &Plan, file: &Path) -> anyhow::Result<()> {
-    let text = serde_json::to_string_pretty(plan)?;
-    std::fs::write(file, text + "\n").with_context(|| format!("cannot write {}", file.display()))
+/// Writes a plan that failed for `replay`, with what it broke.
+pub(super) fn save(plan: &Plan, run: &lab::outcome::Run, file: &Path) -> anyhow::Result<()> {
+    write(file, Capsule::of(run, &provenance().0, plan.clone()).write()?)
 }
 
-/// Reads a plan that [`save`] wrote, or a capsule.
-pub(super) fn load(file: &Path) -> anyhow::Result<Plan> {
+fn write(file: &Path, text: String) -> anyhow::Result<()> {
+    std::fs::write(file, text).with_context(|| format!("cannot write {}", file.display()))
+}
+
+/// Reads a capsule that [`save`] wrote, or a plan.
+pub(super) fn load(file: &Path) -> anyhow::Result<(Option<Capsule>, Plan)> {
     let text = std::fs::read_to_string(file).with_context(|| format!("cannot read {}", file.display()))?;
-    Capsule::plan_of(&text).with_context(|| format!("{} is neither a plan nor a capsule", file.display()))
+    Capsule::read(&text).with_context(|| format!("{} is neither a plan nor a capsule", file.display()))
 }
 
 /// A seed nobody chose.
@@ -160,3 +181,6 @@ fn any_seed() -> u64 {
     use std::hash::{BuildHasher as _, RandomState};
     RandomState::new().hash_one(0)
 }
+
+/// Runs to find out how a plan that failed can be told without draws and times.
+const PINS: usize = 40;

@@ -99,7 +99,7 @@ impl Points {
             Time::Late => (plan.load_ms - 10_000, 1),
         };
         let what = What::CrashAt { node: BROKER.to_owned(), point: point.to_owned(), nth, power };
-        plan.steps.push(Step { at_ms, for_ms: 2000, what });
+        plan.steps.push(Step::new(at_ms, 2000, what));
         plan.steps.sort_by_key(|step| step.at_ms);
         let run = drive::run(&plan, &Options { plants: self.plant.clone(), ..Options::default() }).run;
         match run.verdict {
@@ -117,7 +117,7 @@ fn told(run: &Run, plan: &Plan) -> String {
         _ => None,
     });
     let file = super::reports().join(format!("points-{}.json", step.unwrap_or_default()));
-    let kept = super::one::save(plan, &file);
+    let kept = super::one::save(plan, run, &file);
     let file = kept.map_or_else(|error| format!("not kept: {error:#}"), |()| file.display().to_string());
     format!("{}: cargo sim replay {file}", run.signature())
 }
@@ -133,7 +133,7 @@ fn hosts(seeds: u64, asked: &Interrupt) -> BTreeMap<String, (Plan, u64)> {
 fn passed(seeds: u64, asked: &Interrupt, deaths: bool) -> BTreeMap<String, (Plan, u64)> {
     let work: Vec<Plan> = list::all()
         .iter()
-        .flat_map(|scenario| (1..=seeds).map(|seed| alone((scenario.plan)(seed), deaths)))
+        .flat_map(|scenario| (1..=seeds).map(|seed| alone(scenario.usual(seed), deaths)))
         .collect();
     let found: Mutex<BTreeMap<String, (Plan, u64)>> = Mutex::default();
     in_parallel(&work, None, asked, |plan| {

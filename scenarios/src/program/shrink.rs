@@ -10,7 +10,7 @@ use lab::outcome::{Run, Verdict};
 use lab::plan::Plan;
 
 use super::interrupt::{self, Interrupt};
-use super::{find, one, plant, reports, say, seed};
+use super::{Draws, find, one, plant, reports, say, seed};
 
 /// Takes from a failing plan all that it does not need to fail, faults first, and writes what is left for `replay`.
 #[derive(clap::Args)]
@@ -21,6 +21,8 @@ pub(super) struct Shrink {
     /// The seed that fails.
     #[arg(long, value_parser = seed)]
     seed: Option<u64>,
+    #[command(flatten)]
+    draws: Draws,
     /// A plan from a file instead, as `run --save` writes it.
     #[arg(long, value_name = "FILE", conflicts_with_all = ["name", "seed"])]
     plan: Option<PathBuf>,
@@ -50,22 +52,21 @@ impl Shrink {
         }
         say(&format!("{} faults and operations break {}", plan.steps.len(), first.signature()));
         let asked = Interrupt::listen()?;
-        let broken = rules(&first);
-        let mut least = plan.steps.len();
+        let size = |plan: &Plan| (plan.steps.len(), plan.ops.as_ref().map_or(usize::MAX, Vec::len));
+        let mut least = size(&plan);
         let shrunk = lab::shrink::shrink(&plan, self.tries, |candidate| {
             if asked.is_asked() {
-                return false;
+                return None;
             }
-            let run = drive::run(candidate, &options).run;
-            // Another failure is another story.
-            let alike =
-                if broken.is_empty() { run.note == first.note } else { !rules(&run).is_disjoint(&broken) };
-            let same = run.verdict == Verdict::Fail && alike;
-            if same && candidate.steps.len() < least {
-                least = candidate.steps.len();
-                say(&format!("  {least} are enough"));
+            let done = drive::run(candidate, &options);
+            let same = alike(&first, &done.run);
+            if same && size(candidate) < least {
+                least = size(candidate);
+                let calls =
+                    candidate.ops.as_ref().map_or(String::new(), |ops| format!(" with {} calls", ops.len()));
+                say(&format!("  {}{calls} are enough", least.0));
             }
-            same
+            same.then(|| done.told())
         });
         let file = self.save.unwrap_or_else(|| {
             reports().join("shrunk").join(format!("{}-{}.json", plan.scenario, plan.seed))
@@ -73,9 +74,10 @@ impl Shrink {
         if let Some(folder) = file.parent() {
             std::fs::create_dir_all(folder).with_context(|| format!("cannot make {}", folder.display()))?;
         }
-        one::save(&shrunk.plan, &file)?;
         say(&format!("\n{}", shrunk.plan.to_string().trim_end()));
-        for violation in drive::run(&shrunk.plan, &options).run.violations {
+        let last = drive::run(&shrunk.plan, &options).run;
+        one::save(&shrunk.plan, &last, &file)?;
+        for violation in last.violations {
             say(&format!("{}: {}", violation.rule.id(), violation.sentence));
         }
         let whole = shrunk.minimal && !asked.is_asked();
@@ -92,11 +94,18 @@ impl Shrink {
 
     fn whole(&self) -> anyhow::Result<Plan> {
         match (&self.plan, &self.name, self.seed) {
-            (Some(file), ..) => one::load(file),
-            (None, Some(name), Some(seed)) => Ok((find(name)?.plan)(seed)),
+            (Some(file), ..) => one::load(file).map(|(_, plan)| plan),
+            (None, Some(name), Some(seed)) => Ok(self.draws.of(&find(name)?, seed)),
             _ => bail!("name a scenario and --seed, or a --plan"),
         }
     }
+}
+
+/// Whether a run failed as the first one did: by one of its rules. Another failure is another story.
+pub(super) fn alike(first: &Run, run: &Run) -> bool {
+    let broken = rules(first);
+    let same = if broken.is_empty() { run.note == first.note } else { !rules(run).is_disjoint(&broken) };
+    run.verdict == Verdict::Fail && same
 }
 
 fn rules(run: &Run) -> BTreeSet<Rule> {

@@ -98,7 +98,7 @@ fn tell(plan: &Plan, run: &Run, budget: &Budget, history: &History) -> String {
 /// Two brokers, two transactional producers, one that delays, one that does not; a fault every few hours.
 fn plan(seed: u64, days: u64) -> Plan {
     let load_ms = days * DAY_MS;
-    let mut plan = swarm::base("week", seed, Size { messages: 1, load_ms: (load_ms, load_ms) });
+    let mut plan = swarm::plain("week", seed, Size { messages: 1, load_ms: (load_ms, load_ms) });
     plan.name_servers = 1;
     plan.brokers = [true, false].map(broker).into();
     plan.topics = vec![Topic { name: "topic0".to_owned(), queues: 2, tags: 2 }];
@@ -183,7 +183,7 @@ fn steps(seed: u64, load_ms: u64) -> Vec<Step> {
             10 => (What::ClockJump { node, by_ms: -by_ms }, 0),
             _ => (What::Reset { a: producer, b: node }, 0),
         };
-        steps.push(Step { at_ms, for_ms, what });
+        steps.push(Step::new(at_ms, for_ms, what));
         at_ms += draw.range(HOUR_MS, 3 * HOUR_MS);
     }
     for day in 0..load_ms / DAY_MS {
@@ -191,7 +191,7 @@ fn steps(seed: u64, load_ms: u64) -> Vec<Step> {
         let for_ms = draw.range(HOUR_MS, 3 * HOUR_MS);
         for producer in ["p0", "p1"] {
             let node = producer.to_owned();
-            steps.push(Step { at_ms, for_ms, what: What::Crash { node, power: false } });
+            steps.push(Step::new(at_ms, for_ms, What::Crash { node, power: false }));
         }
     }
     steps.sort_by_key(|step| step.at_ms);

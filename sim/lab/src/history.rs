@@ -111,6 +111,8 @@ pub enum How {
     Power,
     /// It was asked to stop.
     Stop,
+    /// Everything is lost that was on its disk.
+    Disk,
 }
 
 /// Why a name server dropped an address.
@@ -360,7 +362,7 @@ pub struct Broker {
 }
 
 /// A step of the plan: what checkers need of it.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, Default, PartialEq)]
 pub struct Step {
     /// Nodes it touches.
     pub nodes: Vec<NodeId>,
@@ -380,6 +382,8 @@ pub struct Step {
     pub loses: bool,
     /// It fills a disk: old messages may be deleted before their time.
     pub fills: bool,
+    /// It is never healed.
+    pub stays: bool,
     /// In words.
     pub what: String,
 }
@@ -634,6 +638,7 @@ impl History {
             Kind::Down { how: How::Process } => "killed".to_owned(),
             Kind::Down { how: How::Power } => "loses power".to_owned(),
             Kind::Down { how: How::Stop } => "stopped".to_owned(),
+            Kind::Down { how: How::Disk } => "dies and loses its disk".to_owned(),
             Kind::Up => "started".to_owned(),
             Kind::Rotten { which } => {
                 let Rotten { slot, record, .. } = self.rotten[which as usize];
@@ -802,6 +807,8 @@ pub struct Audit {
     pub images: Vec<Image>,
     /// What faults changed between their begin and the heal, by effect.
     pub struck: BTreeMap<&'static str, u64>,
+    /// Steps of the plan whose moment did not come.
+    pub missed: Vec<u32>,
 }
 
 /// What a queue holds in the end.

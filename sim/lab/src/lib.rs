@@ -10,6 +10,8 @@ pub mod drive;
 pub mod explain;
 pub mod history;
 pub mod image;
+pub mod moment;
+pub mod op;
 pub mod outcome;
 pub mod plan;
 pub mod report;

@@ -5,6 +5,8 @@ use std::collections::{BTreeMap, BTreeSet};
 use serde::{Deserialize, Serialize};
 
 use crate::check::{Rule, Violation};
+use crate::plan::Profile;
+use crate::scenario::Drawing;
 
 /// The judgement of a run.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
@@ -40,6 +42,9 @@ pub struct Run {
     pub scenario: String,
     /// Its seed.
     pub seed: u64,
+    /// How its plan was drawn.
+    #[serde(default)]
+    pub drawing: Drawing,
     /// The judgement.
     pub verdict: Verdict,
     /// Why, when it is neither a pass nor told by the violations.
@@ -110,6 +115,7 @@ impl Run {
         Self {
             scenario: scenario.to_owned(),
             seed,
+            drawing: Drawing::default(),
             verdict,
             note: String::new(),
             violations: Vec::new(),
@@ -149,15 +155,23 @@ impl Run {
     /// The line that repeats it.
     #[must_use]
     pub fn repeat(&self) -> String {
-        let plants: String = self.planted.keys().map(|name| format!(" --plant {name}")).collect();
-        format!("cargo sim run {} --seed {}{plants}", self.scenario, self.seed)
+        format!("cargo sim run {}", self.again())
     }
 
     /// The line that writes a page about why it failed.
     #[must_use]
     pub fn explain(&self) -> String {
+        format!("cargo sim explain {}", self.again())
+    }
+
+    fn again(&self) -> String {
         let plants: String = self.planted.keys().map(|name| format!(" --plant {name}")).collect();
-        format!("cargo sim explain {} --seed {}{plants}", self.scenario, self.seed)
+        let profile = match self.drawing.profile {
+            Profile::Brief => String::new(),
+            profile => format!(" --profile {}", profile.name()),
+        };
+        let safety = if self.drawing.safety_only { " --safety-only" } else { "" };
+        format!("{} --seed {}{profile}{safety}{plants}", self.scenario, self.seed)
     }
 
     /// The folder among the reports for a page about one of the rules it broke.

@@ -4,7 +4,9 @@ use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
-use crate::swarm::RECOVERY;
+use crate::moment::Moment;
+use crate::op::Op;
+use crate::swarm::{RECOVERY, Size};
 
 /// The whole of one run: who takes part, what load they make, and what goes wrong when.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -13,6 +15,12 @@ pub struct Plan {
     pub scenario: String,
     /// The seed it was drawn from.
     pub seed: u64,
+    /// How large it was drawn.
+    #[serde(default, skip_serializing_if = "Profile::is_usual")]
+    pub profile: Profile,
+    /// Its faults may be beyond all that the system promises to get over: only what must never happen is judged.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub safety_only: bool,
     /// How many name servers: `ns0`, `ns1`.
     pub name_servers: u32,
     /// The brokers `b0`, `b1`.
@@ -30,6 +38,9 @@ pub struct Plan {
     /// How long each level holds a delayed message, until a step changes it; empty = as brokers are configured by default.
     #[serde(default)]
     pub delay_levels_s: Vec<u64>,
+    /// Every call of the producers while they write, instead of draws.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub ops: Option<Vec<Op>>,
     /// How long the producers write; all steps begin within this time.
     pub load_ms: u64,
     /// Per mille with which each in-code fault site of the system fires once it is chosen; 0 = none.
@@ -43,6 +54,65 @@ pub struct Plan {
     pub settle_ms: u64,
     /// Crash a broker once more after the drain and compare what it recovers.
     pub recover_twice: bool,
+}
+
+/// How large plans are drawn.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Profile {
+    /// As each scenario has it: a run takes a tenth of a second.
+    #[default]
+    Brief,
+    /// At least 2,000 calls in 10 minutes, with 10 faults.
+    Quick,
+    /// At least 20,000 calls in 30 minutes, with 40 faults, on two name servers and two or three brokers.
+    Standard,
+    /// At least 500,000 calls in 12 hours, with 400 faults.
+    Soak,
+}
+
+impl Profile {
+    /// All of them, the smallest first.
+    pub const ALL: [Self; 4] = [Self::Brief, Self::Quick, Self::Standard, Self::Soak];
+
+    /// As it is asked for.
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Brief => "brief",
+            Self::Quick => "quick",
+            Self::Standard => "standard",
+            Self::Soak => "soak",
+        }
+    }
+
+    #[allow(clippy::trivially_copy_pass_by_ref, reason = "serde passes references")]
+    fn is_usual(&self) -> bool {
+        *self == Self::Brief
+    }
+
+    /// Messages and length of the load, where a scenario asks for less.
+    #[must_use]
+    pub fn size(self, size: Size) -> Size {
+        let (messages, load_ms) = match self {
+            Self::Brief => return size,
+            Self::Quick => (2_400, (600_000, 700_000)),
+            Self::Standard => (24_000, (1_800_000, 2_000_000)),
+            Self::Soak => (600_000, (43_200_000, 45_000_000)),
+        };
+        Size { messages: size.messages.max(messages), load_ms }
+    }
+
+    /// So many faults more than a scenario asks for.
+    #[must_use]
+    pub fn more_faults(self) -> u64 {
+        match self {
+            Self::Brief => 0,
+            Self::Quick => 10,
+            Self::Standard => 40,
+            Self::Soak => 400,
+        }
+    }
 }
 
 /// One broker and the settings that differ from the defaults.
@@ -218,16 +288,54 @@ pub struct Network {
 const MOST_BYTES: usize = 16 << 10;
 /// The level of the first retry.
 pub const FIRST_RETRY_LEVEL: u32 = 3;
+/// Listed calls that are shown with a plan.
+const SHOWN: usize = 30;
 
 /// One thing that happens.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Step {
     /// Counted from the start of the load.
     pub at_ms: u64,
+    /// At this moment instead, whenever it comes. A run that does not come there says nothing.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub on: Option<Moment>,
     /// How long it lasts, or how long a node stays down.
     pub for_ms: u64,
+    /// It is never healed: the rest of the cluster must do without what it struck.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub stays: bool,
+    /// The manoeuvre of several steps that it is part of.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub part: Option<Manoeuvre>,
     /// What it is.
     pub what: What,
+}
+
+/// Several steps that belong together.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+pub enum Manoeuvre {
+    /// Some nodes are cut off one after the other, and come back in another order.
+    Swizzle,
+    /// One server after the other is stopped cleanly and started again.
+    Rolling,
+}
+
+impl Step {
+    /// A step at a time.
+    #[must_use]
+    pub fn new(at_ms: u64, for_ms: u64, what: What) -> Self {
+        Self { at_ms, on: None, for_ms, stays: false, part: None, what }
+    }
+
+    /// Its kind, or that of the manoeuvre it belongs to.
+    #[must_use]
+    pub fn kind(&self) -> &'static str {
+        match self.part {
+            Some(Manoeuvre::Swizzle) => "swizzle-clog",
+            Some(Manoeuvre::Rolling) => "rolling restart",
+            None => self.what.kind(),
+        }
+    }
 }
 
 /// What somebody must be able to do who lets a step happen.
@@ -417,6 +525,47 @@ pub enum What {
         /// It is killed instead of stopped cleanly.
         crash: bool,
     },
+    /// Something happens to one request, or to the answer to it.
+    Request {
+        /// Who asks.
+        from: String,
+        /// Who is asked.
+        to: String,
+        /// Code of the request.
+        code: i32,
+        /// The answer is meant.
+        answer: bool,
+        /// Which one from now on.
+        nth: u64,
+        /// What happens to it.
+        harm: Harm,
+    },
+    /// Nodes hear each other only when they are together in some of these circles; those that are in none hear all.
+    Partition {
+        /// What the circles make up.
+        shape: Shape,
+        /// Who hears whom.
+        circles: Vec<Vec<String>>,
+    },
+    /// The process dies and its disk is lost; it comes back with an empty one.
+    Lose {
+        /// Who.
+        node: String,
+    },
+    /// An operator takes permissions of a topic away on one broker, and gives them back.
+    Permit {
+        /// Index of the topic.
+        topic: u32,
+        /// Which broker.
+        broker: String,
+        /// What is left: 4 = read, 2 = write, 0 = nothing.
+        perm: u32,
+    },
+    /// An operator lets name servers say that nobody may write to a broker, and takes it back.
+    Unwritable {
+        /// Which broker.
+        broker: String,
+    },
     /// An operator sets the queues of a topic on one broker.
     SetQueues {
         /// Index of the topic.
@@ -432,11 +581,51 @@ pub enum What {
     },
 }
 
+/// What can happen to a request or an answer.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+pub enum Harm {
+    /// It does not arrive.
+    Lost,
+    /// It, and all behind it on its connection, arrives later.
+    Late {
+        /// By so much.
+        ms: u64,
+    },
+    /// It arrives twice.
+    Twice,
+    /// Its connection breaks instead.
+    Broken,
+}
+
+impl Harm {
+    /// The counter that moves.
+    #[must_use]
+    pub fn effect(self) -> &'static str {
+        match self {
+            Self::Lost => "request.lost",
+            Self::Late { .. } => "request.late",
+            Self::Twice => "request.twice",
+            Self::Broken => "request.broken",
+        }
+    }
+}
+
+/// How a cluster is parted.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+pub enum Shape {
+    /// Two parts that do not hear each other.
+    Halves,
+    /// Two parts with one node between them that hears both.
+    Bridge,
+    /// Each node hears a majority, and no two hear the same one.
+    Ring,
+}
+
 impl What {
     /// A fault, as against something an operator does.
     #[must_use]
     pub fn is_fault(&self) -> bool {
-        !matches!(self, Self::SetQueues { .. })
+        !matches!(self, Self::SetQueues { .. } | Self::Permit { .. } | Self::Unwritable { .. })
     }
 
     /// What it needs of whoever lets it happen.
@@ -453,6 +642,8 @@ impl What {
             | Self::Isolate { .. }
             | Self::Reset { .. }
             | Self::Lag { .. }
+            | Self::Request { .. }
+            | Self::Partition { .. }
             | Self::CloseBehind { .. } => Need::Link,
             Self::ClockJump { .. } | Self::Drift { .. } => Need::Clock,
             Self::SlowSync { .. }
@@ -460,9 +651,10 @@ impl What {
             | Self::FetchFails { .. }
             | Self::NamesFail { .. }
             | Self::DiskFull { .. }
+            | Self::Lose { .. }
             | Self::Rot { .. } => Need::Disk,
             Self::Backlog { .. } => Need::Backlog,
-            Self::SetQueues { .. } => Need::Operator,
+            Self::SetQueues { .. } | Self::Permit { .. } | Self::Unwritable { .. } => Need::Operator,
         }
     }
 
@@ -493,6 +685,16 @@ impl What {
             Self::CloseBehind { .. } => "close behind data",
             Self::Drift { .. } => "clock drift",
             Self::Levels { .. } => "other delay levels",
+            Self::Request { harm: Harm::Lost, .. } => "lost request",
+            Self::Request { harm: Harm::Late { .. }, .. } => "late request",
+            Self::Request { harm: Harm::Twice, .. } => "doubled request",
+            Self::Request { harm: Harm::Broken, .. } => "request broken off",
+            Self::Partition { shape: Shape::Halves, .. } => "partition",
+            Self::Partition { shape: Shape::Bridge, .. } => "bridge partition",
+            Self::Partition { shape: Shape::Ring, .. } => "ring partition",
+            Self::Lose { .. } => "lost disk",
+            Self::Permit { .. } => "permission change",
+            Self::Unwritable { .. } => "write permission wiped",
             Self::SetQueues { .. } => "queue change",
         }
     }
@@ -509,7 +711,15 @@ impl What {
             Self::CrashAt { .. } => &["hook.point"],
             Self::Pause { .. } => &["node.pause"],
             Self::Slow { .. } => &["node.slow"],
-            Self::Cut { .. } | Self::Isolate { .. } => &["net.block"],
+            Self::Cut { .. } | Self::Isolate { .. } | Self::Partition { .. } => &["net.block"],
+            Self::Request { harm: Harm::Lost, .. } => &["request.lost"],
+            Self::Request { harm: Harm::Late { .. }, .. } => &["request.late"],
+            Self::Request { harm: Harm::Twice, .. } => &["request.twice"],
+            Self::Request { harm: Harm::Broken, .. } => &["request.broken"],
+            Self::Lose { .. } => &["disk.replaced"],
+            Self::Permit { .. } => &["operator.permit"],
+            Self::Unwritable { .. } => &["operator.unwritable"],
+            Self::Stop { .. } => &["node.stop"],
             Self::Reset { .. } => &["net.reset"],
             Self::ClockJump { .. } => &["clock.jump"],
             Self::Drift { .. } => &["clock.drift"],
@@ -521,11 +731,7 @@ impl What {
             Self::Rot { .. } => &["disk.rot"],
             Self::Backlog { .. } => &["net.backlog", "net.reset"],
             Self::CloseBehind { .. } => &["net.close"],
-            Self::Stop { .. }
-            | Self::Lag { .. }
-            | Self::SlowSync { .. }
-            | Self::Levels { .. }
-            | Self::SetQueues { .. } => &[],
+            Self::Lag { .. } | Self::SlowSync { .. } | Self::Levels { .. } | Self::SetQueues { .. } => &[],
         }
     }
 
@@ -538,6 +744,12 @@ impl What {
         )
     }
 
+    /// It strikes when the system comes to a certain point, if it does.
+    #[must_use]
+    pub fn waits(&self) -> bool {
+        matches!(self, Self::CrashAt { .. } | Self::TornWrite { .. } | Self::Request { .. })
+    }
+
     /// It ends a process, at once or at some moment.
     #[must_use]
     pub fn kills(&self) -> bool {
@@ -548,6 +760,7 @@ impl What {
                 | Self::Stop { .. }
                 | Self::TornWrite { .. }
                 | Self::Levels { .. }
+                | Self::Lose { .. }
                 | Self::Rot { restart: true, .. }
         )
     }
@@ -575,7 +788,17 @@ impl What {
             | Self::Levels { node, .. } => vec![node],
             Self::Cut { from, to, .. } | Self::CloseBehind { from, to } => vec![from, to],
             Self::Reset { a, b } | Self::Lag { a, b, .. } => vec![a, b],
-            Self::SetQueues { broker, .. } => vec![broker],
+            Self::Lose { node } => vec![node],
+            Self::Request { from, to, .. } => vec![from, to],
+            Self::Partition { circles, .. } => {
+                let mut all: Vec<&str> = circles.iter().flatten().map(String::as_str).collect();
+                all.sort_unstable();
+                all.dedup();
+                all
+            }
+            Self::SetQueues { broker, .. } | Self::Permit { broker, .. } | Self::Unwritable { broker } => {
+                vec![broker]
+            }
         }
     }
 }
@@ -603,18 +826,28 @@ impl Plan {
         self.steps.iter().any(|step| matches!(step.what, What::SetQueues { topic: of, .. } if of == topic))
     }
 
+    /// Calls that a producer makes, about.
+    #[must_use]
+    pub fn calls_of(&self, producer: &Producer) -> f64 {
+        let gap_ms = (producer.gap_ms.0 + producer.gap_ms.1) as f64 / 2.0;
+        self.load_ms as f64 / gap_ms.max(1.0) * f64::from(producer.burst)
+    }
+
     /// How long the slowest group needs at most for all messages of the plan.
     #[must_use]
     pub fn backlog_ms(&self) -> u64 {
-        let messages: u64 = self
-            .producers
-            .iter()
-            .map(|producer| {
-                let each = if let Mode::Batch(most) = producer.mode { u64::from(most) } else { 1 };
-                let bursts = self.load_ms / producer.gap_ms.0.max(1);
-                bursts.min(self.load_ms) * u64::from(producer.burst) * each
-            })
-            .sum();
+        let listed = self.ops.as_ref().map(|ops| ops.iter().map(|op| op.messages.len() as u64).sum());
+        let drawn = || {
+            self.producers
+                .iter()
+                .map(|producer| {
+                    let each = if let Mode::Batch(most) = producer.mode { u64::from(most) } else { 1 };
+                    let bursts = self.load_ms / producer.gap_ms.0.max(1);
+                    bursts.min(self.load_ms) * u64::from(producer.burst) * each
+                })
+                .sum()
+        };
+        let messages: u64 = listed.unwrap_or_else(drawn);
         let slowest = self.groups.iter().map(|group| {
             let slow = if group.slow_one_in > 0 { 1 + 10 / u64::from(group.slow_one_in) } else { 1 };
             messages.min(10_000) * group.work_ms.1 * slow / u64::from(group.threads)
@@ -647,6 +880,11 @@ impl Plan {
         let delays = self.producers.iter().filter_map(|producer| producer.delayed);
         let delay = delays.map(|delayed| (1..=delayed.most_level).map(level).max().unwrap_or(0));
         chain.max().unwrap_or(0) + delay.max().unwrap_or(0)
+    }
+
+    /// Nodes that some fault strikes for good.
+    pub fn outside(&self) -> impl Iterator<Item = &str> {
+        self.steps.iter().filter(|step| step.stays).flat_map(|step| step.what.nodes())
     }
 
     /// A number that all brokers are configured with, or its default.
@@ -718,6 +956,30 @@ impl fmt::Display for What {
                 let how = if *crash { "killed" } else { "stopped cleanly" };
                 write!(f, "{node} is {how} and started with delay levels {levels_s:?} s")
             }
+            Self::Request { from, to, code, answer, nth, harm } => {
+                let what = if *answer { "the answer to request" } else { "request" };
+                write!(f, "{what} {nth} with code {code} from {from} to {to} ")?;
+                match harm {
+                    Harm::Lost => write!(f, "is lost"),
+                    Harm::Late { ms } => write!(f, "comes {ms} ms late"),
+                    Harm::Twice => write!(f, "comes twice"),
+                    Harm::Broken => write!(f, "breaks its connection"),
+                }
+            }
+            Self::Partition { circles, .. } => {
+                let circles: Vec<String> = circles.iter().map(|circle| circle.join(" ")).collect();
+                write!(f, "only these hear each other: {}", circles.join(" | "))
+            }
+            Self::Lose { node } => write!(f, "{node} dies and comes back with an empty disk"),
+            Self::Permit { topic, broker, perm } => {
+                let left = match perm {
+                    4 => "only be read",
+                    2 => "only be written",
+                    _ => "neither be read nor written",
+                };
+                write!(f, "topic {topic} on {broker} may {left}")
+            }
+            Self::Unwritable { broker } => write!(f, "name servers say that nobody may write to {broker}"),
             Self::SetQueues { topic, broker, read, write, after_drain } => {
                 let when = if *after_drain { " once drained" } else { "" };
                 write!(f, "topic {topic} on {broker} gets {read} read and {write} write queues{when}")
@@ -728,7 +990,11 @@ impl fmt::Display for What {
 
 impl fmt::Display for Plan {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        writeln!(f, "plan of {} seed {}", self.scenario, self.seed)?;
+        write!(f, "plan of {} seed {}", self.scenario, self.seed)?;
+        if self.profile != Profile::Brief {
+            write!(f, ", {}", self.profile.name())?;
+        }
+        writeln!(f, "{}", if self.safety_only { ", for safety only" } else { "" })?;
         let Network { latency_us: (low, high), short_reads } = self.network;
         let short = if short_reads { ", short reads" } else { "" };
         writeln!(
@@ -821,7 +1087,15 @@ impl fmt::Display for Plan {
         }
         for step in &self.steps {
             let (at, lasts) = (step.at_ms as f64 / 1e3, step.for_ms as f64 / 1e3);
-            writeln!(f, "  {at:>7.1} s  {} ({lasts:.1} s)", step.what)?;
+            let lasts = if step.stays { "for ever".to_owned() } else { format!("{lasts:.1} s") };
+            match &step.on {
+                Some(moment) => writeln!(f, "  {moment}, {} ({lasts})", step.what)?,
+                None => writeln!(f, "  {at:>7.1} s  {} ({lasts})", step.what)?,
+            }
+        }
+        if let Some(ops) = &self.ops {
+            writeln!(f, "  {} calls are listed", ops.len())?;
+            ops.iter().take(SHOWN).try_for_each(|op| writeln!(f, "  {op}"))?;
         }
         Ok(())
     }

@@ -1,8 +1,13 @@
-//! From a plan that fails to the smallest one that fails the same way: first its faults, then all the rest.
+//! From a plan that fails to the smallest one that fails the same way: first its faults, then all the rest, then what
+//! producers do, call by call; and what is left is told by what happens, not by draws and times.
 //!
 //! What stays is 1-minimal: without any one of the faults that are left the plan does not fail any more. Nodes are named
 //! by their place, so only the last of a kind is taken away, and only when no step names it.
 
+use std::ops::Range;
+
+use crate::moment::Moment;
+use crate::op::Op;
 use crate::plan::{Mode, Plan};
 
 /// What became of a plan.
@@ -16,21 +21,52 @@ pub struct Shrunk {
     pub minimal: bool,
 }
 
+/// What a run that fails tells of itself.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Told {
+    /// What producers did under load.
+    pub ops: Vec<Op>,
+    /// When each step of its plan took place.
+    pub moments: Vec<Option<Moment>>,
+}
+
 /// Makes `plan` smaller as long as `fails` says that what is left still fails the same way, in at most `most` tries.
-pub fn shrink(plan: &Plan, most: usize, fails: impl FnMut(&Plan) -> bool) -> Shrunk {
-    let mut search = Search { plan: plan.clone(), tried: 0, most, fails };
-    while search.fewer_steps() | search.simpler() && !search.is_spent() {}
-    Shrunk { minimal: !search.is_spent(), tried: search.tried, plan: search.plan }
+pub fn shrink(plan: &Plan, most: usize, fails: impl FnMut(&Plan) -> Option<Told>) -> Shrunk {
+    let mut search = Search::new(plan, most, fails);
+    search.smaller();
+    if search.list_calls() {
+        search.smaller();
+    }
+    search.tell_moments();
+    search.end()
+}
+
+/// Tells `plan` by its calls and by what its steps come after, as far as it fails the same way then.
+pub fn pin(plan: &Plan, most: usize, fails: impl FnMut(&Plan) -> Option<Told>) -> Shrunk {
+    let mut search = Search::new(plan, most, fails);
+    search.list_calls();
+    search.tell_moments();
+    search.end()
 }
 
 struct Search<F> {
     plan: Plan,
+    /// What its run told, once it was tried.
+    told: Option<Told>,
     tried: usize,
     most: usize,
     fails: F,
 }
 
-impl<F: FnMut(&Plan) -> bool> Search<F> {
+impl<F: FnMut(&Plan) -> Option<Told>> Search<F> {
+    fn new(plan: &Plan, most: usize, fails: F) -> Self {
+        Self { plan: plan.clone(), told: None, tried: 0, most, fails }
+    }
+
+    fn end(self) -> Shrunk {
+        Shrunk { minimal: !self.is_spent(), tried: self.tried, plan: self.plan }
+    }
+
     fn is_spent(&self) -> bool {
         self.tried >= self.most
     }
@@ -41,24 +77,87 @@ impl<F: FnMut(&Plan) -> bool> Search<F> {
             return false;
         }
         self.tried += 1;
-        let taken = (self.fails)(&candidate);
+        let told = (self.fails)(&candidate);
+        let taken = told.is_some();
         if taken {
-            self.plan = candidate;
+            (self.plan, self.told) = (candidate, told);
         }
         taken
     }
 
-    /// Takes steps away: halves first, then ever smaller pieces, in the end each alone. True: there are fewer.
-    fn fewer_steps(&mut self) -> bool {
-        let before = self.plan.steps.len();
+    /// What the run of the plan told, as it is now.
+    fn told(&mut self) -> Option<Told> {
+        if self.told.is_none() && !self.is_spent() {
+            self.tried += 1;
+            self.told = (self.fails)(&self.plan);
+        }
+        self.told.clone()
+    }
+
+    fn smaller(&mut self) {
+        let steps = |plan: &Plan| plan.steps.len();
+        let ops = |plan: &Plan| plan.ops.as_ref().map_or(0, Vec::len);
+        while self.fewer(steps, |plan, range| drop(plan.steps.drain(range)))
+            | self.fewer(ops, |plan, range| drop(plan.ops.as_mut().map(|ops| ops.splice(range, []))))
+            | self.simpler()
+            && !self.is_spent()
+        {}
+    }
+
+    /// Lists the calls that were drawn until now.
+    fn list_calls(&mut self) -> bool {
+        if self.plan.ops.is_some() {
+            return true;
+        }
+        let Some(told) = self.told() else { return false };
+        let mut candidate = self.plan.clone();
+        candidate.ops = Some(told.ops);
+        // Nothing is drawn from these any more.
+        for producer in &mut candidate.producers {
+            (producer.burst, producer.in_flight, producer.body.1) = (1, 1, producer.body.0);
+        }
+        self.take(candidate)
+    }
+
+    /// Puts moments in the place of times: right after something, or else so long after it.
+    fn tell_moments(&mut self) {
+        let Some(told) = self.told() else { return };
+        let soon = |moment: &Moment| Moment { later_us: 0, ..moment.clone() };
+        let all = |plan: &Plan, change: &dyn Fn(&Moment) -> Moment| {
+            let mut candidate = plan.clone();
+            for (step, moment) in candidate.steps.iter_mut().zip(&told.moments) {
+                step.on = step.on.take().or_else(|| moment.as_ref().map(change));
+            }
+            candidate
+        };
+        if self.take(all(&self.plan, &soon)) {
+            return;
+        }
+        for (index, moment) in told.moments.iter().enumerate() {
+            let Some(moment) = moment.as_ref().filter(|_| self.plan.steps[index].on.is_none()) else {
+                continue;
+            };
+            for moment in [soon(moment), moment.clone()] {
+                let mut candidate = self.plan.clone();
+                candidate.steps[index].on = Some(moment);
+                if self.take(candidate) {
+                    break;
+                }
+            }
+        }
+    }
+
+    /// Takes steps or calls away: halves first, then ever smaller pieces, in the end each alone. True: there are fewer.
+    fn fewer(&mut self, count: fn(&Plan) -> usize, drain: fn(&mut Plan, Range<usize>)) -> bool {
+        let before = count(&self.plan);
         let mut size = before;
         while size > 0 && !self.is_spent() {
             let mut at = 0;
             let mut fewer = false;
-            while at < self.plan.steps.len() {
+            while at < count(&self.plan) {
                 let mut candidate = self.plan.clone();
-                let end = (at + size).min(candidate.steps.len());
-                candidate.steps.drain(at..end);
+                let end = (at + size).min(count(&candidate));
+                drain(&mut candidate, at..end);
                 if self.take(candidate) {
                     fewer = true;
                 } else {
@@ -68,7 +167,7 @@ impl<F: FnMut(&Plan) -> bool> Search<F> {
             // One step may be needed only by one that went after it.
             size = if fewer && size == 1 { 1 } else { size / 2 };
         }
-        self.plan.steps.len() < before
+        count(&self.plan) < before
     }
 
     /// Makes everything but the steps simpler. True: something became so.
@@ -107,13 +206,19 @@ const SIMPLER: &[fn(&mut Plan)] = &[
         }
     },
     |plan| {
-        if plan.producers.len() > 1 && is_free(plan, "p", plan.producers.len() - 1) {
+        let last = plan.producers.len() - 1;
+        if last > 0 && is_free(plan, "p", last) {
             plan.producers.pop();
+            plan.ops.iter_mut().for_each(|ops| ops.retain(|op| (op.producer as usize) < last));
         }
     },
     |plan| {
-        if plan.brokers.len() > 1 && is_free(plan, "b", plan.brokers.len() - 1) {
+        let last = plan.brokers.len() - 1;
+        if last > 0 && is_free(plan, "b", last) {
             plan.brokers.pop();
+            let gone = format!("b{last}");
+            let stays = |op: &Op| op.to.as_ref().is_none_or(|(broker, _)| *broker != gone);
+            plan.ops.iter_mut().for_each(|ops| ops.retain(stays));
         }
     },
     |plan| {
@@ -122,7 +227,9 @@ const SIMPLER: &[fn(&mut Plan)] = &[
         }
     },
     |plan| {
-        let last = plan.steps.iter().map(|step| step.at_ms + 1).max().unwrap_or(0);
+        let steps = plan.steps.iter().map(|step| step.at_ms + 1);
+        let calls = plan.ops.iter().flatten().map(|op| op.at_us / 1000 + 1);
+        let last = steps.chain(calls).max().unwrap_or(0);
         plan.load_ms = (plan.load_ms / 2).max(last).max(1000).min(plan.load_ms);
     },
     |plan| plan.buggify = 0,
@@ -138,7 +245,7 @@ const SIMPLER: &[fn(&mut Plan)] = &[
     |plan| plan.producers.iter_mut().for_each(|producer| producer.body.1 = producer.body.0),
     |plan| {
         for producer in &mut plan.producers {
-            if matches!(producer.mode, Mode::Batch(_)) {
+            if plan.ops.is_none() && matches!(producer.mode, Mode::Batch(_)) {
                 producer.mode = Mode::Auto;
             }
         }
@@ -148,7 +255,10 @@ const SIMPLER: &[fn(&mut Plan)] = &[
 /// Whether no step names the node.
 fn is_free(plan: &Plan, kind: &str, number: usize) -> bool {
     let name = format!("{kind}{number}");
-    plan.steps.iter().all(|step| !step.what.nodes().contains(&name.as_str()))
+    plan.steps.iter().all(|step| {
+        let counted = step.on.as_ref().map(|moment| moment.of.nodes()).unwrap_or_default();
+        !step.what.nodes().contains(&name.as_str()) && !counted.contains(&name.as_str())
+    })
 }
 
 #[cfg(test)]
@@ -156,15 +266,19 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
+    use crate::moment::Happening;
+    use crate::op::Letter;
     use crate::plan::{Step, What};
     use crate::swarm;
 
+    fn told(fails: bool) -> Option<Told> {
+        fails.then(Told::default)
+    }
+
     /// A plan with so many steps, each at a time of its own.
     fn plan(steps: u64) -> Plan {
-        let mut plan = swarm::base("any", 1, swarm::Size::QUICK);
-        plan.steps = (0..steps)
-            .map(|at_ms| Step { at_ms, for_ms: 1, what: What::Pause { node: "b0".into() } })
-            .collect();
+        let mut plan = swarm::plain("any", 1, swarm::Size::QUICK);
+        plan.steps = (0..steps).map(|at_ms| Step::new(at_ms, 1, What::Pause { node: "b0".into() })).collect();
         plan
     }
 
@@ -176,7 +290,7 @@ mod tests {
         #[test]
         fn the_steps_that_are_needed_stay_and_no_others(needed in proptest::collection::btree_set(0..40u64, 0..5)) {
             let needed: Vec<u64> = needed.into_iter().collect();
-            let shrunk = shrink(&plan(40), 10_000, |plan| needed.iter().all(|at| times(plan).contains(at)));
+            let shrunk = shrink(&plan(40), 10_000, |plan| told(needed.iter().all(|at| times(plan).contains(at))));
             prop_assert!(shrunk.minimal);
             prop_assert_eq!(times(&shrunk.plan), needed);
         }
@@ -188,7 +302,7 @@ mod tests {
                 let mix = times(plan).iter().fold(salt, |mix, at| mix.rotate_left(7) ^ at.wrapping_mul(salt | 1));
                 plan.steps.len() == 20 || mix % 3 == 0
             };
-            let shrunk = shrink(&plan(20), 10_000, fails);
+            let shrunk = shrink(&plan(20), 10_000, |plan| told(fails(plan)));
             prop_assert!(shrunk.minimal);
             for at in 0..shrunk.plan.steps.len() {
                 let mut without = shrunk.plan.clone();
@@ -202,15 +316,44 @@ mod tests {
     fn what_is_named_by_a_step_stays() {
         let mut plan = plan(0);
         plan.name_servers = 3;
-        plan.steps = vec![Step { at_ms: 5, for_ms: 1, what: What::Pause { node: "ns1".into() } }];
-        let shrunk = shrink(&plan, 10_000, |plan| !plan.steps.is_empty());
+        plan.steps = vec![Step::new(5, 1, What::Pause { node: "ns1".into() })];
+        let shrunk = shrink(&plan, 10_000, |plan| told(!plan.steps.is_empty()));
         assert_eq!((shrunk.plan.name_servers, shrunk.plan.brokers.len(), shrunk.plan.buggify), (2, 1, 0));
         assert_eq!(shrunk.plan.load_ms, 1000);
     }
 
     #[test]
     fn it_ends_when_the_tries_are_used_up() {
-        let shrunk = shrink(&plan(40), 3, |_| true);
+        let shrunk = shrink(&plan(40), 3, |_| told(true));
         assert_eq!((shrunk.tried, shrunk.minimal), (3, false));
+    }
+
+    /// A call of the first producer, which begins so many milliseconds after the load.
+    fn call(serial: u32) -> Op {
+        let letter = Letter { serial, tag: 0, bytes: 16, level: 0 };
+        Op { at_us: u64::from(serial) * 1000, messages: vec![letter], ..Op::of(0, 0) }
+    }
+
+    #[test]
+    fn the_calls_that_are_needed_stay_and_steps_are_told_by_what_they_come_after() {
+        let moment = |nth, later_us| Moment { of: Happening::Append("b0".into()), nth, later_us };
+        let mut began = plan(2);
+        began.brokers.truncate(1);
+        // It needs both steps, two of its calls, and that its second step comes a while after its moment.
+        let fails = |plan: &Plan| {
+            let calls = plan.ops.clone().unwrap_or_else(|| (0..200).map(call).collect());
+            let has = |serial| calls.iter().any(|call| call.messages[0].serial == serial);
+            let late = plan.steps.get(1).is_some_and(|step| step.on != Some(moment(9, 0)));
+            let moments = vec![Some(moment(5, 30)), Some(moment(9, 40))];
+            (plan.steps.len() == 2 && has(17) && has(150) && late).then_some(Told { ops: calls, moments })
+        };
+        let Shrunk { plan, minimal, tried } = shrink(&began, 10_000, fails);
+        assert_eq!(plan.ops, Some(vec![call(17), call(150)]));
+        let on: Vec<_> = plan.steps.into_iter().map(|step| step.on).collect();
+        assert_eq!((on, minimal), (vec![Some(moment(5, 0)), Some(moment(9, 40))], true));
+        assert!(tried < 120, "{tried}");
+        let pinned = pin(&began, 10, fails);
+        assert_eq!(pinned.plan.ops.map(|ops| ops.len()), Some(200));
+        assert_eq!(pinned.plan.steps[0].on, Some(moment(5, 0)));
     }
 }

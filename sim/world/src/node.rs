@@ -350,6 +350,9 @@ fn end(here: Here, crash: Option<Crash>) {
             return None;
         }
         match crash {
+            None if state.incarnations[here.incarnation as usize].asked_to_stop => {
+                state.effect(node, "node.stop");
+            }
             None => state.record(node, "exit", &[], b""),
             Some(Crash::Process) => state.effect(node, "node.crash"),
             Some(Crash::Power) => state.effect(node, "node.power"),

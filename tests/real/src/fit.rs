@@ -188,7 +188,7 @@ mod tests {
     fn every_scenario_fits_into_real_time() {
         for scenario in scenarios::list::all() {
             for seed in 0..200 {
-                let Fit { plan, .. } = fit((scenario.plan)(seed), &ours());
+                let Fit { plan, .. } = fit(scenario.usual(seed), &ours());
                 assert!(plan.steps.iter().all(|step| step.at_ms < plan.load_ms), "{plan}");
                 assert!(plan.steps.iter().all(|step| replaced(&step.what, &mut BTreeSet::new()).is_some()));
             }
@@ -197,8 +197,8 @@ mod tests {
 
     #[test]
     fn what_cannot_be_done_is_listed() {
-        let mut plan = (scenarios::list::all()[0].plan)(1);
-        let step = |what| Step { at_ms: 1000, for_ms: 1000, what };
+        let mut plan = scenarios::list::all()[0].usual(1);
+        let step = |what| Step::new(1000, 1000, what);
         plan.steps = vec![
             step(What::Crash { node: "b0".to_owned(), power: true }),
             step(What::ClockJump { node: "b0".to_owned(), by_ms: 5 }),

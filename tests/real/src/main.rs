@@ -130,7 +130,7 @@ fn chosen(options: &Options) -> Result<Vec<Scenario>> {
 
 /// The plan of a scenario for real time: with this seed, or with that of the first plans that has most kinds of faults.
 fn plan(scenario: &Scenario, seed: Option<u64>, make: &Make) -> Fit {
-    let fitted = |seed| fit::fit((scenario.plan)(seed), make);
+    let fitted = |seed| fit::fit(scenario.usual(seed), make);
     let richest = || (0..SEEDS).rev().max_by_key(|seed| fit::kinds(&fitted(*seed).plan)).unwrap_or(0);
     fitted(seed.unwrap_or_else(richest))
 }

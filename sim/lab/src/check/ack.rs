@@ -327,6 +327,18 @@ mod tests {
             s.crash("b0", How::Power);
             s.holds("q", &[]);
         });
+        run("ACK-1", Expect::Broken, "a disk that was lost before the send does not excuse", |s| {
+            s.crash("b0", How::Disk);
+            s.sync_flush();
+            s.ok("a", "q", 0);
+            s.holds("q", &[]);
+        });
+        run("ACK-1", Expect::Kept, "sync flush does not survive the loss of the disk", |s| {
+            s.sync_flush();
+            s.ok("a", "q", 0);
+            s.crash("b0", How::Disk);
+            s.holds("q", &[]);
+        });
         run("ACK-1", Expect::Kept, "power loss under async flush excuses", |s| {
             s.ok("a", "q", 0);
             s.crash("b0", How::Power);

@@ -58,6 +58,7 @@ fn producers(view: &View<'_>, healed: usize, heal_ns: u64, judged: &mut Judged) 
         }
     }
     let end = view.at(view.last());
+    first.retain(|producer, _| !view.outside(view.history.producers[*producer as usize].node));
     for (producer, (tried, acknowledged)) in first {
         judged.count(Rule::L2, 1);
         if let Some(at_ns) = acknowledged {
@@ -133,6 +134,20 @@ mod tests {
             s.sent("a", Outcome::Unknown, None);
             s.wait(75.0);
             s.ok("b", "q", 0);
+        });
+        run("L-2", Expect::Broken, "another one is cut off for good", |s| {
+            s.stays(&["c0"]);
+            s.heal();
+            s.sent("a", Outcome::Unknown, None);
+            s.wait(80.0);
+            s.sent("b", Outcome::Unknown, None);
+        });
+        run("L-2", Expect::Kept, "it is cut off for good", |s| {
+            s.stays(&["p0"]);
+            s.heal();
+            s.sent("a", Outcome::Unknown, None);
+            s.wait(80.0);
+            s.sent("b", Outcome::Unknown, None);
         });
         run("L-2", Expect::Kept, "in time", |s| {
             s.heal();

@@ -3,7 +3,9 @@
 use std::collections::BTreeMap;
 
 use super::{Judged, Rule, View, seconds, witness};
-use crate::history::{AGAIN, END, Image, Kind, MessageId, NodeId, Outcome, QueueId, RECOVERED, Slot, Units};
+use crate::history::{
+    AGAIN, END, How, Image, Kind, MessageId, NodeId, Outcome, QueueId, RECOVERED, Slot, Units,
+};
 
 pub(super) fn check(view: &View<'_>, judged: &mut Judged) {
     one_value(view, judged);
@@ -242,6 +244,8 @@ fn ends(view: &View<'_>, judged: &mut Judged) {
     let history = view.history;
     let mut answers: Vec<Vec<(u64, u64, u64)>> = vec![Vec::new(); history.queues.len()];
     let mut visible = vec![0; history.queues.len()];
+    // A broker that lost its disk begins anew: what was asked before that tells nothing of it.
+    let mut anew: BTreeMap<NodeId, u64> = BTreeMap::new();
     for (number, event) in history.events.iter().enumerate() {
         match event.kind {
             Kind::Sent { outcome: Outcome::Ok, at: Some(slot), .. } | Kind::Enter { slot, .. } => {
@@ -252,8 +256,19 @@ fn ends(view: &View<'_>, judged: &mut Judged) {
                 let visible = &mut visible[view.sessions[session.index()].queue.index()];
                 *visible = next.max(*visible);
             }
+            Kind::Down { how: How::Disk } => {
+                anew.insert(event.node, event.at_ns);
+                for (answers, queue) in answers.iter_mut().zip(&history.queues) {
+                    if queue.broker == event.node {
+                        answers.clear();
+                    }
+                }
+            }
             Kind::Range { queue, asked_ns, min, max } => {
                 judged.count(Rule::Log4, 1);
+                if anew.get(&history.queues[queue.index()].broker).is_some_and(|lost| asked_ns <= *lost) {
+                    continue;
+                }
                 let answers = &mut answers[queue.index()];
                 let before = answers.partition_point(|(at, ..)| *at < asked_ns);
                 let (_, low, high) = before.checked_sub(1).map_or((0, 0, 0), |last| answers[last]);
@@ -624,6 +639,17 @@ mod tests {
             s.rots("q", 1);
             s.crash("b0", How::Process);
             s.recovered("b0", &[("q", 1)]);
+        });
+        run("LOG-4", Expect::Broken, "the beginning moved back over a loss of power", |s| {
+            s.range("q", 3, 5);
+            s.crash("b0", How::Power);
+            s.range("q", 0, 5);
+        });
+        run("LOG-4", Expect::Kept, "the disk was lost with all that was on it", |s| {
+            s.sync_flush();
+            s.range("q", 3, 5);
+            s.crash("b0", How::Disk);
+            s.range("q", 0, 1);
         });
         run("LOG-4", Expect::Kept, "growing", |s| {
             s.range("q", 0, 4);

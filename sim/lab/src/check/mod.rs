@@ -112,6 +112,13 @@ rules! {
 }
 
 impl Rule {
+    /// Of what must be so in the end: beyond all tolerance it is not promised.
+    #[must_use]
+    pub fn is_eventual(self) -> bool {
+        self.is_liveness()
+            || matches!(self, Self::Con1 | Self::Dly2 | Self::Dly3 | Self::Txn4 | Self::Rty1 | Self::Rty5)
+    }
+
     /// A promise that something happens in time, not that something never happens.
     #[must_use]
     pub fn is_liveness(self) -> bool {

@@ -406,10 +406,10 @@ impl Way {
         let before = appends.iter().rfind(|(event, _)| *event < delivery.entered);
         let known = before.filter(|_| queue.topic == history.messages[message.index()].topic);
         // What its sender was not told of, nobody promised.
-        let promised =
-            view.sends[message.index()].outcome == Some(Outcome::Ok) && history.sync_flush(slot.queue);
+        let acknowledged = view.sends[message.index()].outcome == Some(Outcome::Ok);
         view.made_room(slot)
-            || !promised && known.is_some_and(|(event, end)| view.may_be_lost(queue.broker, *event, *end))
+            || (!acknowledged || view.ever_excused(slot.queue))
+                && known.is_some_and(|(event, end)| view.may_be_lost(queue.broker, *event, *end))
     }
 }
 

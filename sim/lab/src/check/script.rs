@@ -303,9 +303,16 @@ impl Script {
             fills: false,
             wide: false,
             what: "a fault".to_owned(),
+            stays: false,
         });
         self.push(NodeId(0), Kind::StepOn { step });
         step
+    }
+
+    /// A fault that is never healed.
+    pub(super) fn stays(&mut self, nodes: &[&str]) {
+        let step = self.begin(nodes);
+        self.history.steps[step as usize].stays = true;
     }
 
     pub(super) fn defers(&mut self, member: &str, queue: &str, offset: u64) {
@@ -464,9 +471,15 @@ impl Script {
     }
 
     /// A sync of the broker's log fails, and it is restarted.
-    pub(super) fn sync_fails(&mut self) {
+    /// A sync has failed, and the process goes on.
+    pub(super) fn sync_failing(&mut self) -> u32 {
         let step = self.begin(&["b0"]);
         self.history.steps[step as usize].loses = true;
+        step
+    }
+
+    pub(super) fn sync_fails(&mut self) {
+        let step = self.sync_failing();
         self.down("b0", How::Stop);
         self.up("b0");
         self.over(step);

@@ -212,11 +212,12 @@ impl<'a> View<'a> {
                     }
                 }
                 Kind::Down { how } => {
-                    let flushed = flushed.get(&node).copied().unwrap_or(0);
+                    let of_disk = |end: &u64| if how == How::Disk { 0 } else { *end };
+                    let flushed = flushed.get(&node).map_or(0, of_disk);
                     let (event, from_ns) = (number, at_ns);
-                    let loses = how == How::Power || unsure.contains_key(&node);
+                    let loses = matches!(how, How::Power | How::Disk) || unsure.contains_key(&node);
                     self.went_down(node, Outage { event, from_ns, until_ns: u64::MAX, how, loses, flushed });
-                    if how == How::Power {
+                    if matches!(how, How::Power | How::Disk) {
                         lost_power.insert(node, true);
                     }
                     let history = self.history;
@@ -357,6 +358,13 @@ impl<'a> View<'a> {
         held.min().unwrap_or(0)
     }
 
+    /// True when a fault has struck the node for good: it is outside of what must go on.
+    #[must_use]
+    pub fn outside(&self, node: NodeId) -> bool {
+        let mut steps = self.steps.iter().zip(&self.history.steps);
+        steps.any(|(on, step)| on.is_some() && step.stays && step.nodes.contains(&node))
+    }
+
     /// True when a fault other than a crash touched the node at some moment from `from` to `until`, or just before.
     #[must_use]
     pub fn disturbed(&self, node: NodeId, from: u64, until: u64) -> bool {
@@ -382,22 +390,22 @@ impl<'a> View<'a> {
         rewinds.iter().any(|rewind| rewind.to <= slot.offset && rewind.event > after)
     }
 
-    /// True when a fault beyond what its broker promises struck it after this event: power loss or a failed sync without
-    /// sync flush.
+    /// True when a fault beyond what its broker promises struck it after this event: loss of its disk, or power loss or a
+    /// failed sync without sync flush.
     #[must_use]
     pub fn excused(&self, queue: QueueId, after: usize) -> bool {
         let broker = self.history.queues[queue.index()].broker;
-        !self.history.sync_flush(queue)
-            && self.outages_of(broker).iter().any(|outage| outage.loses && outage.event > after)
+        let promised = self.history.sync_flush(queue);
+        let beyond = |outage: &&Outage| outage.how == How::Disk || outage.loses && !promised;
+        self.outages_of(broker).iter().any(|outage| outage.event > after && beyond(&outage))
     }
 
     /// True when a loss of power or a failed sync may have taken back what a broker stored at this event up to this position of its
     /// log. What was flushed before survives, whatever the broker promises; the death of a process takes nothing.
     #[must_use]
     pub fn may_be_lost(&self, broker: NodeId, event: usize, end: u64) -> bool {
-        let outages = self.outages_of(broker).iter();
-        let mut losses = outages.filter(|outage| outage.loses && outage.event > event);
-        losses.next().is_some_and(|first| first.flushed < end)
+        let mut outages = self.outages_of(broker).iter();
+        outages.any(|outage| outage.loses && outage.event > event && outage.flushed < end)
     }
 
     /// By place: when a record was stored there, and up to where in the log; more than once where a tail was lost.
@@ -454,6 +462,18 @@ impl<'a> View<'a> {
     #[must_use]
     pub fn rots(&self, slot: Slot) -> bool {
         self.rotten.contains(&slot)
+    }
+
+    /// True when the page cache of a queue's broker may have forgotten what was not synced, though the process lives: a sync
+    /// has failed, and nobody has started it again. Under sync flush nobody sees what was not synced.
+    #[must_use]
+    pub fn forgets(&self, queue: QueueId, at_ns: u64) -> bool {
+        let broker = self.history.queues[queue.index()].broker;
+        let mut steps = self.steps.iter().zip(&self.history.steps);
+        let mut on = |(start, end): (u64, u64)| start <= at_ns && at_ns <= end;
+        !self.history.sync_flush(queue)
+            && steps
+                .any(|(when, step)| step.loses && step.nodes.contains(&broker) && when.is_some_and(&mut on))
     }
 
     /// The end of a session in time; the end of the run when it still lives.

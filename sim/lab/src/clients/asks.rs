@@ -9,10 +9,10 @@ use protocol::compression::Compression;
 use protocol::id::OffsetId;
 use protocol::record::{self, Scan};
 use protocol::rpc::{
-    GetBrokerClusterInfo, GetMaxOffset, GetMinOffset, GetRouteInfoByTopic, QueryConsumerOffset, QueryMessage,
-    UpdateAndCreateTopic, ViewMessageById,
+    AddWritePermOfBroker, GetBrokerClusterInfo, GetMaxOffset, GetMinOffset, GetRouteInfoByTopic,
+    QueryConsumerOffset, QueryMessage, UpdateAndCreateTopic, ViewMessageById, WipeWritePermOfBroker,
 };
-use protocol::{Command, Text, body, json};
+use protocol::{Command, Request, Text, body, json};
 use runtime::task::TaskSet;
 use runtime::time::{Instant, sleep};
 
@@ -72,12 +72,24 @@ impl<H: Home> Asker<H> {
         write: u32,
         deadline: Instant,
     ) -> bool {
+        self.set_topic(broker, topic, (read, write), READ_AND_WRITE, deadline).await
+    }
+
+    /// Sets read and write queues of a topic on a broker, and what may be done with them.
+    pub async fn set_topic(
+        &self,
+        broker: NodeId,
+        topic: &str,
+        (read, write): (u32, u32),
+        perm: u32,
+        deadline: Instant,
+    ) -> bool {
         let request = UpdateAndCreateTopic {
             topic: topic.into(),
             default_topic: "TBW102".into(),
             read_queue_nums: read as i32,
             write_queue_nums: write as i32,
-            perm: 6,
+            perm: perm as i32,
             topic_filter_type: "SINGLE_TAG".into(),
             topic_sys_flag: None,
             order: false,
@@ -85,24 +97,45 @@ impl<H: Home> Asker<H> {
             force: None,
         };
         let Some(server) = self.brokers.iter().find(|known| known.id == broker) else { return false };
-        let address = server.address.clone();
-        let question = async move {
-            let (tasks, client) = connect();
-            let mut done = false;
-            while !done && Instant::now() < deadline {
-                done = client.call(&address, &request, Bytes::new(), TIMEOUT).await.is_ok();
-                if !done {
-                    sleep(Duration::from_millis(500)).await;
-                }
-            }
-            tasks.close().await;
-            done
-        };
-        let done = self.home.run(question).await.unwrap_or(false);
+        let done = self.order(vec![server.address.clone()], request, deadline).await;
         if done {
             self.shared.recorder.ordered(broker, topic, read, write);
         }
         done
+    }
+
+    /// Tells all name servers whether a broker may be written to.
+    pub async fn set_writable(&self, broker: &str, on: bool, deadline: Instant) -> bool {
+        let servers = self.name_servers.iter().map(|server| server.address.clone()).collect();
+        let broker_name = Text::from(broker);
+        match on {
+            true => self.order(servers, AddWritePermOfBroker { broker_name }, deadline).await,
+            false => self.order(servers, WipeWritePermOfBroker { broker_name }, deadline).await,
+        }
+    }
+
+    /// Gives an order to each of these servers, trying until the deadline. True: all have carried it out.
+    async fn order<R: Request + Send + Sync + 'static>(
+        &self,
+        mut servers: Vec<Text>,
+        request: R,
+        deadline: Instant,
+    ) -> bool {
+        let question = async move {
+            let (tasks, client) = connect();
+            while let Some(server) = servers.last()
+                && Instant::now() < deadline
+            {
+                if client.call(server, &request, Bytes::new(), TIMEOUT).await.is_ok() {
+                    servers.pop();
+                } else {
+                    sleep(Duration::from_millis(500)).await;
+                }
+            }
+            tasks.close().await;
+            servers.is_empty()
+        };
+        self.home.run(question).await.unwrap_or(false)
     }
 
     /// Waits until every name server lists every broker.
@@ -444,6 +477,8 @@ async fn by_unique(
     Some(other.or(read.first()).copied())
 }
 
+/// What may usually be done with a topic.
+const READ_AND_WRITE: u32 = 6;
 /// Keys asked for in the end.
 const MOST_KEYS: usize = 100;
 /// Messages asked for by their ids in one run.

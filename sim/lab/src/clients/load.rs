@@ -17,6 +17,7 @@ use super::recorder::{Made, Recorder, compare, key_name, make_body};
 use super::transact;
 use crate::draw::Draw;
 use crate::history::{GroupId, Kind, MemberId, MessageId, Outcome, Slot};
+use crate::op::{Letter, Op};
 use crate::plan::{Delayed, Fails, Mode, Plan, tag_name};
 
 /// What the programs of all clients share.
@@ -76,7 +77,24 @@ impl Shared {
 
     /// The run comes to this phase.
     pub fn enter(&self, phase: u8) {
+        if phase == LOAD {
+            self.recorder.load_begins();
+        }
         self.phase.store(phase, Ordering::Relaxed);
+    }
+
+    /// A producer begins a call: what it does under load can be listed later.
+    pub(super) fn begins(&self, op: &Op) {
+        if self.phase() == LOAD {
+            self.recorder.begins(op);
+        }
+    }
+
+    /// How many calls of a producer there may be at once.
+    pub(super) fn workers(&self, producer: u32) -> u32 {
+        let listed = self.plan.ops.iter().flatten().filter(|op| op.producer == producer);
+        let listed = listed.map(|op| op.worker + 1).max();
+        listed.unwrap_or(0).max(self.plan.producers[producer as usize].in_flight)
     }
 }
 
@@ -99,18 +117,22 @@ pub async fn produce(shared: Shared, index: u32, incarnation: u32, stop: impl Fu
         sleep(Duration::from_millis(100)).await;
     }
     let tasks = TaskSet::new();
-    for worker in 0..settings.in_flight {
+    for worker in 0..shared.workers(index) {
         let draw = Draw::new(plan.seed, &format!("p{index} worker {worker} start {incarnation}"));
-        tasks.spawn("worker", work(shared.clone(), producer.clone(), index, draw));
+        tasks.spawn("worker", work(shared.clone(), producer.clone(), (index, worker), draw));
     }
     stop.await;
     tasks.close().await;
     producer.shutdown().await;
 }
 
-/// One of the calls in flight: bursts with gaps between them.
-async fn work(shared: Shared, producer: Producer, index: u32, mut draw: Draw) {
+/// One of the calls in flight: what the plan lists for it, or bursts with gaps between them.
+async fn work(shared: Shared, producer: Producer, (index, worker): (u32, u32), mut draw: Draw) {
     let plan = shared.plan.clone();
+    if let Some(ops) = &plan.ops {
+        let probe = |letter| Op { messages: vec![letter], ..Op::of(index, worker) };
+        return play(&shared, ops, (index, worker), probe, |op| call(&shared, &producer, op)).await;
+    }
     let settings = &plan.producers[index as usize];
     let burst = settings.burst.div_ceil(settings.in_flight);
     loop {
@@ -118,9 +140,40 @@ async fn work(shared: Shared, producer: Producer, index: u32, mut draw: Draw) {
             if !shared.sends(index) {
                 return;
             }
-            call(&shared, &producer, index, &mut draw).await;
+            match drawn(&shared, &producer, (index, worker), &mut draw).await {
+                Some(op) => call(&shared, &producer, op).await,
+                None => sleep(Duration::from_millis(100)).await,
+            }
         }
         sleep(Duration::from_millis(gap(&shared, settings, &mut draw))).await;
+    }
+}
+
+/// Makes the calls that the plan lists for a worker, those that were made before its program died left out; then, as
+/// everybody does, sends until something is acknowledged after the faults.
+pub(super) async fn play<F: Future<Output = ()>>(
+    shared: &Shared,
+    ops: &[Op],
+    (index, worker): (u32, u32),
+    probe: impl Fn(Letter) -> Op,
+    call: impl Fn(Op) -> F,
+) {
+    for op in ops.iter().filter(|op| (op.producer, op.worker) == (index, worker)) {
+        if op.messages.iter().any(|letter| shared.recorder.live().find(index, letter.serial).is_some()) {
+            continue;
+        }
+        sleep(Duration::from_micros(op.at_us.saturating_sub(shared.recorder.since_us()))).await;
+        if shared.phase() != LOAD {
+            break;
+        }
+        call(op.clone()).await;
+    }
+    while worker == 0 && shared.phase() != DONE {
+        if shared.phase() == SETTLE && shared.sends(index) {
+            let serial = shared.recorder.serial(index);
+            call(probe(Letter { serial, tag: 0, bytes: 16, level: 0 })).await;
+        }
+        sleep(Duration::from_secs(1)).await;
     }
 }
 
@@ -131,62 +184,84 @@ pub(super) fn gap(shared: &Shared, settings: &crate::plan::Producer, draw: &mut 
     if shared.phase() == LOAD { gap } else { gap.min(1000) }
 }
 
-async fn call(shared: &Shared, producer: &Producer, index: u32, draw: &mut Draw) {
+/// The next call of a worker; none: there is no queue to choose yet.
+async fn drawn(
+    shared: &Shared,
+    producer: &Producer,
+    (index, worker): (u32, u32),
+    draw: &mut Draw,
+) -> Option<Op> {
     let plan = &shared.plan;
     let settings = &plan.producers[index as usize];
     let topic = &plan.topics[settings.topic as usize];
-    let attempts = settings.retries + 1;
-    let make = |draw: &mut Draw, batch: Option<u32>| {
+    let letter = |draw: &mut Draw, may_wait: bool| {
         let bytes = draw.range(settings.body.0, settings.body.1) as u32;
         let tag = draw.below(u64::from(topic.tags)) as u32;
-        // A batch cannot be delayed.
-        let delayed = settings.delayed.filter(|_| batch.is_none());
+        let delayed = settings.delayed.filter(|_| may_wait);
         let level = delayed.map_or(0, |Delayed { one_in, most_level }| {
             let (chosen, level) = (draw.below(u64::from(one_in)) == 0, draw.range(1, u64::from(most_level)));
             if chosen { level as u32 } else { 0 }
         });
-        let delay_level = (level > 0).then_some(level);
-        let topic_id = settings.topic;
-        let transactional = false;
-        let made = Made {
-            producer: index,
-            topic: topic_id,
-            tag,
-            attempts,
-            bytes,
-            batch,
-            delay_level,
-            transactional,
-        };
-        let (id, serial) = shared.recorder.message(made);
-        let message = Message::new(&*topic.name, make_body(plan.seed, index, serial, bytes))
-            .tag(tag_name(tag))
-            .key(&key_name(index, serial))
-            .property("who", format!("p{index}#{serial}"));
-        (id, if level > 0 { message.delay_level(level) } else { message })
+        Letter { serial: shared.recorder.serial(index), tag, bytes, level }
     };
+    let mut op = Op::of(index, worker);
     match settings.mode {
-        Mode::Auto => {
-            let (id, message) = make(draw, None);
-            let result = producer.send(message).await.map(|receipt| vec![receipt]);
-            returned(shared, &[id], result, attempts);
-        }
+        Mode::Auto => op.messages.push(letter(draw, true)),
         Mode::Queue => {
-            let Some(queue) = some_queue(producer, &topic.name, draw).await else {
-                return sleep(Duration::from_millis(100)).await;
-            };
-            let (id, message) = make(draw, None);
-            let result = producer.send_to(message, &queue).await.map(|receipt| vec![receipt]);
-            returned(shared, &[id], result, attempts);
+            let queue = some_queue(producer, &topic.name, draw).await?;
+            op.to = Some((queue.broker.to_string(), queue.id as u32));
+            op.messages.push(letter(draw, true));
         }
         Mode::Batch(most) => {
-            let (count, batch) = (draw.range(1, u64::from(most)), shared.recorder.batch());
-            let (ids, messages): (Vec<_>, Vec<_>) = (0..count).map(|_| make(draw, Some(batch))).unzip();
-            let result = producer.send_batch(messages).await;
-            returned(shared, &ids, result, attempts);
+            let count = draw.range(1, u64::from(most));
+            // A batch cannot be delayed.
+            op.messages.extend((0..count).map(|_| letter(draw, false)));
         }
         Mode::Transaction { .. } => unreachable!("they have a program of their own"),
     }
+    Some(op)
+}
+
+async fn call(shared: &Shared, producer: &Producer, op: Op) {
+    shared.begins(&op);
+    let plan = &shared.plan;
+    let settings = &plan.producers[op.producer as usize];
+    let topic = &plan.topics[settings.topic as usize];
+    let attempts = settings.retries + 1;
+    let batch = matches!(settings.mode, Mode::Batch(_)).then(|| shared.recorder.batch());
+    let made = op.messages.iter().map(|&letter| {
+        let Letter { serial, tag, bytes, level } = letter;
+        let made = Made {
+            producer: op.producer,
+            letter,
+            topic: settings.topic,
+            attempts,
+            batch,
+            transactional: false,
+        };
+        let id = shared.recorder.message(made);
+        let message = Message::new(&*topic.name, make_body(plan.seed, op.producer, serial, bytes))
+            .tag(tag_name(tag))
+            .key(&key_name(op.producer, serial))
+            .property("who", format!("p{}#{serial}", op.producer));
+        (id, if level > 0 { message.delay_level(level) } else { message })
+    });
+    let (ids, mut messages): (Vec<_>, Vec<_>) = made.unzip();
+    let result = match (batch, op.to) {
+        (Some(_), _) => producer.send_batch(messages).await,
+        (None, to) => {
+            let message = messages.pop().expect("a call sends something");
+            let sent = match to {
+                None => producer.send(message).await,
+                Some((broker, id)) => {
+                    let (topic, broker) = (topic.name.as_str().into(), broker.as_str().into());
+                    producer.send_to(message, &MessageQueue { topic, broker, id: id as i32 }).await
+                }
+            };
+            sent.map(|receipt| vec![receipt])
+        }
+    };
+    returned(shared, &ids, result, attempts);
 }
 
 async fn some_queue(producer: &Producer, topic: &str, draw: &mut Draw) -> Option<MessageQueue> {

@@ -76,11 +76,15 @@ pub async fn drain<H: Home>(shared: &Shared, asker: &Asker<H>, bound: Duration) 
 async fn put_queues_back<H: Home>(shared: &Shared, asker: &Asker<H>) {
     let plan = &shared.plan;
     for (index, topic) in plan.topics.iter().enumerate() {
-        if !plan.changes_queues(index as u32) {
+        let lost = plan.steps.iter().any(|step| matches!(step.what, What::Lose { .. }));
+        if !plan.changes_queues(index as u32) && !lost {
             continue;
         }
         let most = plan.most_queues(index as u32);
         for broker in shared.recorder.brokers() {
+            if shared.recorder.live().outside.contains(&broker) {
+                continue;
+            }
             let key = (index as u32, broker);
             let now = shared.recorder.live().readable.get(&key).copied();
             if now != Some(most) {

@@ -3,7 +3,12 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::hash::{Hash, Hasher};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+#[cfg(madsim)]
+use std::time::Duration;
 
+use runtime::sync::Watermark;
+#[cfg(madsim)]
+use runtime::time::sleep;
 #[cfg(madsim)]
 use world::{Node, Tap, Value, World};
 
@@ -13,7 +18,11 @@ use crate::history::{
 };
 #[cfg(madsim)]
 use crate::history::{Rotten, Why};
-use crate::plan::{Plan, What, tag_name};
+use crate::moment::Happening;
+#[cfg(madsim)]
+use crate::moment::Moment;
+use crate::op::{Letter, Op};
+use crate::plan::{Harm, Plan, What, tag_name};
 
 /// Where a run happens: its clock, and who else is told of what is written into the history.
 pub trait Place: std::fmt::Debug + Send + Sync {
@@ -42,7 +51,15 @@ pub struct Live {
     addresses: BTreeMap<String, NodeId>,
     open: BTreeMap<(MemberId, QueueId), SessionId>,
     /// Messages by producer and serial.
-    serials: Vec<Vec<MessageId>>,
+    serials: Vec<BTreeMap<u32, MessageId>>,
+    /// The serial of the next message of each producer.
+    next: Vec<u32>,
+    /// When the load began.
+    began_ns: u64,
+    /// What producers did under load.
+    pub(crate) ops: Vec<Op>,
+    /// What some step of the plan waits for, and how often it happened.
+    awaited: BTreeMap<Counted, Arc<Watermark>>,
     /// Bytes of each message's body.
     lengths: Vec<u32>,
     batches: u32,
@@ -83,19 +100,53 @@ pub struct Live {
     /// Programs that did not start.
     pub failed_starts: Vec<(u64, usize, String)>,
     healed: bool,
+    /// Nodes that a fault has struck for good.
+    pub(crate) outside: BTreeSet<NodeId>,
     silent: bool,
 }
 
 /// A message as a producer makes it.
 pub(crate) struct Made {
     pub(crate) producer: u32,
+    pub(crate) letter: Letter,
     pub(crate) topic: u32,
-    pub(crate) tag: u32,
     pub(crate) attempts: u32,
-    pub(crate) bytes: u32,
     pub(crate) batch: Option<u32>,
-    pub(crate) delay_level: Option<u32>,
     pub(crate) transactional: bool,
+}
+
+/// What is counted, see [`Happening`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) enum Counted {
+    Append(NodeId),
+    Dispatch(NodeId),
+    Answer(NodeId),
+    Request { code: i32, from: NodeId, to: NodeId },
+}
+
+impl Counted {
+    fn of(history: &mut History, happening: &Happening) -> Self {
+        match happening {
+            Happening::Append(broker) => Self::Append(history.node(broker)),
+            Happening::Dispatch(broker) => Self::Dispatch(history.node(broker)),
+            Happening::Answer(broker) => Self::Answer(history.node(broker)),
+            Happening::Request { code, from, to } => {
+                Self::Request { code: *code, from: history.node(from), to: history.node(to) }
+            }
+        }
+    }
+}
+
+/// The first serial of each producer that no listed call has.
+fn next_serials(plan: &Plan) -> Vec<u32> {
+    let mut next = vec![0; plan.producers.len()];
+    for op in plan.ops.iter().flatten() {
+        for letter in &op.messages {
+            let next = &mut next[op.producer as usize];
+            *next = letter.serial.saturating_add(1).max(*next);
+        }
+    }
+    next
 }
 
 impl Recorder {
@@ -135,7 +186,9 @@ impl Recorder {
         }
         for step in &plan.steps {
             let nodes = step.what.nodes().into_iter().map(|name| history.node(name)).collect();
-            let slows = matches!(step.what, What::Pause { .. } | What::Slow { .. } | What::SlowSync { .. });
+            let late = matches!(step.what, What::Request { harm: Harm::Late { .. }, .. });
+            let slows =
+                late || matches!(step.what, What::Pause { .. } | What::Slow { .. } | What::SlowSync { .. });
             let kills = step.what.kills();
             let clock = matches!(step.what, What::ClockJump { .. } | What::Drift { .. });
             let (mut jump_ms, mut drift_ppm) = (0, 0);
@@ -146,8 +199,15 @@ impl Recorder {
             }
             let fills = matches!(step.what, What::DiskFull { .. });
             let loses = matches!(step.what, What::SyncFails { .. });
-            let wide =
-                matches!(step.what, What::Isolate { .. } | What::Backlog { .. } | What::SetQueues { .. });
+            let wide = matches!(
+                step.what,
+                What::Isolate { .. }
+                    | What::Backlog { .. }
+                    | What::Partition { .. }
+                    | What::Permit { .. }
+                    | What::Unwritable { .. }
+                    | What::SetQueues { .. }
+            );
             history.steps.push(Step {
                 nodes,
                 slows,
@@ -158,6 +218,7 @@ impl Recorder {
                 wide,
                 loses,
                 fills,
+                stays: step.stays,
                 what: step.what.to_string(),
             });
         }
@@ -165,6 +226,10 @@ impl Recorder {
             let node = history.node(&format!("p{index}"));
             history.producers.push(Writer { node, group: producer.group });
         }
+        let moments = plan.steps.iter().filter_map(|step| step.on.as_ref());
+        let awaited =
+            moments.map(|moment| (Counted::of(&mut history, &moment.of), Arc::new(Watermark::new(0))));
+        let awaited = awaited.collect();
         let live = Live {
             history,
             place,
@@ -172,7 +237,11 @@ impl Recorder {
             nodes: Vec::new(),
             addresses: BTreeMap::new(),
             open: BTreeMap::new(),
-            serials: vec![Vec::new(); plan.producers.len()],
+            serials: vec![BTreeMap::new(); plan.producers.len()],
+            next: next_serials(plan),
+            began_ns: 0,
+            ops: Vec::new(),
+            awaited,
             lengths: Vec::new(),
             batches: 0,
             open_halves: BTreeMap::new(),
@@ -197,6 +266,7 @@ impl Recorder {
             sick: BTreeMap::new(),
             failed_starts: Vec::new(),
             healed: false,
+            outside: BTreeSet::new(),
             silent: false,
         };
         Self { live: Arc::new(Mutex::new(live)) }
@@ -271,12 +341,57 @@ impl Recorder {
         self.live().place.elapsed_ns()
     }
 
-    /// A new message of a producer, which calls send with it now. Gives its serial too.
-    pub(crate) fn message(&self, made: Made) -> (MessageId, u32) {
-        let Made { producer, topic, tag, attempts, bytes, batch, delay_level, transactional } = made;
+    /// A serial that no message of the producer has yet.
+    pub(crate) fn serial(&self, producer: u32) -> u32 {
+        let next = &mut self.live().next[producer as usize];
+        *next += 1;
+        *next - 1
+    }
+
+    /// A producer begins a call.
+    pub(crate) fn begins(&self, op: &Op) {
+        let since_us = self.since_us();
+        self.live().ops.push(Op { at_us: since_us, ..op.clone() });
+    }
+
+    /// The load begins.
+    pub(crate) fn load_begins(&self) {
+        let now = self.elapsed_ns();
+        self.live().began_ns = now;
+    }
+
+    /// How long ago the load began.
+    pub(crate) fn since_us(&self) -> u64 {
+        let now = self.elapsed_ns();
+        (now - self.live().began_ns) / 1000
+    }
+
+    /// Waits for a moment that some step of the plan names.
+    #[cfg(madsim)]
+    pub(crate) async fn moment(&self, moment: &Moment) {
+        let mark = {
+            let live = &mut *self.live();
+            live.awaited[&Counted::of(&mut live.history, &moment.of)].clone()
+        };
+        mark.reach(moment.nth).await.expect("nobody closes it");
+        sleep(Duration::from_micros(moment.later_us)).await;
+    }
+
+    /// A request was seen on its way.
+    #[cfg(madsim)]
+    pub(crate) fn request(&self, code: i32, from: Node, to: Node) {
+        let live = self.live();
+        let node = |node: Node| live.nodes[node.number() as usize];
+        live.count(Counted::Request { code, from: node(from), to: node(to) });
+    }
+
+    /// A new message of a producer, which calls send with it now.
+    pub(crate) fn message(&self, made: Made) -> MessageId {
+        let Made { producer, letter, topic, attempts, batch, transactional } = made;
+        let Letter { serial, tag, bytes, level } = letter;
         let mut live = self.live();
-        let serial = live.serials[producer as usize].len() as u32;
         let topic = TopicId(topic); // topics are numbered in the order of the plan
+        let delay_level = (level > 0).then_some(level);
         let id = live.history.message(Message {
             producer,
             serial,
@@ -287,11 +402,11 @@ impl Recorder {
             delay_level,
             transactional,
         });
-        live.serials[producer as usize].push(id);
+        live.serials[producer as usize].insert(serial, id);
         live.lengths.push(bytes);
         let node = live.history.producers[producer as usize].node;
         live.push(node, Kind::Send { message: id });
-        (id, serial)
+        id
     }
 
     /// The number of one more batch.
@@ -372,6 +487,20 @@ impl Recorder {
         live.recovered.get(&live.nodes[node.number() as usize]).copied().unwrap_or(0)
     }
 
+    /// True when a fault has struck a node for good.
+    #[cfg(madsim)]
+    pub(crate) fn is_outside(&self, node: Node) -> bool {
+        let live = self.live();
+        live.outside.contains(&live.nodes[node.number() as usize])
+    }
+
+    /// The disk of a node is lost: it has no topic any more.
+    #[cfg(madsim)]
+    pub(crate) fn lost(&self, node: Node) {
+        let id = self.id(node);
+        self.live().readable.retain(|(_, broker), _| *broker != id);
+    }
+
     /// A bit turned on the disk of a broker.
     #[cfg(madsim)]
     pub(crate) fn rotten(&self, rotten: Rotten) {
@@ -438,6 +567,21 @@ impl Live {
         self.place.written(self.history.events.len() as u64, fold.finish());
         self.healed |= kind == Kind::Heal;
         self.history.push(at_ns, node, kind);
+        match kind {
+            Kind::StepOn { step } if self.history.steps[step as usize].stays => {
+                self.outside.extend(self.history.steps[step as usize].nodes.iter().copied());
+            }
+            Kind::Append { .. } => self.count(Counted::Append(node)),
+            Kind::Dispatched { .. } => self.count(Counted::Dispatch(node)),
+            Kind::Acked { .. } => self.count(Counted::Answer(node)),
+            _ => {}
+        }
+    }
+
+    fn count(&self, counted: Counted) {
+        if let Some(mark) = self.awaited.get(&counted) {
+            mark.advance(mark.get() + 1);
+        }
     }
 
     fn topic_set(&mut self, topic: TopicId, broker: NodeId, read: u32, write: u32) {
@@ -509,7 +653,7 @@ impl Live {
 
     /// The message with this producer and serial, and the length of its body.
     pub(crate) fn find(&self, producer: u32, serial: u32) -> Option<(MessageId, u32)> {
-        let id = *self.serials.get(producer as usize)?.get(serial as usize)?;
+        let id = *self.serials.get(producer as usize)?.get(&serial)?;
         Some((id, self.lengths[id.index()]))
     }
 
@@ -521,7 +665,8 @@ impl Live {
             for (queue, end) in &self.ends {
                 let facts = self.history.queues[queue.index()];
                 let read = self.readable.get(&(facts.topic.0, facts.broker)).copied().unwrap_or(u32::MAX);
-                if self.history.reads(GroupId(index as u32), *queue) && facts.number < read {
+                let there = facts.number < read && !self.outside.contains(&facts.broker);
+                if there && self.history.reads(GroupId(index as u32), *queue) {
                     let done = self.committed.get(&(GroupId(index as u32), *queue)).copied().unwrap_or(0);
                     rest += end.saturating_sub(done);
                 }
@@ -534,7 +679,8 @@ impl Live {
         if self.history.untapped {
             return rest.max(self.unhandled());
         }
-        rest + waiting.sum::<u64>() + (undecided + self.loading.len()) as u64
+        let loading = self.loading.keys().filter(|node| !self.outside.contains(node)).count();
+        rest + waiting.sum::<u64>() + (undecided + loading) as u64
     }
 
     /// True when all who could tell the outcome of a half message went away for good.
@@ -564,7 +710,8 @@ impl Live {
     #[must_use]
     pub fn queues(&self) -> Vec<QueueId> {
         let all = (0..self.history.queues.len() as u32).map(QueueId);
-        all.filter(|queue| !self.history.is_inner(*queue)).collect()
+        let there = |queue: &QueueId| !self.outside.contains(&self.history.queues[queue.index()].broker);
+        all.filter(|queue| !self.history.is_inner(*queue) && there(queue)).collect()
     }
 
     /// The half message with this unique key on a broker.

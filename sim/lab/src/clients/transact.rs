@@ -20,57 +20,43 @@ use super::load::{self, Shared};
 use super::recorder::{Made, key_name, make_body, parse_name};
 use crate::draw::Draw;
 use crate::history::{Kind, NodeId, Outcome};
+use crate::op::{Fate, Letter, Op};
 use crate::plan::{Mode, Plan, tag_name};
 
-/// What becomes of a transaction: known to all producers from its name.
-struct Fate {
-    /// Commit, rollback, or never known.
-    truth: Option<bool>,
-    /// The producer says so itself, so long after the half message; else it waits to be asked.
-    says_after_ms: Option<u64>,
-    /// And says the same again, or the contrary, when the broker has answered.
-    again: Option<bool>,
-    /// So many checks are answered with "unknown" first.
-    unsure: u32,
-}
-
-impl Fate {
-    fn of(plan: &Plan, producer: u32, serial: u32) -> Self {
-        let mut draw = Draw::new(plan.seed, &format!("transaction p{producer}#{serial}"));
-        let Mode::Transaction { rollback, unknown } = plan.producers[producer as usize].mode else {
-            return Self { truth: None, says_after_ms: None, again: None, unsure: 0 };
-        };
-        let truth = match draw.below(100) as u32 {
-            lot if lot < unknown => None,
-            lot if lot < unknown + rollback => Some(false),
-            _ => Some(true),
-        };
-        let immunity_ms = plan.setting("transactionTimeOut", 6000);
-        let after_ms = match draw.below(4) {
-            0 => draw.spread(1, 3000),
-            // As the first check is on its way.
-            1 => (immunity_ms + draw.below(60)).saturating_sub(30),
-            _ => 0,
-        };
-        let says_after_ms = (truth.is_some() && draw.chance(60)).then_some(after_ms);
-        let again = match draw.below(100) {
-            0..15 => truth,
-            15..30 => truth.map(|commit| !commit),
-            _ => None,
-        };
-        Self { truth, says_after_ms, again, unsure: draw.below(3) as u32 }
+/// What becomes of a transaction: as its call is listed, or drawn for its name.
+fn fate(plan: &Plan, producer: u32, serial: u32) -> Fate {
+    if let Some(ops) = &plan.ops {
+        let named = |op: &&Op| op.producer == producer && op.messages.iter().any(|it| it.serial == serial);
+        return ops.iter().find(named).and_then(|op| op.fate).unwrap_or(Fate::COMMIT);
     }
-
-    /// The answer to a check.
-    fn answer(&self, checks: u32) -> Option<bool> {
-        self.truth.filter(|_| checks > self.unsure)
-    }
+    let mut draw = Draw::new(plan.seed, &format!("transaction p{producer}#{serial}"));
+    let Mode::Transaction { rollback, unknown } = plan.producers[producer as usize].mode else {
+        return Fate { truth: None, says_after_ms: None, again: None, unsure: 0 };
+    };
+    let truth = match draw.below(100) as u32 {
+        lot if lot < unknown => None,
+        lot if lot < unknown + rollback => Some(false),
+        _ => Some(true),
+    };
+    let immunity_ms = plan.setting("transactionTimeOut", 6000);
+    let after_ms = match draw.below(4) {
+        0 => draw.spread(1, 3000),
+        // As the first check is on its way.
+        1 => (immunity_ms + draw.below(60)).saturating_sub(30),
+        _ => 0,
+    };
+    let says_after_ms = (truth.is_some() && draw.chance(60)).then_some(after_ms);
+    let again = match draw.below(100) {
+        0..15 => truth,
+        15..30 => truth.map(|commit| !commit),
+        _ => None,
+    };
+    Fate { truth, says_after_ms, again, unsure: draw.below(3) as u32 }
 }
 
 /// The program of transactional producer `index` in its `incarnation`.
 pub(super) async fn produce(shared: Shared, index: u32, incarnation: u32, stop: impl Future<Output = ()>) {
     let plan = shared.plan.clone();
-    let settings = &plan.producers[index as usize];
     let home = shared.recorder.live().history.known_node(&format!("p{index}")).expect("producers are known");
     let tasks = TaskSet::new();
     let answers = Arc::new(Answers { shared: shared.clone(), home });
@@ -79,9 +65,9 @@ pub(super) async fn produce(shared: Shared, index: u32, incarnation: u32, stop: 
     while shared.is_waiting() {
         sleep(Duration::from_millis(100)).await;
     }
-    for worker in 0..settings.in_flight {
+    for worker in 0..shared.workers(index) {
         let draw = Draw::new(plan.seed, &format!("p{index} worker {worker} start {incarnation}"));
-        tasks.spawn("worker", work(shared.clone(), client.clone(), (index, home), draw));
+        tasks.spawn("worker", work(shared.clone(), client.clone(), (index, worker, home), draw));
     }
     stop.await;
     tasks.close().await;
@@ -103,37 +89,67 @@ async fn beat(shared: Shared, client: Arc<Client>, index: u32) {
     }
 }
 
-async fn work(shared: Shared, client: Arc<Client>, (index, home): (u32, NodeId), mut draw: Draw) {
+async fn work(
+    shared: Shared,
+    client: Arc<Client>,
+    (index, worker, home): (u32, u32, NodeId),
+    mut draw: Draw,
+) {
     let plan = shared.plan.clone();
+    if let Some(ops) = &plan.ops {
+        let probe = |letter: Letter| {
+            let broker = letter.serial % plan.brokers.len() as u32;
+            let (to, fate) = (Some((format!("b{broker}"), 0)), Some(Fate::COMMIT));
+            Op { messages: vec![letter], to, fate, ..Op::of(index, worker) }
+        };
+        let call = |op| transaction(&shared, &client, home, op);
+        return load::play(&shared, ops, (index, worker), probe, call).await;
+    }
     let settings = &plan.producers[index as usize];
     loop {
         for _ in 0..settings.burst.div_ceil(settings.in_flight) {
             if !shared.sends(index) {
                 return;
             }
-            transaction(&shared, &client, (index, home), &mut draw).await;
+            let op = drawn(&shared, (index, worker), &mut draw);
+            transaction(&shared, &client, home, op).await;
         }
         sleep(Duration::from_millis(load::gap(&shared, settings, &mut draw))).await;
     }
 }
 
-/// One half message, and what its producer says of it.
-async fn transaction(shared: &Shared, client: &Client, (index, home): (u32, NodeId), draw: &mut Draw) {
+/// The next transaction of a worker.
+fn drawn(shared: &Shared, (index, worker): (u32, u32), draw: &mut Draw) -> Op {
     let plan = &shared.plan;
     let settings = &plan.producers[index as usize];
     let topic = &plan.topics[settings.topic as usize];
     let (tag, bytes) =
         (draw.below(u64::from(topic.tags)) as u32, draw.range(settings.body.0, settings.body.1) as u32);
-    let (broker, queue) =
-        (draw.below(plan.brokers.len() as u64) as usize, draw.below(u64::from(topic.queues)));
-    let (id, serial) = shared.recorder.message(Made {
+    let broker = draw.below(plan.brokers.len() as u64);
+    let to = Some((format!("b{broker}"), draw.below(u64::from(topic.queues)) as u32));
+    let serial = shared.recorder.serial(index);
+    let (messages, fate) = (vec![Letter { serial, tag, bytes, level: 0 }], Some(fate(plan, index, serial)));
+    Op { to, messages, fate, ..Op::of(index, worker) }
+}
+
+/// One half message, and what its producer says of it.
+async fn transaction(shared: &Shared, client: &Client, home: NodeId, op: Op) {
+    shared.begins(&op);
+    let (plan, index) = (&shared.plan, op.producer);
+    let settings = &plan.producers[index as usize];
+    let topic = &plan.topics[settings.topic as usize];
+    let (Some((broker, queue)), Some(fate), &[letter]) = (op.to, op.fate, &*op.messages) else {
+        unreachable!("a transaction has one message, with a fate, and goes to a queue");
+    };
+    let Letter { serial, tag, bytes, .. } = letter;
+    let broker: usize =
+        broker.strip_prefix('b').and_then(|it| it.parse().ok()).expect("brokers are numbered");
+    let id = shared.recorder.message(Made {
         producer: index,
+        letter,
         topic: settings.topic,
-        tag,
         attempts: 1,
-        bytes,
         batch: None,
-        delay_level: None,
         transactional: true,
     });
     let key = format!("T{index}-{serial}");
@@ -173,7 +189,7 @@ async fn transaction(shared: &Shared, client: &Client, (index, home): (u32, Node
         Err(_) => (Outcome::Unknown, None),
     };
     shared.recorder.sent(id, outcome, 1, None);
-    let (Some(reply), fate) = (reply, Fate::of(plan, index, serial)) else { return };
+    let Some(reply) = reply else { return };
     let (Some(after_ms), Some(commit)) = (fate.says_after_ms, fate.truth) else { return };
     sleep(Duration::from_millis(after_ms)).await;
     shared.recorder.push(home, Kind::Decided { message: id, commit: Some(commit) });
@@ -246,7 +262,7 @@ impl Answers {
         let (producer, serial) = parse_name(record.property("who")?)?;
         let checks =
             record.property("TRANSACTION_CHECK_TIMES").and_then(|times| times.parse().ok()).unwrap_or(0);
-        let commit = Fate::of(&self.shared.plan, producer, serial).answer(checks);
+        let commit = fate(&self.shared.plan, producer, serial).answer(checks);
         let key = format!("T{producer}-{serial}");
         self.shared.recorder.asked(self.home, &key, peer.remote.ip(), commit);
         let end = EndTransaction {

@@ -44,7 +44,7 @@ mod tests {
     fn a_plan_has_dozens_of_settings_and_none_is_a_name_or_a_place() {
         let mut names = std::collections::BTreeSet::new();
         for seed in 0..200 {
-            let mut plan = swarm::base("any", seed, swarm::Size::QUICK);
+            let mut plan = swarm::plain("any", seed, swarm::Size::QUICK);
             swarm::knobs(&mut plan);
             names.extend(knobs(&plan).into_keys());
         }

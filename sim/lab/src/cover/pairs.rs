@@ -122,9 +122,9 @@ mod tests {
 
     #[test]
     fn a_slow_disk_is_felt_by_a_sync_that_ends_meanwhile_and_by_no_other() {
-        let mut plan = swarm::base("any", 1, swarm::Size::QUICK);
+        let mut plan = swarm::plain("any", 1, swarm::Size::QUICK);
         let what = What::SlowSync { node: "b0".to_owned(), ms: 500 };
-        plan.steps = vec![Step { at_ms: 1000, for_ms: 1000, what }];
+        plan.steps = vec![Step::new(1000, 1000, what)];
         let mut history = History::default();
         let (lab, b0, b1) = (history.node("lab"), history.node("b0"), history.node("b1"));
         let flushed = Kind::Flushed { end: 100 };
@@ -138,7 +138,7 @@ mod tests {
 
     #[test]
     fn only_what_was_used_counts() {
-        let plan = swarm::base("any", 1, swarm::Size::QUICK);
+        let plan = swarm::plain("any", 1, swarm::Size::QUICK);
         let mut history = History::default();
         let ns1 = history.node("ns1");
         assert_eq!(features(&plan, &history), BTreeSet::new());

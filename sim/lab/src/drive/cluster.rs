@@ -13,6 +13,7 @@ use world::{Node, World};
 
 use crate::clients::{Server, Shared, consume, produce};
 use crate::history::{How, Kind, MemberId};
+use crate::plan::What;
 
 /// All nodes of a run.
 pub(super) struct Cluster {
@@ -191,8 +192,12 @@ fn broker_config(shared: &Shared, index: usize, node: Node) -> broker::Config {
     ];
     let levels = shared.recorder.levels(shared.recorder.id(node));
     let own = own.map(|(key, value)| (key.to_owned(), value));
+    // Nobody makes a topic with other queues on a broker that comes back with an empty disk.
+    let loses = shared.plan.steps.iter().any(|step| matches!(step.what, What::Lose { .. }));
+    let topics = loses.then(|| ("autoCreateTopicEnable".to_owned(), "false".to_owned()));
     let mut config = broker::Config::default();
-    for (key, value) in own.into_iter().chain(shared.plan.brokers[index].properties(&levels)) {
+    let drawn = shared.plan.brokers[index].properties(&levels);
+    for (key, value) in own.into_iter().chain(topics).chain(drawn) {
         config.set(&key, &value).expect("plans draw keys and values that brokers know");
     }
     config

@@ -4,11 +4,13 @@ use std::collections::BTreeSet;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
+use runtime::sync::Watermark;
 use runtime::task::TaskSet;
 use runtime::time::{Instant, sleep, sleep_until, timeout_at};
 use world::{Crash, Node, World, disk::Access};
 
 use super::cluster::{Cluster, STORE};
+use super::requests::{Requests, Sought};
 use super::rot;
 use crate::clients::Asker;
 use crate::history::{How, Kind, MemberId, NodeId};
@@ -22,17 +24,28 @@ pub(super) struct Steps {
     cluster: Arc<Cluster>,
     plan: Arc<Plan>,
     asker: Arc<Asker<Node>>,
+    requests: Requests,
     on: Arc<Mutex<BTreeSet<u32>>>,
     /// Members that are not there yet, or have left for good.
     away: Arc<Mutex<BTreeSet<MemberId>>>,
     /// Producers that never come back.
     gone: Arc<Mutex<BTreeSet<u32>>>,
+    /// Steps whose moment has not come.
+    missed: Arc<Mutex<BTreeSet<u32>>>,
 }
 
 impl Steps {
-    pub(super) fn new(world: World, cluster: Arc<Cluster>, plan: Arc<Plan>, asker: Arc<Asker<Node>>) -> Self {
+    pub(super) fn new(
+        world: World,
+        cluster: Arc<Cluster>,
+        plan: Arc<Plan>,
+        asker: Arc<Asker<Node>>,
+        requests: Requests,
+    ) -> Self {
         let (on, away, gone) = Default::default();
-        Self { world, cluster, plan, asker, on, away, gone }
+        let waiting = (0..).zip(&plan.steps).filter(|(_, step)| step.on.is_some());
+        let missed = Arc::new(Mutex::new(waiting.map(|(index, _)| index).collect()));
+        Self { world, cluster, plan, asker, requests, on, away, gone, missed }
     }
 
     /// Starts the members that are there from the beginning.
@@ -57,7 +70,10 @@ impl Steps {
         for (index, step) in self.plan.steps.iter().enumerate() {
             let (steps, step) = (self.clone(), step.clone());
             tasks.spawn("step", async move {
-                sleep_until(start + Duration::from_millis(step.at_ms)).await;
+                match &step.on {
+                    Some(moment) => steps.cluster.shared.recorder.moment(moment).await,
+                    None => sleep_until(start + Duration::from_millis(step.at_ms)).await,
+                }
                 steps.step(index as u32, &step).await;
             });
         }
@@ -87,6 +103,11 @@ impl Steps {
         }
     }
 
+    /// Steps whose moment did not come, or that wait in vain for the point where they strike.
+    pub(super) fn missed(&self) -> Vec<u32> {
+        held(&self.missed).iter().copied().collect()
+    }
+
     /// A producer dies and is not started again.
     fn leave_for_good(&self, index: u32) {
         held(&self.gone).insert(index);
@@ -100,10 +121,12 @@ impl Steps {
 
     /// Ends all faults: whatever is on is taken back, whoever is down is started.
     pub(super) async fn heal(&self) {
-        let on = std::mem::take(&mut *held(&self.on));
+        self.requests.forget(None);
+        let heals = |index: &u32| !self.plan.steps[*index as usize].stays;
+        let on: BTreeSet<u32> = held(&self.on).extract_if(.., |index| heals(index)).collect();
         // Last of all those who were asked to end: they will, and must be down before they can be started again.
         let is_stop = |index: &u32| asked_to_end(&self.plan.steps[*index as usize].what).is_some();
-        let (stops, others): (Vec<_>, Vec<_>) = on.into_iter().partition(is_stop);
+        let (stops, others): (Vec<_>, Vec<_>) = on.iter().partition(|index| is_stop(index));
         for index in others.into_iter().chain(stops) {
             let step = &self.plan.steps[index as usize];
             if let Some(node) = asked_to_end(&step.what) {
@@ -117,9 +140,19 @@ impl Steps {
                 self.cluster.up(node);
             }
         }
+        for index in on {
+            self.put_back(&self.plan.steps[index as usize].what).await;
+        }
     }
 
     fn may_run(&self, node: Node) -> bool {
+        let dead = |index: &u32| {
+            let step = &self.plan.steps[*index as usize];
+            step.stays && step.what.kills() && step.what.nodes().contains(&&*node.name())
+        };
+        if held(&self.on).iter().any(dead) {
+            return false;
+        }
         let (away, gone) = (held(&self.away), held(&self.gone));
         let mut members = self.cluster.members.iter().zip(0..);
         let mut producers = self.cluster.producers.iter().zip(0..);
@@ -137,15 +170,19 @@ impl Steps {
         }
         held(&self.on).insert(index);
         recorder.push(NodeId(0), Kind::StepOn { step: index });
+        if !step.what.waits() {
+            held(&self.missed).remove(&index);
+        }
         self.act(index, step).await;
         self.undo(&step.what);
+        self.put_back(&step.what).await;
         held(&self.on).remove(&index);
         recorder.push(NodeId(0), Kind::StepOff { step: index });
     }
 
     async fn act(&self, index: u32, step: &Step) {
         let (net, cluster) = (self.world.net(), &self.cluster);
-        let lasts = Duration::from_millis(step.for_ms);
+        let lasts = if step.stays { FOR_EVER } else { Duration::from_millis(step.for_ms) };
         match &step.what {
             What::Crash { node, power } => {
                 let node = cluster.node(node);
@@ -174,6 +211,7 @@ impl Steps {
                 if !self.dies(node, how, || node.is_armed(point)).await {
                     return;
                 }
+                held(&self.missed).remove(&index);
             }
             What::TornWrite { node, files, nth, power } => {
                 let node = cluster.node(node);
@@ -183,6 +221,7 @@ impl Steps {
                 if !self.dies(node, how, || false).await {
                     return;
                 }
+                held(&self.missed).remove(&index);
             }
             What::Stop { node } => cluster.stop(cluster.node(node)).await,
             What::Levels { node, crash, .. } => {
@@ -204,10 +243,16 @@ impl Steps {
                     net.block(to, from);
                 }
             }
-            What::Isolate { node } => self.others(node, |node, other| {
-                net.block(node, other);
-                net.block(other, node);
-            }),
+            What::Isolate { node } => {
+                if let (true, Some(index)) = (step.stays, node.strip_prefix('p')) {
+                    // Nobody waits for it.
+                    cluster.shared.recorder.gone(index.parse().expect("producers are numbered"));
+                }
+                self.others(node, |node, other| {
+                    net.block(node, other);
+                    net.block(other, node);
+                });
+            }
             What::Reset { a, b } => drop(net.reset(cluster.node(a), cluster.node(b))),
             What::Lag { a, b, max_ms, loss } => {
                 let (a, b) = (cluster.node(a), cluster.node(b));
@@ -265,6 +310,62 @@ impl Steps {
                 net.close_after_next_delivery(cluster.node(from), cluster.node(to));
             }
             What::Drift { node, ppm } => cluster.node(node).clock().set_drift_ppm(*ppm),
+            What::Request { from, to, code, answer, nth, harm } => {
+                let (from, to, found) = (cluster.node(from), cluster.node(to), Arc::new(Watermark::new(0)));
+                let (code, answer, left, harm) = (*code, *answer, *nth, *harm);
+                self.requests.seek(Sought {
+                    step: index,
+                    from,
+                    to,
+                    code,
+                    answer,
+                    left,
+                    harm,
+                    found: found.clone(),
+                });
+                if timeout_at(Instant::now() + WATCHED, found.reach(1)).await.is_err() {
+                    return self.requests.forget(Some(index));
+                }
+                held(&self.missed).remove(&index);
+            }
+            What::Partition { circles, .. } => self.parted(circles, |a, b| net.block(a, b)),
+            What::Lose { node } => {
+                let node = cluster.node(node);
+                if node.is_up() {
+                    node.crash(Crash::Power);
+                    node.disk().replace();
+                    cluster.down(node, How::Disk);
+                    cluster.shared.recorder.lost(node);
+                }
+            }
+            What::Permit { topic, broker, perm } => {
+                let (name, node) = (&self.plan.topics[*topic as usize], cluster.node(broker));
+                let queues = self.plan.most_queues(*topic);
+                let deadline = Instant::now() + lasts;
+                if self
+                    .asker
+                    .set_topic(
+                        cluster.shared.recorder.id(node),
+                        &name.name,
+                        (queues, queues),
+                        *perm,
+                        deadline,
+                    )
+                    .await
+                {
+                    world::effect(node, "operator.permit");
+                }
+                sleep_until(deadline).await;
+                return;
+            }
+            What::Unwritable { broker } => {
+                let deadline = Instant::now() + lasts;
+                if self.asker.set_writable(broker, false, deadline).await {
+                    world::effect(cluster.node(broker), "operator.unwritable");
+                }
+                sleep_until(deadline).await;
+                return;
+            }
             What::SetQueues { topic, broker, read, write, after_drain } => {
                 let name = &self.plan.topics[*topic as usize].name;
                 let deadline = Instant::now() + lasts;
@@ -285,6 +386,7 @@ impl Steps {
             What::Crash { node, .. }
             | What::CrashAt { node, .. }
             | What::TornWrite { node, .. }
+            | What::Lose { node }
             | What::Rot { node, restart: true, .. } => {
                 let node = cluster.node(node);
                 node.disarm();
@@ -330,7 +432,11 @@ impl Steps {
             What::DiskFull { node, .. } => cluster.node(node).disk().set_capacity(ROOMY),
             What::Backlog { node, .. } => net.backlog(cluster.node(node), USUAL_BACKLOG),
             What::Drift { node, .. } => cluster.node(node).clock().set_drift_ppm(0),
-            What::Reset { .. }
+            What::Partition { circles, .. } => self.parted(circles, |a, b| net.unblock(a, b)),
+            What::Request { .. }
+            | What::Permit { .. }
+            | What::Unwritable { .. }
+            | What::Reset { .. }
             | What::CloseBehind { .. }
             | What::Rot { .. }
             | What::ClockJump { .. }
@@ -339,6 +445,51 @@ impl Steps {
         if what.sickens() {
             let recorder = &cluster.shared.recorder;
             what.nodes().iter().for_each(|name| recorder.sick(recorder.id(cluster.node(name)), false));
+        }
+    }
+
+    /// What an operator does when a step is over and the servers are up: a broker that lost its disk knows no topic.
+    async fn put_back(&self, what: &What) {
+        let (cluster, plan) = (&self.cluster, &self.plan);
+        let deadline = Instant::now() + WATCHED;
+        match what {
+            What::Lose { node } if node.starts_with('b') => {
+                let node = cluster.node(node);
+                for (topic, index) in plan.topics.iter().zip(0..) {
+                    let queues = plan.most_queues(index);
+                    self.asker
+                        .set_queues(cluster.shared.recorder.id(node), &topic.name, queues, queues, deadline)
+                        .await;
+                }
+            }
+            What::Permit { topic, broker, .. } => {
+                let (name, queues) = (&plan.topics[*topic as usize].name, plan.most_queues(*topic));
+                self.asker
+                    .set_queues(
+                        cluster.shared.recorder.id(cluster.node(broker)),
+                        name,
+                        queues,
+                        queues,
+                        deadline,
+                    )
+                    .await;
+            }
+            What::Unwritable { broker } => drop(self.asker.set_writable(broker, true, deadline).await),
+            _ => {}
+        }
+    }
+
+    /// Acts on each pair of nodes, one way, that are in circles but not together in any.
+    fn parted(&self, circles: &[Vec<String>], act: impl Fn(Node, Node)) {
+        let nodes = self.cluster.all();
+        let within = |node: &Node| circles.iter().any(|circle| circle.contains(&node.name()));
+        let nodes: Vec<Node> = nodes.into_iter().filter(within).collect();
+        let together = |a: Node, b: Node| {
+            let names = (a.name(), b.name());
+            circles.iter().any(|circle| circle.contains(&names.0) && circle.contains(&names.1))
+        };
+        for &a in &nodes {
+            nodes.iter().filter(|b| **b != a && !together(a, **b)).for_each(|b| act(a, *b));
         }
     }
 
@@ -420,11 +571,13 @@ fn held<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
+/// Longer than any run.
+const FOR_EVER: Duration = Duration::from_secs(1_000_000_000);
 /// The size of a disk that is not full.
 const ROOMY: u64 = 64 << 30;
 /// Connections that may usually wait to be accepted.
 const USUAL_BACKLOG: usize = 1024;
 /// The one point of a recovery that is passed after a clean end alone.
 const AFTER_CLEAN_END: &str = "store.recover.begun";
-/// How long a node may take to reach the point where it is to die.
+/// How long a node may take to reach the point where it is to die, and an operator to be heard.
 const WATCHED: Duration = Duration::from_secs(30);

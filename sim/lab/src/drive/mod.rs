@@ -4,6 +4,7 @@ mod audit;
 mod cluster;
 mod details;
 mod faults;
+mod requests;
 mod rot;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -20,10 +21,15 @@ use crate::clients::{Asker, DRAIN, Home, LOAD, Place, Recorder, SETTLE, Shared, 
 use crate::cover;
 use crate::explain::detail::Detail;
 use crate::history::{AGAIN, Audit, END, History, How, Kind, NodeId, Outcome, RECOVERED};
+use crate::moment;
+use crate::op::Op;
 use crate::outcome::{Run, Verdict};
-use crate::plan::{Plan, What};
+use crate::plan::{Plan, Step};
+use crate::scenario::Drawing;
+use crate::shrink::Told;
 use cluster::{BROKER_PORT, Cluster, NAME_SERVER_PORT};
 use faults::Steps;
+use requests::Requests;
 pub use tracing::Level;
 
 /// How to run a plan.
@@ -52,8 +58,18 @@ pub struct Done {
     pub history: History,
     /// What the stores held in the end, as far as the run came.
     pub audit: Audit,
+    /// What producers did under load.
+    pub ops: Vec<Op>,
     /// What else was kept, when asked for.
     pub detail: Option<Detail>,
+}
+
+impl Done {
+    /// What the run tells of its plan: the calls that were drawn, and what its steps came after.
+    #[must_use]
+    pub fn told(&self) -> Told {
+        Told { ops: self.ops.clone(), moments: moment::told(&self.history) }
+    }
 }
 
 /// Runs a plan and judges it.
@@ -79,11 +95,13 @@ pub fn run(plan: &Plan, options: &Options) -> Done {
         told
     });
     let failed_starts = std::mem::take(&mut recorder.live().failed_starts);
+    let ops = std::mem::take(&mut recorder.live().ops);
     let history = recorder.finish();
     let before = thread_cpu_ns();
     let mut run = Run {
         scenario: plan.scenario.clone(),
         seed: plan.seed,
+        drawing: Drawing { profile: plan.profile, safety_only: plan.safety_only },
         verdict: Verdict::Pass,
         note: String::new(),
         violations: Vec::new(),
@@ -151,12 +169,13 @@ pub fn run(plan: &Plan, options: &Options) -> Done {
             run.violations.extend(safety);
         }
     }
+    run.violations.retain(|violation| !plan.safety_only || !violation.rule.is_eventual());
     run.idle = idle(plan, &audit.struck);
-    let counted = plan.steps.iter().map(|step| &step.what).filter(|what| !what.effects().is_empty());
-    let struck = counted.map(What::kind).filter(|kind| !run.idle.contains(*kind));
+    let counted = plan.steps.iter().filter(|step| !step.what.effects().is_empty());
+    let struck = counted.map(Step::kind).filter(|kind| !run.idle.contains(*kind));
     run.struck = struck.chain(cover::felt(plan, &history)).map(str::to_owned).collect();
     run.features = cover::features(plan, &history).into_iter().map(str::to_owned).collect();
-    run.verdict = verdict(&mut run, plan);
+    run.verdict = verdict(&mut run, plan, &audit.missed);
     if run.verdict != Verdict::Pass {
         run.plan = plan.to_string();
         run.last_events = around(&history, &run);
@@ -164,33 +183,40 @@ pub fn run(plan: &Plan, options: &Options) -> Done {
     run.check_ns = thread_cpu_ns() - before;
     run.cpu_ns += run.check_ns;
     let detail = outcome.detail.map(|detail| details::taken(detail, outcome.logs));
-    Done { run, lines: outcome.lines, history, audit, detail }
+    Done { run, lines: outcome.lines, history, audit, ops, detail }
 }
 
 /// Kinds of planned faults of which no effect was seen, among those that have one.
 fn idle(plan: &Plan, struck: &BTreeMap<&'static str, u64>) -> BTreeSet<String> {
     let mut idle = BTreeMap::new();
-    for what in plan.steps.iter().map(|step| &step.what).filter(|what| !what.effects().is_empty()) {
-        *idle.entry(what.kind()).or_insert(true) &=
-            !what.effects().iter().any(|name| struck.contains_key(name));
+    for step in plan.steps.iter().filter(|step| !step.what.effects().is_empty()) {
+        *idle.entry(step.kind()).or_insert(true) &=
+            !step.what.effects().iter().any(|name| struck.contains_key(name));
     }
     idle.into_iter().filter(|(_, idle)| *idle).map(|(kind, _)| kind.to_owned()).collect()
 }
 
-fn verdict(run: &mut Run, plan: &Plan) -> Verdict {
+fn verdict(run: &mut Run, plan: &Plan, missed: &[u32]) -> Verdict {
     if !run.violations.is_empty() {
         return Verdict::Fail;
     }
     if !run.note.is_empty() {
         return Verdict::Error;
     }
+    if !missed.is_empty() {
+        let missed = missed.iter().map(|index| &plan.steps[*index as usize]);
+        let told: Vec<_> =
+            missed.filter_map(|step| Some(format!("{}, {}", step.on.as_ref()?, step.what))).collect();
+        run.note = format!("not reached: {}", told.join("; "));
+        return Verdict::Unknown;
+    }
     let acknowledged = run.sends.get(Outcome::Ok.name()).copied().unwrap_or(0);
     // Faults that are felt without an effect of their own prove nothing, and ask for nothing.
-    let mut counted = plan.steps.iter().map(|step| &step.what).filter(|what| !what.effects().is_empty());
+    let mut counted = plan.steps.iter().filter(|step| !step.what.effects().is_empty());
     if acknowledged == 0 || run.consumed == 0 {
         run.note = "nothing was acknowledged, or nothing was consumed".to_owned();
         Verdict::Unknown
-    } else if counted.clone().next().is_some() && counted.all(|what| run.idle.contains(what.kind())) {
+    } else if counted.clone().next().is_some() && counted.all(|step| run.idle.contains(step.kind())) {
         run.note = "faults were planned, and none had an effect".to_owned();
         Verdict::Unknown
     } else {
@@ -208,7 +234,7 @@ fn count(run: &mut Run, plan: &Plan, history: &History) {
         }
     }
     for step in plan.steps.iter().filter(|step| step.what.is_fault()) {
-        *run.planned.entry(step.what.kind().to_owned()).or_default() += 1;
+        *run.planned.entry(step.kind().to_owned()).or_default() += 1;
     }
 }
 
@@ -236,13 +262,14 @@ async fn story(world: World, plan: Arc<Plan>, recorder: Recorder) -> Result<Audi
     let brokers = (0..plan.brokers.len()).map(|index| address(1, index, BROKER_PORT).into());
     let shared = Shared::new(plan.clone(), recorder.clone(), &addresses, brokers);
     let cluster = Arc::new(Cluster::new(world, shared.clone()));
-    cluster.start_servers();
     let servers = cluster.servers(&cluster.name_servers, NAME_SERVER_PORT);
     let brokers = cluster.servers(&cluster.brokers, BROKER_PORT);
     let asker = Arc::new(Asker::new(shared.clone(), cluster.asker, servers, brokers));
+    let requests = Requests::watch(world, &cluster, &plan);
+    cluster.start_servers();
     set_up(&shared, &asker).await?;
 
-    let steps = Steps::new(world, cluster.clone(), plan.clone(), asker.clone());
+    let steps = Steps::new(world, cluster.clone(), plan.clone(), asker.clone(), requests);
     cluster.start_producers();
     steps.first_members();
     sleep(Duration::from_secs(2)).await;
@@ -258,7 +285,7 @@ async fn story(world: World, plan: Arc<Plan>, recorder: Recorder) -> Result<Audi
     steps.heal().await;
     shared.enter(SETTLE);
     recorder.push(NodeId(0), Kind::Heal);
-    let mut audit = Audit::default();
+    let mut audit = Audit { missed: steps.missed(), ..Audit::default() };
     for (name, count) in world.effects() {
         let more = count - before.get(name).copied().unwrap_or(0);
         if more > 0 && !AMBIENT.contains(&name) {
@@ -343,6 +370,9 @@ impl Home for Node {
 /// Looks at the files of brokers that were stopped cleanly, and again after one more crash and recovery.
 async fn audit_files(plan: &Plan, cluster: &Cluster, audit: &mut Audit) {
     for &broker in &cluster.brokers {
+        if cluster.shared.recorder.is_outside(broker) {
+            continue;
+        }
         cluster.stop(broker).await;
         audit.images.push(audit::take_image(&cluster.shared, broker, END));
         if !plan.recover_twice {

@@ -19,7 +19,9 @@ pub struct Row {
 #[must_use]
 pub fn rows(plan: &Plan) -> Vec<Row> {
     let usual = flat(&usual(plan));
-    let rows = flat(plan).into_iter().filter(|(name, _)| !name.starts_with("steps")).map(|(name, value)| {
+    let drawn =
+        flat(plan).into_iter().filter(|(name, _)| !name.starts_with("steps") && !name.starts_with("ops"));
+    let rows = drawn.map(|(name, value)| {
         let known = usual.iter().find(|(other, _)| *other == name).map(|(_, value)| value.clone());
         // Names tell places apart; nothing is usual about them.
         let named = name.ends_with(".name") || matches!(&*name, "scenario" | "seed" | "load_ms");
@@ -137,7 +139,7 @@ mod tests {
 
     #[test]
     fn what_is_unusual_is_told_by_its_place_in_the_plan() {
-        let mut plan = swarm::base("any", 3, swarm::Size::QUICK);
+        let mut plan = swarm::plain("any", 3, swarm::Size::QUICK);
         plan.groups[0].slow_one_in = 5;
         plan.brokers[0].config = vec![("transientStorePoolEnable".to_owned(), "true".to_owned())];
         let rows = rows(&plan);
@@ -150,7 +152,7 @@ mod tests {
 
     #[test]
     fn two_plans_differ_where_they_differ() {
-        let plan = swarm::base("any", 3, swarm::Size::QUICK);
+        let plan = swarm::plain("any", 3, swarm::Size::QUICK);
         let mut other = plan.clone();
         other.groups[0].slow_one_in += 1;
         let told = differences(&plan, &other);

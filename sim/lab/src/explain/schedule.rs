@@ -60,7 +60,7 @@ pub fn rows(plan: &Plan, history: &History, detail: &Detail) -> Vec<Row> {
         Row {
             from_ns: on.map(|(from, _)| from),
             until_ns,
-            kind: step.what.kind(),
+            kind: step.kind(),
             what: step.what.to_string(),
             nodes: if told.wide { Vec::new() } else { nodes },
             effects,

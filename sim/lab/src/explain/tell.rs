@@ -91,6 +91,7 @@ pub(super) fn tell(history: &History, event: &Event) -> (&'static str, String) {
         }
         Kind::Down { how: How::Process } => ("fault", format!("The process on {node} is killed.")),
         Kind::Down { how: How::Power } => ("fault", format!("{node} loses its power.")),
+        Kind::Down { how: How::Disk } => ("fault", format!("{node} dies and loses its disk.")),
         Kind::Down { how: How::Stop } => ("stop", format!("{node} is stopped cleanly.")),
         Kind::Up => ("start", format!("{node} is started.")),
         Kind::StepOn { step } => ("fault", format!("Fault begins: {}.", history.steps[step as usize].what)),

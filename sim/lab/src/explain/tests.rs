@@ -93,7 +93,7 @@ impl Script {
         let at_ns = self.history.events[event].at_ns;
         let violation =
             Violation { rule, at_ns, event, witness: witness.to_owned(), sentence: sentence.to_owned() };
-        let plan = swarm::base("first_message", 7, swarm::Size::QUICK);
+        let plan = swarm::plain("first_message", 7, swarm::Size::QUICK);
         let run = Run { violations: vec![violation.clone()], ..Run::of("first_message", 7, Verdict::Fail) };
         let shrinking = Shrinking { tried: 12, minimal: true, ..Shrinking::default() };
         let again = Again { replay: "cargo sim replay x.json".to_owned(), ..Again::default() };

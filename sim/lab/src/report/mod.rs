@@ -48,6 +48,7 @@ mod tests {
         Run {
             scenario: "first_message".to_owned(),
             seed,
+            drawing: crate::scenario::Drawing::default(),
             verdict,
             note: String::new(),
             violations: Vec::new(),

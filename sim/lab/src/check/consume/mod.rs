@@ -6,7 +6,7 @@ mod repeats;
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::{Judged, Rule, SECOND, View, seconds, witness};
-use crate::history::{GroupId, Kind, MessageId, NodeId, QueueId, SessionId, Slot, TopicId};
+use crate::history::{GroupId, How, Kind, MessageId, NodeId, QueueId, SessionId, Slot, TopicId};
 
 pub(super) fn check(view: &View<'_>, judged: &mut Judged) {
     let commits = Commits::collect(view);
@@ -357,7 +357,10 @@ fn no_skip(view: &View<'_>, commits: &Commits, judged: &mut Judged) {
         let filtered = history.groups[history.members[whole.member.index()].group.index()].tag.is_some();
         let rotten = (from..next).filter(|offset| view.rots(Slot { queue: whole.queue, offset: *offset }));
         let least = u64::from(count)..=u64::from(count) + rotten.count() as u64;
-        let gap = !filtered && count > 0 && !least.contains(&next.saturating_sub(from));
+        let gap = !filtered
+            && count > 0
+            && !least.contains(&next.saturating_sub(from))
+            && !view.forgets(whole.queue, event.at_ns);
         if from != *expects || next < from || gap {
             let name = history.queue_name(whole.queue);
             let sentence = format!(
@@ -418,11 +421,12 @@ fn never_back(view: &View<'_>, judged: &mut Judged) {
                 durable.extend(taken.remove(&event.node).unwrap_or_default());
                 continue;
             }
-            Kind::Down { .. } => {
+            Kind::Down { how } => {
                 dirty.remove(&event.node);
                 taken.remove(&event.node);
                 // What was not durable may be gone: the floor is what was persisted.
                 let of_node = |queue: &QueueId| history.queues[queue.index()].broker == event.node;
+                durable.retain(|(_, queue), _| how != How::Disk || !of_node(queue));
                 now.retain(|(_, queue), _| !of_node(queue));
                 now.extend(
                     durable
@@ -677,6 +681,17 @@ mod tests {
             s.session("c0", "q", 0);
             s.pulled("q", 0, 4, 3);
         });
+        run("CON-3", Expect::Broken, "what was synced is not forgotten when a sync fails", |s| {
+            s.sync_flush();
+            s.session("c0", "q", 0);
+            s.sync_failing();
+            s.pulled("q", 0, 4, 3);
+        });
+        run("CON-3", Expect::Kept, "the page cache has forgotten one since a sync failed", |s| {
+            s.session("c0", "q", 0);
+            s.sync_failing();
+            s.pulled("q", 0, 4, 3);
+        });
         run("CON-3", Expect::Kept, "contiguous from the committed offset", |s| {
             s.stored("q", 5);
             s.session("c0", "q", 5);
@@ -756,6 +771,12 @@ mod tests {
             s.persisted("b0");
             s.crash("b0", How::Process);
             s.stored("q", 7);
+        });
+        run("CON-6", Expect::Kept, "the table was lost with the disk", |s| {
+            s.stored("q", 5);
+            s.persisted("b0");
+            s.crash("b0", How::Disk);
+            s.stored("q", 1);
         });
         run("CON-6", Expect::Kept, "never persisted, so nothing is promised", |s| {
             s.stored("q", 5);
