@@ -16,7 +16,7 @@ pub(crate) fn scenario() -> Scenario {
                 lost or torn by a crash, offsets that fall",
         upstream: &["6881", "3503", "1825", "2705", "2181"],
         rules: &[Rule::Con1, Rule::Con2, Rule::Con4, Rule::Con6],
-        kills: &[("M19", &[Rule::Con2])],
+        kills: &["M16", "M17", "M18", "M19", "M21", "B06", "B21"],
         plan,
     }
 }
@@ -35,9 +35,17 @@ fn plan(seed: u64, profile: Profile) -> Plan {
         group.slow_one_in = draw.range(5, 30) as u32;
         group.threads = draw.range(4, 20) as u32;
         while group.members.len() < 2 {
-            group.members.push(Member { joins_ms: 0, leaves_ms: None });
+            group.members.push(Member { joins_ms: 0, leaves_ms: None, dies: false });
         }
     }
+    let last = plan.load_ms * 2 / 3;
+    for group in &mut plan.groups {
+        let second = &mut group.members[1];
+        if draw.chance(40) && second.joins_ms == 0 {
+            second.leaves_ms = Some(draw.range(30_000, last));
+        }
+    }
+    swarm::deaths(&mut plan, 70);
     swarm::faults(&mut plan, CLASSES, (4, 12));
     plan
 }

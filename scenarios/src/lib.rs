@@ -1,10 +1,14 @@
 //! All scenarios, one file each: what could go wrong, and the plans that try it.
 
+mod batch_and_client_retry;
 mod broker_heartbeat_expiry;
 mod crash_before_offset_commit;
+mod crash_during_roll_over_and_recovery;
 mod delay_with_restart_and_clock_jumps;
+mod disk_full;
 mod first_message;
 pub mod list;
+mod power_loss_under_sync_flush;
 mod query_after_crash;
 mod rebalance_during_queue_expansion;
 mod retry_to_dead_letter;

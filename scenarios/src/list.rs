@@ -7,8 +7,10 @@ use lab::capsule::Capsule;
 use lab::scenario::Scenario;
 
 use crate::{
-    broker_heartbeat_expiry, crash_before_offset_commit, delay_with_restart_and_clock_jumps, first_message,
-    query_after_crash, rebalance_during_queue_expansion, retry_to_dead_letter, swarm, transaction_checkback,
+    batch_and_client_retry, broker_heartbeat_expiry, crash_before_offset_commit,
+    crash_during_roll_over_and_recovery, delay_with_restart_and_clock_jumps, disk_full, first_message,
+    power_loss_under_sync_flush, query_after_crash, rebalance_during_queue_expansion, retry_to_dead_letter,
+    swarm, transaction_checkback,
 };
 
 /// Every scenario, in the order they run.
@@ -16,6 +18,10 @@ use crate::{
 pub fn all() -> Vec<Scenario> {
     vec![
         first_message::scenario(),
+        power_loss_under_sync_flush::scenario(),
+        crash_during_roll_over_and_recovery::scenario(),
+        disk_full::scenario(),
+        batch_and_client_retry::scenario(),
         broker_heartbeat_expiry::scenario(),
         rebalance_during_queue_expansion::scenario(),
         crash_before_offset_commit::scenario(),

@@ -17,7 +17,7 @@ pub(crate) fn scenario() -> Scenario {
                 members that disagree on who owns what",
         upstream: &["9307", "9083", "9535", "242", "10955"],
         rules: &[Rule::Con1, Rule::Con3, Rule::Con4, Rule::Con5, Rule::Con6],
-        kills: &[("M22", &[Rule::Con1])],
+        kills: &["M20", "M21", "M22", "M23", "M24", "B12", "B13"],
         plan,
     }
 }
@@ -31,7 +31,8 @@ fn plan(seed: u64, profile: Profile) -> Plan {
     );
     let mut draw = Draw::new(seed, "queues");
     membership(&mut plan, &mut draw);
-    if draw.chance(20) {
+    swarm::deaths(&mut plan, 30);
+    if Draw::new(seed, "calm").chance(20) {
         return plan; // nothing changes: exactly once
     }
     changes(&mut plan, &mut draw);
@@ -89,7 +90,7 @@ fn changes(plan: &mut Plan, draw: &mut Draw) {
 /// The first group has two to four members, some of which come late or go early.
 fn membership(plan: &mut Plan, draw: &mut Draw) {
     let group = &mut plan.groups[0];
-    group.members = vec![Member { joins_ms: 0, leaves_ms: None }];
+    group.members = vec![Member { joins_ms: 0, leaves_ms: None, dies: false }];
     for _ in 0..draw.range(1, 3) {
         group.members.push(swarm::member(draw, plan.load_ms));
     }

@@ -16,12 +16,7 @@ pub(crate) fn scenario() -> Scenario {
                 dead letters that wait for hours",
         upstream: &["2724", "976"],
         rules: &[Rule::Rty1, Rule::Rty2, Rule::Rty3, Rule::Rty4, Rule::Rty5, Rule::Con1, Rule::Con2],
-        kills: &[
-            ("M25", &[Rule::Rty2, Rule::Con2]),
-            ("M42", &[Rule::Rty3]),
-            ("M43", &[Rule::Rty4]),
-            ("M44", &[Rule::Rty3, Rule::Rty5]),
-        ],
+        kills: &["M25", "M42", "M43", "M44", "B09", "B11", "B14", "B15", "B20"],
         plan,
     }
 }
@@ -43,7 +38,7 @@ pub(crate) fn feature(plan: &mut Plan) {
         group.fails =
             Some(Fails { one_in: draw.range(2, 12) as u32, most: limit + draw.below(3) as u32, limit });
         if group.members.len() < 2 {
-            group.members.push(Member { joins_ms: 0, leaves_ms: None });
+            group.members.push(Member { joins_ms: 0, leaves_ms: None, dies: false });
         }
     }
     // Some are delayed when they are sent already: a dead letter must not keep that delay.

@@ -21,7 +21,7 @@ pub(crate) fn scenario() -> Scenario {
         hunts: "what nobody thought of: two features that are right alone and wrong together",
         upstream: &[],
         rules: Rule::ALL,
-        kills: &[],
+        kills: &["B05"],
         plan,
     }
 }
@@ -40,6 +40,7 @@ fn plan(seed: u64, profile: Profile) -> Plan {
         feature(&mut plan);
     }
     swarm::knobs(&mut plan);
+    swarm::deaths(&mut plan, 30);
     // Each subset is as likely as any other: a fault that is always there hides what happens without it.
     let mut draw = Draw::new(seed, "classes");
     let some = draw.range(10, 90);

@@ -16,14 +16,7 @@ pub(crate) fn scenario() -> Scenario {
                 the immunity, checks that starve, half messages that are passed over",
         upstream: &["5574", "2694", "8311", "9500"],
         rules: &[Rule::Txn1, Rule::Txn2, Rule::Txn3, Rule::Txn4, Rule::Txn5, Rule::Txn6, Rule::Con1],
-        kills: &[
-            ("M31", &[Rule::Txn1, Rule::Txn3]),
-            ("M32", &[Rule::Txn3]),
-            ("M33", &[Rule::Txn3, Rule::Txn2]),
-            ("M34", &[Rule::Txn6, Rule::Txn4]),
-            ("M35", &[Rule::Txn5]),
-            ("M36", &[Rule::Txn4]),
-        ],
+        kills: &["M31", "M32", "M33", "M34", "M35", "M36", "B10", "B18"],
         plan,
     }
 }

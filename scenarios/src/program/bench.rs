@@ -72,7 +72,7 @@ fn busy_plan(seed: u64) -> Plan {
     let group = &mut plan.groups[0];
     (group.topic, group.tag, group.work_ms, group.slow_one_in, group.batch, group.threads) =
         (0, None, (0, 0), 0, 1, 20);
-    group.members = vec![lab::plan::Member { joins_ms: 0, leaves_ms: None }; 2];
+    group.members = vec![lab::plan::Member { joins_ms: 0, leaves_ms: None, dies: false }; 2];
     for broker in &mut plan.brokers {
         (broker.sync_flush, broker.log_file_bytes, broker.queue_file_units) = (false, 4 << 20, 20_000);
     }

@@ -20,6 +20,7 @@ use std::process::{Command, ExitCode};
 
 use anyhow::Context as _;
 use clap::{Parser, Subcommand};
+use lab::bugs;
 use lab::plan::{Plan, Profile};
 use lab::scenario::{Drawing, Scenario};
 
@@ -166,9 +167,9 @@ fn describe(scenario: &Scenario) -> u8 {
         say(&format!("  {:<6} {}", rule.id(), rule.promise()));
     }
     say("\nPlanted bugs it must find:");
-    for (bug, rules) in scenario.kills {
-        let rules: Vec<_> = rules.iter().map(|rule| rule.id()).collect();
-        say(&format!("  {bug} by {}", rules.join(" or ")));
+    for bug in scenario.kills.iter().filter_map(|id| bugs::find(id)) {
+        let rules: Vec<_> = bug.rules.iter().map(|rule| rule.id()).collect();
+        say(&format!("  {} by {}: {}", bug.id, rules.join(" or "), bug.what));
     }
     say(&format!("\nFor example, the {}", scenario.usual(1)));
     0
@@ -231,8 +232,12 @@ fn seeds(text: &str) -> Result<Range<u64>, String> {
 
 /// The planted bug of this name.
 fn plant(text: &str) -> Result<&'static str, String> {
-    let known = BUGS.iter().find(|bug| bug.eq_ignore_ascii_case(text)).copied();
-    known.ok_or_else(|| format!("{text} is no planted bug: they are called M01 to M62"))
+    let bug = bugs::find(text)
+        .ok_or_else(|| format!("{text} is no planted bug: they are called M01 to M62, B01.."))?;
+    match bug.missing {
+        None => Ok(bug.id),
+        Some(feature) => Err(format!("{} is a bug of what is not there yet: {feature}", bug.id)),
+    }
 }
 
 /// The command as it was typed.
@@ -279,14 +284,6 @@ fn say(line: &str) {
     // A closed pipe (`| head`) is no reason to fail.
     let _ = writeln!(std::io::stdout(), "{line}");
 }
-
-const BUGS: &[&str] = &[
-    "M01", "M02", "M03", "M04", "M05", "M06", "M07", "M08", "M09", "M10", "M11", "M12", "M13", "M14", "M15",
-    "M16", "M17", "M18", "M19", "M20", "M21", "M22", "M23", "M24", "M25", "M26", "M27", "M28", "M29", "M30",
-    "M31", "M32", "M33", "M34", "M35", "M36", "M37", "M38", "M39", "M40", "M41", "M42", "M43", "M44", "M45",
-    "M46", "M47", "M48", "M49", "M50", "M51", "M52", "M53", "M54", "M55", "M56", "M57", "M58", "M59", "M60",
-    "M61", "M62",
-];
 
 #[cfg(test)]
 mod tests {

@@ -1,115 +1,133 @@
 //! `mutants`: the checkers must find each planted bug within so many seeds, by its rule.
 
 use std::sync::Mutex;
+use std::time::{Duration, Instant};
 
-use lab::check::Rule;
+use lab::bugs::{self, Bug};
 use lab::drive::{self, Options};
+use lab::outcome::Verdict;
+use lab::report::{Found, Matrix, Row};
 use lab::scenario::Scenario;
 
 use super::interrupt::{self, Interrupt};
-use super::{Draws, campaign::in_parallel, find, plant, say, write_page};
+use super::{Draws, campaign::in_parallel, command_line, find, plant, provenance, reports, say, write_page};
 use crate::list;
 
-/// Runs with planted bugs and counts the seeds until each is found.
+/// Runs with planted bugs and counts the seeds until each is found: in the scenarios that are about it, within 3, 20
+/// or 200 seeds, as its class says. The matrix goes to reports/mutants.md and mutants.json.
 #[derive(clap::Args)]
 pub(super) struct Mutants {
-    /// Only this bug.
+    /// Only these bugs.
     #[arg(long, value_parser = plant)]
-    plant: Option<&'static str>,
+    plant: Vec<&'static str>,
     /// Only in this scenario; with --plant also one that does not list the bug.
-    #[arg(long)]
+    #[arg(long, conflicts_with = "swarm")]
     scenario: Option<String>,
-    /// Seeds to try for each.
-    #[arg(long, default_value_t = 50)]
-    seeds: u64,
+    /// All bugs in the swarm alone, within 200 seeds each; to mutants-swarm.md and .json.
+    #[arg(long)]
+    swarm: bool,
+    /// Not more seeds than this; what needs more is said to be not run to its end.
+    #[arg(long)]
+    seeds: Option<u64>,
+    /// Not longer than this; what is left then is said to be not run.
+    #[arg(long)]
+    minutes: Option<u64>,
     #[command(flatten)]
     draws: Draws,
 }
 
-struct Row {
-    bug: &'static str,
-    scenario: &'static str,
-    killed: Option<u64>,
-    rules: Vec<&'static str>,
-    expected: Vec<&'static str>,
-    hits: u64,
-}
-
 impl Mutants {
     pub(super) fn go(self) -> anyhow::Result<u8> {
-        let mut work: Vec<(Scenario, &'static str, &'static [Rule])> = Vec::new();
-        for scenario in list::all() {
-            for (bug, rules) in scenario.kills {
-                let asked = self.plant.is_none_or(|plant| plant == *bug);
-                if asked && self.scenario.as_deref().is_none_or(|name| name == scenario.name) {
-                    work.push((scenario, *bug, *rules));
-                }
-            }
-        }
-        if let (true, Some(bug), Some(name)) = (work.is_empty(), self.plant, &self.scenario) {
-            work.push((find(name)?, bug, Rule::ALL));
-        }
-        let rows = Mutex::new(Vec::new());
+        let work = self.work()?;
+        let over = self.minutes.map(|minutes| Instant::now() + Duration::from_secs(minutes * 60));
         let asked = Interrupt::listen()?;
-        in_parallel(&work, None, &asked, |(scenario, bug, rules)| {
-            let row = hunt(scenario, bug, rules, (self.seeds, self.draws), &asked);
+        let ended = || asked.is_asked() || over.is_some_and(|over| Instant::now() >= over);
+        let rows = Mutex::new(Vec::new());
+        in_parallel(&work, None, &asked, |(scenario, bug)| {
+            let row = hunt(scenario, bug, self.within(bug), (self.seeds, self.draws), &ended);
             rows.lock().expect("no run panics outside its world").push(row);
         });
         let mut rows = rows.into_inner().expect("no run panics outside its world");
-        rows.sort_by_key(|row| (row.bug, row.scenario));
-        let table = table(&rows, self.seeds);
+        let waiting = bugs::ALL.iter().filter(|bug| bug.missing.is_some() && self.plant.is_empty());
+        rows.extend(waiting.map(|bug| Row::new(bug, None, bug.class.seeds())));
+        let place = |row: &Row| bugs::ALL.iter().position(|bug| bug.id == row.bug);
+        rows.sort_by_cached_key(|row| (place(row), row.scenario.clone()));
+        let (commit, toolchain) = provenance();
+        let matrix = Matrix { made_by: command_line(), commit, toolchain, rows };
+        let table = matrix.markdown();
         say(table.trim_end());
-        write_page("mutants.md", "Planted bugs", &table)?;
+        let name = if self.swarm { "mutants-swarm" } else { "mutants" };
+        write_page(&format!("{name}.md"), "Planted bugs", &table)?;
+        std::fs::write(reports().join(format!("{name}.json")), serde_json::to_string_pretty(&matrix)?)?;
         if asked.is_asked() {
             return Ok(interrupt::CODE);
         }
-        Ok(u8::from(rows.iter().any(|row| row.killed.is_none())))
+        Ok(u8::from(!matrix.is_clean()))
+    }
+
+    /// Which bug is looked for where.
+    fn work(&self) -> anyhow::Result<Vec<(Scenario, &'static Bug)>> {
+        let wanted =
+            |bug: &Bug| bug.missing.is_none() && (self.plant.is_empty() || self.plant.contains(&bug.id));
+        let all = || bugs::ALL.iter().filter(|bug| wanted(bug));
+        let everywhere = match &self.scenario {
+            Some(name) if !self.plant.is_empty() => Some(find(name)?),
+            _ if self.swarm => Some(find("swarm")?),
+            _ => None,
+        };
+        if let Some(scenario) = everywhere {
+            return Ok(all().map(|bug| (scenario, bug)).collect());
+        }
+        let mut scenarios = list::all();
+        if let Some(name) = &self.scenario {
+            scenarios = vec![find(name)?];
+        }
+        let about = |bug: &'static Bug| {
+            let about: Vec<_> = scenarios.iter().filter(|it| it.kills.contains(&bug.id)).copied().collect();
+            about.into_iter().map(move |scenario| (scenario, bug))
+        };
+        Ok(all().flat_map(about).collect())
+    }
+
+    fn within(&self, bug: &Bug) -> u64 {
+        if self.swarm { bugs::Class::Hard.seeds() } else { bug.class.seeds() }
     }
 }
 
 fn hunt(
     scenario: &Scenario,
-    bug: &'static str,
-    rules: &[Rule],
-    (seeds, draws): (u64, Draws),
-    asked: &Interrupt,
+    bug: &Bug,
+    within: u64,
+    (most, draws): (Option<u64>, Draws),
+    ended: &dyn Fn() -> bool,
 ) -> Row {
-    let options = Options { plants: vec![bug], ..Options::default() };
-    let expected = if rules.len() == Rule::ALL.len() {
-        vec!["any"]
-    } else {
-        rules.iter().map(|rule| rule.id()).collect()
-    };
-    let mut row = Row { bug, scenario: scenario.name, killed: None, rules: Vec::new(), expected, hits: 0 };
-    for seed in (1..=seeds).take_while(|_| !asked.is_asked()) {
+    let options = Options { plants: vec![bug.id], ..Options::default() };
+    let mut row = Row::new(bug, Some(scenario.name), within);
+    for seed in (1..=most.map_or(within, |most| within.min(most))).take_while(|_| !ended()) {
         let run = drive::run(&draws.of(scenario, seed), &options).run;
-        row.hits += run.planted.get(bug).copied().unwrap_or(0);
-        if run.violations.iter().any(|violation| rules.contains(&violation.rule)) {
-            row.killed = Some(seed);
-            row.rules = run.violations.iter().map(|violation| violation.rule.id()).collect();
-            row.rules.dedup();
+        let mut rules: Vec<_> = run.violations.iter().map(|it| it.rule.id().to_owned()).collect();
+        rules.dedup();
+        let failed = matches!(run.verdict, Verdict::Fail | Verdict::Error).then_some(Found { seed, rules });
+        row.add(run.planted.get(bug.id).copied().unwrap_or(0), failed);
+        if row.killed.is_some() {
             break;
         }
     }
     row
 }
 
-fn table(rows: &[Row], seeds: u64) -> String {
-    let mut out = "| bug | scenario | seeds to kill | rules that fired | expected | hits |\n|---|---|--:|---|---|--:|\n".to_owned();
-    for row in rows {
-        let killed = match row.killed {
-            Some(seed) => seed.to_string(),
-            None if row.hits == 0 => format!("survived {seeds}: never met (a gap in the load)"),
-            None => format!("survived {seeds}: met, not noticed (a gap in the rules)"),
-        };
-        out.push_str(&format!(
-            "| {} | {} | {killed} | {} | {} | {} |\n",
-            row.bug,
-            row.scenario,
-            row.rules.join(" "),
-            row.expected.join(" or "),
-            row.hits
-        ));
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_bug_with_a_feature_is_looked_for_by_some_scenario() {
+        let scenarios = list::all();
+        let about = |bug: &Bug| scenarios.iter().any(|scenario| scenario.kills.contains(&bug.id));
+        let idle: Vec<_> = bugs::ALL.iter().filter(|bug| bug.missing.is_none() && !about(bug)).collect();
+        assert!(idle.is_empty(), "{idle:?}");
+        let unknown = |id: &&&str| bugs::find(id).is_none_or(|bug| bug.missing.is_some());
+        let named: Vec<_> = scenarios.iter().flat_map(|scenario| scenario.kills).collect();
+        assert!(!named.iter().any(|id| unknown(id)), "{named:?}");
     }
-    out
 }

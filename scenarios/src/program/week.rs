@@ -127,7 +127,7 @@ fn plan(seed: u64, days: u64) -> Plan {
         name: "group0".to_owned(),
         topic: 0,
         tag: None,
-        members: vec![Member { joins_ms: 0, leaves_ms: None }],
+        members: vec![Member { joins_ms: 0, leaves_ms: None, dies: false }],
         work_ms: (0, 20),
         slow_one_in: 0,
         batch: 1,

@@ -226,6 +226,8 @@ pub enum Kind {
     Heard { broker: NodeId, peer: u64 },
     /// Tap: a name server dropped a broker.
     Removed { broker: NodeId, why: Why },
+    /// Tap: a connection ends, and so many calls are in its table that nobody waits for.
+    CallsLeft { left: u32 },
     /// Tap: a connection of a name server closed.
     PeerClosed { peer: u64 },
     /// Tap: a member begins to pull a queue.
@@ -665,6 +667,7 @@ impl History {
                 let found = if found { "finds it" } else { "does not find it" };
                 format!("the key of {} {found}, and {others} others", self.message_name(message))
             }
+            Kind::CallsLeft { left } => format!("a connection ends with {left} calls that nobody waits for"),
             Kind::Heal => "all faults are over".to_owned(),
             Kind::Drained { rest } => format!("drain ended, {rest} left"),
             Kind::Append { slot, position, end } => {
@@ -822,6 +825,8 @@ pub struct QueueContent {
     pub max: u64,
     /// What reading it from `min` gave, in the order it came.
     pub read: Vec<Read>,
+    /// What was asked by time just after.
+    pub searched: Vec<Searched>,
 }
 
 /// One message read in the end.
@@ -837,6 +842,17 @@ pub struct Read {
     pub unique: u64,
     /// How many tries it had had.
     pub times: u32,
+    /// When its broker says it stored it, ms since 1970.
+    pub stored_ms: i64,
+}
+
+/// A question for the first message that was stored at some time or later.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Searched {
+    /// The time, ms since 1970.
+    pub time_ms: i64,
+    /// The answer.
+    pub offset: u64,
 }
 
 /// What a message is asked for by.

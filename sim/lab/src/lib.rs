@@ -1,5 +1,6 @@
 //! Plans, faults, histories and checkers: what a scenario is made of.
 
+pub mod bugs;
 pub mod capsule;
 pub mod check;
 pub mod clients;

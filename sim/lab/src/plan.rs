@@ -273,6 +273,9 @@ pub struct Member {
     pub joins_ms: u64,
     /// When it leaves cleanly, if it does.
     pub leaves_ms: Option<u64>,
+    /// It does not leave cleanly then: its process dies and never comes back.
+    #[serde(default)]
+    pub dies: bool,
 }
 
 /// How links behave when nothing is wrong.
@@ -1076,7 +1079,8 @@ impl fmt::Display for Plan {
                     write!(f, " from {:.1} s", member.joins_ms as f64 / 1e3)?;
                 }
                 if let Some(leaves) = member.leaves_ms {
-                    write!(f, " until {:.1} s", leaves as f64 / 1e3)?;
+                    let how = if member.dies { "dies at" } else { "until" };
+                    write!(f, " {how} {:.1} s", leaves as f64 / 1e3)?;
                 }
                 node += 1;
             }

@@ -19,8 +19,8 @@ pub struct Scenario {
     pub upstream: &'static [&'static str],
     /// Rules it is about; all the others are judged as well.
     pub rules: &'static [Rule],
-    /// Planted bugs it must find, and the rules that must find them.
-    pub kills: &'static [(&'static str, &'static [Rule])],
+    /// Planted bugs it must find, by their names in [`crate::bugs`].
+    pub kills: &'static [&'static str],
     /// Draws a plan.
     pub plan: fn(u64, Profile) -> Plan,
 }

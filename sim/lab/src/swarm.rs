@@ -223,7 +223,7 @@ fn groups(plan: &mut Plan, draw: &mut Draw) {
     for index in 0..draw.range(plan.topics.len() as u64, 2) {
         let topic = index as u32 % plan.topics.len() as u32;
         let tags = plan.topics[topic as usize].tags;
-        let mut members = vec![Member { joins_ms: 0, leaves_ms: None }];
+        let mut members = vec![Member { joins_ms: 0, leaves_ms: None, dies: false }];
         for _ in 0..draw.below(3) {
             members.push(member(draw, plan.load_ms));
         }
@@ -261,7 +261,18 @@ pub fn delayed(plan: &mut Plan, draw: &mut Draw, percent: u64) {
 pub fn member(draw: &mut Draw, load_ms: u64) -> Member {
     let joins_ms = if draw.chance(40) { draw.range(5_000, load_ms / 2) } else { 0 };
     let leaves_ms = draw.chance(30).then(|| draw.range(joins_ms + 20_000, load_ms));
-    Member { joins_ms, leaves_ms }
+    Member { joins_ms, leaves_ms, dies: false }
+}
+
+/// Lets some of the members that leave die in place of it, where another one is always there.
+pub fn deaths(plan: &mut Plan, percent: u64) {
+    let mut draw = Draw::new(plan.seed, "deaths");
+    for group in &mut plan.groups {
+        let stays = group.members.iter().any(|member| member.joins_ms == 0 && member.leaves_ms.is_none());
+        for member in &mut group.members {
+            member.dies = draw.chance(percent) && stays && member.leaves_ms.is_some();
+        }
+    }
 }
 
 /// Which kinds of faults a plan may draw.

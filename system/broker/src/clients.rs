@@ -14,7 +14,7 @@ use protocol::{
     rpc::{GetConsumerListByGroup, HeartbeatReply, NotifyConsumerIdsChanged, UnregisterClient},
     tag::Filter,
 };
-use runtime::{buggify, clock, sometimes, time::sleep};
+use runtime::{buggify, clock, planted, sometimes, time::sleep};
 
 use crate::{
     Broker,
@@ -41,6 +41,9 @@ impl Connected {
 
     /// Connections of a group's producers.
     pub(crate) fn producers(&self, group: &str) -> Vec<Arc<Peer>> {
+        if planted!("B10") {
+            return self.peers.values().cloned().collect();
+        }
         let Some(found) = self.clients.producers(group) else { return Vec::new() };
         found.keys().filter_map(|id| self.peers.get(id)).filter(|peer| !peer.is_closed()).cloned().collect()
     }
@@ -178,6 +181,9 @@ impl Broker {
 
     /// A connection is gone, and with it what its client was a member of.
     pub(crate) fn peer_closed(&self, peer: &Peer) {
+        if planted!("B21") {
+            return;
+        }
         let left = {
             let mut connected = self.connected.lock();
             connected.peers.remove(&key(peer));

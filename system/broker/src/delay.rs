@@ -311,6 +311,7 @@ impl Broker {
     /// Appends a message to the queue it is meant for.
     async fn deliver_one(&self, id: i32, message: &RecordRef<'_>) -> Result<(), Unplaced> {
         let (topic, queue_id) = self.real_place(message).map_err(Unplaced::Never)?;
+        let queue_id = if queue_id > 0 && planted!("B08") { 0 } else { queue_id };
         let offset = message.place.queue_offset;
         if planted!("M41")
             && clock::now_ms() > message.place.store_timestamp + self.delays.levels.of_queue(id) + 5000

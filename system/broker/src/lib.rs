@@ -265,7 +265,8 @@ impl Broker {
                 tap!("offset_loaded", group = group, topic = topic, queue = queue, offset = offset);
             }
         }
-        let rewound = offsets.rewind(|topic, queue| self.bounds(topic, queue).max);
+        let end = |topic: &str, queue| if planted!("B16") { i64::MAX } else { self.bounds(topic, queue).max };
+        let rewound = offsets.rewind(end);
         sometimes!("broker.offsets.rewound", !rewound.is_empty());
         for r in &rewound {
             tap!(

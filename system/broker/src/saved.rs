@@ -232,6 +232,8 @@ pub(crate) async fn load(disk: &Disk) -> Result<Loaded, StartError> {
     let groups: SubscriptionGroupWrapper = read(disk, GROUPS).await?.unwrap_or_default();
     let offsets: ConsumerOffsets = read(disk, OFFSETS).await?.unwrap_or_default();
     let table = offsets.offset_table.into_iter().map(|(key, queues)| (key.to_string(), queues)).collect();
+    let mut table: BTreeMap<String, BTreeMap<i32, i64>> = table;
+    table.retain(|key, _| !(key.starts_with(protocol::name::RETRY_PREFIX) && planted!("B20")));
     let (offsets, odd) = Offsets::load(table);
     for key in odd {
         tracing::warn!(path = OFFSETS, key, "an entry whose key is not topic@group was left out");

@@ -84,7 +84,13 @@ impl Broker {
         }
         self.topics_saved.reach(topic.change).await?;
 
-        let kept = kept_properties(&message);
+        let mut kept = kept_properties(&message);
+        if planted!("B09") {
+            kept = properties::without(&kept, names::KEYS);
+        }
+        if message.topic.starts_with(name::RETRY_PREFIX) && planted!("B14") {
+            kept = delay::with(&kept, &[(names::RETRY_TOPIC, message.topic)]);
+        }
         let level = match fate {
             Fate::Retry(level) => Some(level),
             Fate::Dead if planted!("M42") => {
@@ -94,6 +100,8 @@ impl Broker {
             Fate::Dead => None,
         };
         let name = topic.config.topic_name.as_str();
+        let most = self.delays.levels.count() - 1;
+        let level = level.map(|level| if level > most && planted!("B11") { most } else { level });
         let scheduled = level.map(|level| self.delays.levels.schedule(level, name, queue_id, &kept));
         let dead = delay::with(&kept, &[DEAD_BACK]);
         let (stored_topic, stored_queue, text) = match &scheduled {
@@ -216,7 +224,7 @@ fn fate(h: &ConsumerSendMsgBack, group: &SubscriptionGroupConfig, client_version
         Some(most) if client_version >= version::MAX_RECONSUME_TIMES => most,
         _ => group.retry_max_times,
     };
-    if times >= most || h.delay_level < 0 {
+    if times >= most + i32::from(planted!("B15")) || h.delay_level < 0 {
         Fate::Dead
     } else if h.delay_level == 0 {
         // A producer may have stored any count.

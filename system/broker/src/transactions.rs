@@ -314,7 +314,9 @@ impl Broker {
     }
 
     fn note_end(&self, found: &HalfRef<'_>, end: u64, decision: Decision) {
-        self.transactions.halves.lock().ended(found.root, end);
+        if decision == Decision::Commit || !planted!("B18") {
+            self.transactions.halves.lock().ended(found.root, end);
+        }
         tap!(
             "half_ended",
             key = found.key,

@@ -11,7 +11,7 @@ use protocol::{Command, Header, Request, code, rpc};
 use runtime::sync::{Mutex, Notify, Semaphore, watch};
 use runtime::task::TaskSet;
 use runtime::time::{Duration, Instant, sleep, sleep_until};
-use runtime::{buggify, random, select, sometimes};
+use runtime::{buggify, planted, random, select, sometimes};
 
 use crate::member::Member;
 use crate::settings::Settings;
@@ -278,6 +278,9 @@ impl Instance {
             let mut topics: BTreeSet<Text> = self.routes.lock().topics().into_iter().collect();
             topics.extend(self.role.lock().topics());
             for topic in topics {
+                if planted!("B12") {
+                    continue;
+                }
                 match self.refresh(&topic).await {
                     Ok(_) | Err(CallError::NoRoute { .. }) => {}
                     Err(error) => {

@@ -197,6 +197,10 @@ impl Member {
             self.instance.beat_soon();
             return Ok(false);
         }
+        if queues[0].broker != queues[queues.len() - 1].broker && planted!("B13") {
+            let first = queues[0].broker.clone();
+            queues.retain(|queue| queue.broker == first);
+        }
         sort_queues(&mut queues);
         sort_members(&mut members);
         if members.len() > 1 && planted!("M23") {

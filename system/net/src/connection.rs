@@ -17,7 +17,7 @@ use protocol::{Command, Encoding, Splitter};
 use runtime::{
     io::{AsyncReadExt, AsyncWrite},
     net::TcpStream,
-    sometimes,
+    sometimes, tap,
     time::{Duration, Instant, sleep_until},
 };
 use tracing::Instrument;
@@ -311,6 +311,7 @@ where
             return;
         }
         self.ending = Some(why);
+        tap!("calls_left", left = self.peer.forgotten_calls());
         self.peer.ended();
         let service = self.service;
         sometimes!("net.reads_dropped", self.waiting.len() > 0);

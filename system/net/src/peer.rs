@@ -300,6 +300,11 @@ impl Peer {
         silent
     }
 
+    /// Calls in the table that nobody waits for any more. Whoever stops waiting takes the entry along: there are none.
+    pub(crate) fn forgotten_calls(&self) -> usize {
+        self.outbox.lock().calls.waiters().filter(|waiter| waiter.answer.is_closed()).count()
+    }
+
     /// Nothing can be sent any more; every open call fails.
     pub(crate) fn ended(&self) {
         let mut outbox = self.outbox.lock();

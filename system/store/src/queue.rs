@@ -10,7 +10,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use bytes::{Bytes, BytesMut};
 use protocol::record::RecordRef;
 use runtime::sync::{Mutex, Watermark};
-use runtime::{buggify, sometimes};
+use runtime::{buggify, planted, sometimes};
 
 use crate::append::is_counted;
 use crate::error::ReadError;
@@ -139,7 +139,9 @@ impl Queue {
         while low < high {
             let middle = low + (high - low) / 2;
             let before = match self.store_time(middle).await? {
-                Some(time) if boundary == Boundary::Lower => time < time_ms,
+                Some(time) if boundary == Boundary::Lower => {
+                    time < time_ms || (time == time_ms && planted!("B01"))
+                }
                 Some(time) => time <= time_ms,
                 None => true, // gone or unreadable: what can be read is behind it
             };

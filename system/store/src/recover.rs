@@ -338,6 +338,9 @@ impl Recovery<'_> {
         let (min, size) = (self.store.log.min(), self.config().segment_bytes);
         let first = self.replay_from.min(self.durable.unwrap_or(min)).max(min);
         let last = self.store.log.segments().last().map_or(min, |s| s.base);
+        if !self.clean && first < last && planted!("M05") {
+            return last;
+        }
         (first - first % size).min(last)
     }
 
@@ -391,7 +394,9 @@ impl Recovery<'_> {
                     return Ok(());
                 }
                 let marks = Marks::of(record.properties);
-                if self.report.dispatched == 0 && planted!("M08") {
+                if position.is_multiple_of(self.config().segment_bytes) && planted!("M07") {
+                    state.add(&queue, offset, &[Unit::void(position)]);
+                } else if self.report.dispatched == 0 && planted!("M08") {
                     self.store.add_unit(&mut state, &queue, record, &marks);
                     let mut again = *record;
                     again.place.queue_offset += 1;

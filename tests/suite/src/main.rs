@@ -72,7 +72,7 @@ const STEPS: &[Step] = &[
         run: &["cargo", "sim", "real", "first_message", "retry_to_dead_letter", "--prove"],
     },
     Step { name: "pages", minutes: 1.0, run: &["pages"] },
-    Step { name: "mutants", minutes: 2.0, run: &["cargo", "sim", "mutants"] },
+    Step { name: "mutants", minutes: 5.0, run: &["cargo", "sim", "mutants", "--minutes", "5"] },
     Step { name: "process", minutes: 2.0, run: &["cargo", "run", "--release", "--package", "process"] },
     Step { name: "interop", minutes: 4.0, run: &["cargo", "run", "--release", "--package", "interop"] },
     Step {

@@ -1,4 +1,4 @@
-//! L-2 to L-4: what must have happened some time after the faults are over.
+//! L-1 to L-4: what must have happened some time after the faults are over.
 
 use std::collections::BTreeMap;
 
@@ -24,6 +24,7 @@ pub(super) const WAITED: &str = "message for a member that waits, ms";
 
 pub(super) fn check(view: &View<'_>, judged: &mut Judged) {
     let Some((healed, heal_ns)) = view.heal else { return };
+    routes(view, healed, heal_ns, judged);
     producers(view, healed, heal_ns, judged);
     owners(view, heal_ns, judged);
     if let Some((event, at_ns, rest)) = view.drained {
@@ -37,6 +38,28 @@ pub(super) fn check(view: &View<'_>, judged: &mut Judged) {
                 seconds(at_ns - heal_ns)
             );
             judged.broken(view, Rule::L4, event, format!("{rest} messages"), sentence);
+        }
+    }
+}
+
+/// L-1: all brokers are in all answers that were asked for late enough, until the lab stops them.
+fn routes(view: &View<'_>, healed: usize, heal_ns: u64, judged: &mut Judged) {
+    let history = view.history;
+    let until = view.drained.map_or(view.last(), |(event, ..)| event);
+    for (number, event) in history.events[..until].iter().enumerate().skip(healed) {
+        let Kind::Routes { asked_ns, brokers, .. } = event.kind else { continue };
+        if asked_ns <= heal_ns + ROUTE_BOUND {
+            continue;
+        }
+        judged.count(Rule::L1, 1);
+        let missing = history.brokers.iter().enumerate().find(|(place, _)| brokers & (1 << place) == 0);
+        if let Some((_, broker)) = missing {
+            let (server, name) = (history.node_name(event.node), history.node_name(broker.node));
+            let sentence = format!(
+                "Name server {server} does not know {name} {} after the faults were over.",
+                seconds(asked_ns - heal_ns)
+            );
+            judged.broken(view, Rule::L1, number, name.to_owned(), sentence);
         }
     }
 }
@@ -111,6 +134,8 @@ fn owners(view: &View<'_>, heal_ns: u64, judged: &mut Judged) {
 }
 
 const MS: u64 = 1_000_000;
+/// Routes are right after this.
+const ROUTE_BOUND: u64 = 65 * SECOND;
 /// Every producer has an acknowledgement after this.
 const ACK_BOUND: u64 = 70 * SECOND;
 /// Ownership is settled after this.
@@ -120,6 +145,23 @@ const OWNER_BOUND: u64 = 110 * SECOND;
 mod tests {
     use super::super::script::{Expect, Script, run};
     use crate::history::Outcome;
+
+    #[test]
+    fn every_broker_is_known_again() {
+        let late = |known: &'static [&'static str], wait: f64| {
+            move |s: &mut Script| {
+                s.heal();
+                s.wait(wait);
+                s.routes("ns0", known);
+                s.drained(0);
+                s.routes("ns0", &[]);
+            }
+        };
+        run("L-1", Expect::Broken, "a minute and more later it is not", late(&[], 66.0));
+        run("L-1", Expect::Broken, "nor ever", late(&[], 170.0));
+        run("L-1", Expect::Kept, "it has a minute", late(&[], 60.0));
+        run("L-1", Expect::Kept, "it is, and the lab stops it in the end", late(&["b0"], 66.0));
+    }
 
     #[test]
     fn producers_get_through_again() {

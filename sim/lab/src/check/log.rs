@@ -17,6 +17,7 @@ pub(super) fn check(view: &View<'_>, judged: &mut Judged) {
         pointing(view, image, judged);
         physical(view, image, judged);
     }
+    view.audit.images.iter().filter(|image| image.when == END).for_each(|it| beginnings(view, it, judged));
     recovered_twice(view, judged);
 }
 
@@ -424,6 +425,29 @@ fn physical(view: &View<'_>, image: &Image, judged: &mut Judged) {
     judged.count(Rule::Log6, 1);
 }
 
+/// LOG-4: no queue begins behind a message that the log still holds.
+fn beginnings(view: &View<'_>, image: &Image, judged: &mut Judged) {
+    let history = view.history;
+    let mut oldest = BTreeMap::new();
+    for record in &image.records {
+        if let Some(queue) = record.queue {
+            oldest.entry(queue).or_insert(record.offset);
+        }
+    }
+    for content in &view.audit.queues {
+        let Some(&oldest) = oldest.get(&content.queue) else { continue };
+        judged.count(Rule::Log4, 1);
+        if oldest < content.min && !view.rots(Slot { queue: content.queue, offset: oldest }) {
+            let name = history.queue_name(content.queue).to_owned();
+            let sentence = format!(
+                "The log still holds the message at offset {oldest} of {name}, but the queue begins at {}.",
+                content.min
+            );
+            judged.broken(view, Rule::Log4, view.last(), name, sentence);
+        }
+    }
+}
+
 /// LOG-6: what a second recovery finds is what the first one left.
 fn recovered_twice(view: &View<'_>, judged: &mut Judged) {
     let images = &view.audit.images;
@@ -433,7 +457,12 @@ fn recovered_twice(view: &View<'_>, judged: &mut Judged) {
         };
         judged.count(Rule::Log6, 1);
         let name = view.history.node_name(NodeId(again.node));
-        let wrong = if before.records != again.records {
+        // What was to be deleted when the disk was full, and could not be yet, goes at the start.
+        let node = NodeId(again.node);
+        let makes_room = view.history.steps.iter().any(|step| step.fills && step.nodes.contains(&node));
+        let from = if makes_room { again.start } else { 0 };
+        let kept = before.records.iter().filter(|record| record.position >= from);
+        let wrong = if !kept.eq(&again.records) {
             format!(
                 "{} records ending at {}, before {} ending at {}",
                 again.records.len(),
@@ -441,7 +470,7 @@ fn recovered_twice(view: &View<'_>, judged: &mut Judged) {
                 before.records.len(),
                 before.end
             )
-        } else if before.queues != again.queues {
+        } else if before.start == again.start && before.queues != again.queues {
             "the same log, but other queues".to_owned()
         } else {
             continue;
@@ -651,6 +680,14 @@ mod tests {
             s.crash("b0", How::Disk);
             s.range("q", 0, 1);
         });
+        run("LOG-4", Expect::Broken, "it begins behind a message that is there", |s| {
+            s.holds_from("q", 3, &["d"]);
+            s.image("b0", END, &[("q", 2, 0), ("q", 3, 100)], &[("q", 2, &[0, 100])]);
+        });
+        run("LOG-4", Expect::Kept, "it begins where its messages do", |s| {
+            s.holds_from("q", 2, &["c", "d"]);
+            s.image("b0", END, &[("q", 2, 0), ("q", 3, 100)], &[("q", 2, &[0, 100])]);
+        });
         run("LOG-4", Expect::Kept, "growing", |s| {
             s.range("q", 0, 4);
             s.range("q", 0, 4);
@@ -704,6 +741,17 @@ mod tests {
         run("LOG-6", Expect::Kept, "the same again", |s| {
             s.image("b0", END, &[("q", 0, 0)], &[("q", 0, &[0])]);
             s.image("b0", AGAIN, &[("q", 0, 0)], &[("q", 0, &[0])]);
+        });
+        run("LOG-6", Expect::Broken, "a full disk does not excuse a lost end", |s| {
+            s.full("b0");
+            s.image("b0", END, &[("q", 0, 0), ("q", 1, 100)], &[("q", 0, &[0, 100])]);
+            s.image("b0", AGAIN, &[("q", 0, 0)], &[("q", 0, &[0])]);
+        });
+        run("LOG-6", Expect::Kept, "what a full disk let go went at the start", |s| {
+            s.full("b0");
+            s.image("b0", END, &[("q", 0, 0), ("q", 1, 100)], &[("q", 0, &[0, 100])]);
+            s.image("b0", AGAIN, &[("q", 1, 100)], &[("q", 1, &[100])]);
+            s.last_image().start = 100;
         });
         run("LOG-6", Expect::Kept, "images under load need not be equal", |s| {
             s.image("b0", RECOVERED, &[("q", 0, 0)], &[("q", 0, &[0])]);

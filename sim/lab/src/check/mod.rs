@@ -8,11 +8,13 @@ mod budget;
 mod consume;
 mod delay;
 mod index;
+mod leak;
 mod live;
 mod log;
 mod names;
 mod poll;
 mod retry;
+mod search;
 mod sight;
 mod transact;
 mod view;
@@ -95,12 +97,15 @@ rules! {
     Log4 "LOG-4" "The ends of a queue never move back."
     Log5 "LOG-5" "Records of the log are whole, say their own position, and do not go back in time."
     Log6 "LOG-6" "Recovery is complete, and recovering again gives the same state."
+    Log7 "LOG-7" "A search by time finds the first message that was stored at that time or later."
     Idx1 "IDX-1" "A question for a key finds every readable message with it, and none with another."
     Ns1 "NS-1" "A silent broker leaves the answers in 120 s + 5 s, one whose connection closed in 1 s."
     Ns2 "NS-2" "A broker that registered within the last 30 s is in the answers."
+    L1 "L-1" "Every name server knows every broker 65 s after the faults are over."
     L2 "L-2" "Every producer gets an acknowledgement within 70 s after the faults are over."
     L3 "L-3" "Who owns which queue is settled 110 s after the faults are over."
     L4 "L-4" "Every group has consumed everything 180 s and the time for the backlog after the faults are over."
+    L10 "L-10" "Nothing stays behind: a call that is over is in the table of its connection no more."
     L11 "L-11" "A member that waits for a message has it 200 ms after it can be read, when nothing is wrong."
     L12 "L-12" "A node that was started again serves, and one that is asked to stop ends."
     Rty1 "RTY-1" "What a listener could not handle comes again after the delay of level 3 and the tries it had."
@@ -122,7 +127,7 @@ impl Rule {
     /// A promise that something happens in time, not that something never happens.
     #[must_use]
     pub fn is_liveness(self) -> bool {
-        matches!(self, Self::L2 | Self::L3 | Self::L4 | Self::L11 | Self::L12)
+        matches!(self, Self::L1 | Self::L2 | Self::L3 | Self::L4 | Self::L11 | Self::L12)
     }
 }
 
@@ -189,6 +194,8 @@ pub fn judge(history: &History, audit: &Audit) -> Judged {
     consume::check(&view, &mut judged);
     log::check(&view, &mut judged);
     names::check(&view, &mut judged);
+    search::check(&view, &mut judged);
+    leak::check(&view, &mut judged);
     live::check(&view, &mut judged);
     poll::check(&view, &mut judged);
     delay::check(&view, &mut judged);

@@ -5,8 +5,8 @@ use std::collections::BTreeMap;
 use super::{Rule, judge};
 use crate::history::{
     Audit, Broker, ById, Checks, Fit, Group, GroupId, Half, HalfId, History, How, Id, Image, Kind, Member,
-    MemberId, Message, MessageId, NodeId, Outcome, QueueContent, QueueId, Read, Rotten, SCHEDULE, SessionId,
-    Slot, Step, Stored, Units, Why, Writer,
+    MemberId, Message, MessageId, NodeId, Outcome, QueueContent, QueueId, Read, Rotten, SCHEDULE, Searched,
+    SessionId, Slot, Step, Stored, Units, Why, Writer,
 };
 
 /// What a rule must say of a history.
@@ -464,6 +464,19 @@ impl Script {
         self.on_broker(Kind::Queried { message, slot, asked_ns, found, others });
     }
 
+    /// A queue holds a message of each of these times in the end, and a question by time is answered so.
+    pub(super) fn searched(&mut self, queue: &str, stored_ms: &[i64], time_ms: i64, offset: u64) {
+        let names: Vec<_> = (0..stored_ms.len()).map(|number| format!("stored {number}")).collect();
+        self.holds(queue, &names.iter().map(|name| &**name).collect::<Vec<_>>());
+        let content = self.last_content();
+        content.read.iter_mut().zip(stored_ms).for_each(|(read, ms)| read.stored_ms = *ms);
+        content.searched.push(Searched { time_ms, offset });
+    }
+
+    pub(super) fn calls_left(&mut self, left: u32) {
+        self.on_broker(Kind::CallsLeft { left });
+    }
+
     pub(super) fn full(&mut self, node: &str) {
         let step = self.begin(&[node]);
         self.history.steps[step as usize].fills = true;
@@ -628,10 +641,11 @@ impl Script {
     fn content(&mut self, queue: &str, min: u64, messages: &[(&str, Fit)]) {
         let mut read = Vec::new();
         for (offset, (name, fit)) in (min..).zip(messages) {
-            read.push(Read { offset, message: Some(self.message(name)), fit: *fit, unique: 0, times: 0 });
+            let message = Some(self.message(name));
+            read.push(Read { offset, message, fit: *fit, unique: 0, times: 0, stored_ms: 0 });
         }
-        let queue = self.queue(queue);
-        self.audit.queues.push(QueueContent { queue, min, max: min + messages.len() as u64, read });
+        let (queue, max, searched) = (self.queue(queue), min + messages.len() as u64, Vec::new());
+        self.audit.queues.push(QueueContent { queue, min, max, read, searched });
     }
 
     pub(super) fn image(

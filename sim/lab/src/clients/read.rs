@@ -8,7 +8,8 @@ use runtime::time::{Instant, sleep};
 use super::Shared;
 use super::marks;
 use super::recorder::compare;
-use crate::history::{QueueContent, QueueId, Read};
+use crate::draw::Draw;
+use crate::history::{QueueContent, QueueId, Read, Searched};
 
 /// Reads all queues of the lab's topics from the first to the last message. Runs on a client node.
 pub async fn read_all(shared: Shared) -> Result<Vec<QueueContent>, String> {
@@ -47,7 +48,7 @@ async fn read_queue(
     name: &MessageQueue,
 ) -> Result<QueueContent, client::CallError> {
     let (min, max) = (reader.min_offset(name).await?, reader.max_offset(name).await?);
-    let mut content = QueueContent { queue, min, max, read: Vec::new() };
+    let mut content = QueueContent { queue, min, max, read: Vec::new(), searched: Vec::new() };
     let mut offset = min;
     while offset < max {
         let pulled = reader.pull(name, "*", offset, 32).await?;
@@ -58,14 +59,33 @@ async fn read_queue(
             fit.properties &= marks::legitimate(&shared.recorder, id, message);
             let unique = xxhash_rust::xxh3::xxh3_64(message.message_id.as_bytes());
             let times = u32::try_from(message.reconsume_times).unwrap_or(0);
-            content.read.push(Read { offset: message.offset, message: id, fit, unique, times });
+            let (offset, stored_ms) = (message.offset, message.stored_at_ms);
+            content.read.push(Read { offset, message: id, fit, unique, times, stored_ms });
         }
         if pulled.next <= offset {
             break;
         }
         offset = pulled.next;
     }
+    search(shared, reader, name, &mut content).await?;
     Ok(content)
+}
+
+/// Asks for the first message of a time at which one was stored, and of the millisecond behind it.
+async fn search(
+    shared: &Shared,
+    reader: &PullConsumer,
+    name: &MessageQueue,
+    content: &mut QueueContent,
+) -> Result<(), client::CallError> {
+    let mut draw = Draw::new(shared.plan.seed, &format!("searches of {name}"));
+    for later_ms in 0..2 {
+        let Some(last) = content.read.len().checked_sub(1) else { return Ok(()) };
+        let time_ms = content.read[draw.below(last as u64 + 1) as usize].stored_ms + later_ms;
+        let offset = reader.offset_at(name, time_ms).await?;
+        content.searched.push(Searched { time_ms, offset });
+    }
+    Ok(())
 }
 
 /// What reading everything may take: a name server that was restarted last hears of a broker after up to 60 s, the

@@ -910,6 +910,7 @@ impl Live {
                 };
                 self.push(node, kind);
             }
+            "calls_left" => self.push(node, Kind::CallsLeft { left: fields.number("left") as u32 }),
             "route.peer_closed" => self.push(node, Kind::PeerClosed { peer: fields.number("peer") }),
             "client.session" => self.session(&fields, node),
             "client.pulled" => {

@@ -96,6 +96,10 @@ impl Steps {
                     sleep_until(start + Duration::from_millis(leaves_ms)).await;
                     held(&steps.away).insert(id);
                     let node = steps.cluster.members[id.index()];
+                    if member.dies && node.is_up() {
+                        node.crash(Crash::Process);
+                        steps.cluster.down(node, How::Process);
+                    }
                     node.resume();
                     steps.cluster.stop(node).await;
                 }

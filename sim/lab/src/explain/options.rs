@@ -111,7 +111,7 @@ fn usual(plan: &Plan) -> Plan {
         threads: 20,
         fails: None,
         work_ms: (0, 0),
-        members: vec![Member { joins_ms: 0, leaves_ms: None }; of.members.len()],
+        members: vec![Member { joins_ms: 0, leaves_ms: None, dies: false }; of.members.len()],
         ..of.clone()
     };
     Plan {

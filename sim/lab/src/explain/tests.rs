@@ -84,9 +84,16 @@ impl Script {
             fit: Fit::WHOLE,
             unique: 0,
             times: 0,
+            stored_ms: 0,
         });
         let read: Vec<_> = read.collect();
-        self.audit.queues.push(QueueContent { queue, min: 0, max: read.len() as u64, read });
+        self.audit.queues.push(QueueContent {
+            queue,
+            min: 0,
+            max: read.len() as u64,
+            read,
+            searched: Vec::new(),
+        });
     }
 
     fn page(&self, rule: Rule, event: usize, witness: &str, sentence: &str, detail: &Detail) -> Page {

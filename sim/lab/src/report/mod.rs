@@ -4,6 +4,7 @@
 mod coverage;
 mod failure;
 mod junit;
+mod mutants;
 mod page;
 mod planted;
 mod summary;
@@ -12,8 +13,9 @@ mod text;
 pub use coverage::unmet;
 pub use failure::failure_page;
 pub use junit::{github, junit};
+pub use mutants::{Found, Matrix, Row, State};
 pub use page::{Beside, html};
-pub use planted::{Found, Planted};
+pub use planted::Planted;
 pub use summary::{Canary, Failure, ScenarioSummary, Summary};
 pub use text::{markdown, terminal};
 

@@ -74,6 +74,11 @@ impl<T: Copy + Ord, W> Calls<T, W> {
         std::mem::take(&mut self.open).into_values().map(|call| call.waiter).collect()
     }
 
+    /// Whoever waits, in the order of the calls' numbers.
+    pub(crate) fn waiters(&self) -> impl Iterator<Item = &W> {
+        self.open.values().map(|call| &call.waiter)
+    }
+
     pub(crate) fn len(&self) -> usize {
         self.open.len()
     }

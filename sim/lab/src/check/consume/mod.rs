@@ -12,6 +12,7 @@ pub(super) fn check(view: &View<'_>, judged: &mut Judged) {
     let commits = Commits::collect(view);
     at_least_once(view, &commits, judged);
     commit_safety(view, &commits, judged);
+    passed_before_stored(view, judged);
     no_skip(view, &commits, judged);
     repeats::check(view, judged);
     owners::check(view, judged);
@@ -216,6 +217,36 @@ fn given_back(view: &View<'_>) -> Vec<(usize, GroupId, Slot)> {
         ))
     });
     back.collect()
+}
+
+/// CON-2 once more: no message is stored at an offset that a group has passed already. A queue that lost its tail takes
+/// the offsets of its groups along.
+fn passed_before_stored(view: &View<'_>, judged: &mut Judged) {
+    let history = view.history;
+    let mut committed: BTreeMap<QueueId, BTreeMap<GroupId, u64>> = BTreeMap::new();
+    for (number, event) in history.events.iter().enumerate() {
+        match event.kind {
+            Kind::Stored { group, queue, offset } | Kind::Loaded { group, queue, offset } => {
+                committed.entry(queue).or_default().insert(group, offset);
+            }
+            Kind::Down { .. } => {
+                committed.retain(|queue, _| history.queues[queue.index()].broker != event.node);
+            }
+            Kind::Append { slot, .. } => {
+                let groups = committed.get(&slot.queue).into_iter().flatten();
+                judged.count(Rule::Con2, 1);
+                for (group, offset) in groups.filter(|(_, offset)| **offset > slot.offset) {
+                    let sentence = format!(
+                        "A message was stored at {}, but group {} had committed {offset} there before.",
+                        history.slot_name(slot),
+                        history.group_name(*group)
+                    );
+                    judged.broken(view, Rule::Con2, number, history.slot_name(slot), sentence);
+                }
+            }
+            _ => {}
+        }
+    }
 }
 
 /// CON-2: at each stored commit, everything below it that the group takes had been consumed before.
@@ -598,6 +629,25 @@ mod tests {
             s.deliver("c0", "q", 1, "b");
             s.stored("q", 2);
             s.exit("c0", "q", 0);
+        });
+        run("CON-2", Expect::Broken, "before the message was stored", |s| {
+            s.append("q", 0, 0, 100);
+            s.deliver("c0", "q", 0, "a");
+            s.stored("q", 1);
+            s.crash("b0", How::Power);
+            s.recovered("b0", &[("q", 0)]);
+            s.loaded("q", 1);
+            s.append("q", 0, 0, 100);
+        });
+        run("CON-2", Expect::Kept, "the offset went back with the end of its queue", |s| {
+            s.append("q", 0, 0, 100);
+            s.deliver("c0", "q", 0, "a");
+            s.stored("q", 1);
+            s.crash("b0", How::Power);
+            s.recovered("b0", &[("q", 0)]);
+            s.loaded("q", 1);
+            s.stored("q", 0);
+            s.append("q", 0, 0, 100);
         });
         run("CON-2", Expect::Broken, "before the listener returned", |s| {
             s.ok("a", "q", 0);

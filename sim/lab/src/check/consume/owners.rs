@@ -38,8 +38,9 @@ fn quiet(view: &View<'_>) -> Vec<(usize, usize)> {
                 SETTLE_ALL
             }
             Kind::Down { how } => {
-                // A server that is down changes routes when others find out; a member that left is just gone.
-                if how != How::Stop {
+                // A server that is down changes routes when others find out; a member that left or died is just gone.
+                let server = !view.history.members.iter().any(|member| member.node == event.node);
+                if how != How::Stop && server {
                     down.insert(event.node);
                 }
                 SETTLE_ALL

@@ -85,7 +85,7 @@ fn cause(view: &View<'_>, ready: &Ready, first: &Delivery, again: &Delivery) -> 
     if !old_session.crashed && ready > ended {
         return Some("finished after the queue was given away");
     }
-    if began < ended.saturating_add(SECOND) && losable(began) {
+    if began < ended.saturating_add(COMMIT) && losable(began) {
         return Some("taken over before the commit arrived");
     }
     let lost_by = |outage: &Outage| {
@@ -174,6 +174,8 @@ impl Ready {
 
 /// So long after a change of members queues go from hand to hand.
 const REBALANCED: u64 = 60 * SECOND;
+/// What a commit takes on its way when nothing is wrong.
+const COMMIT: u64 = SECOND / 5;
 /// First periodic write after a start, of client and broker.
 const FIRST: u64 = 10 * SECOND;
 /// Period after that.
@@ -211,6 +213,24 @@ mod tests {
             s.wait(1.0);
             s.end("c0", "q");
             s.wait(2.0);
+            s.session("c1", "q", 0);
+            s.deliver("c1", "q", 0, "a");
+        });
+        run("CON-4", Expect::Broken, "nor was it half a second later", |s| {
+            s.ok("a", "q", 0);
+            s.session("c0", "q", 0);
+            s.deliver("c0", "q", 0, "a");
+            s.end("c0", "q");
+            s.wait(0.5);
+            s.session("c1", "q", 0);
+            s.deliver("c1", "q", 0, "a");
+        });
+        run("CON-4", Expect::Kept, "the commit was still on its way", |s| {
+            s.ok("a", "q", 0);
+            s.session("c0", "q", 0);
+            s.deliver("c0", "q", 0, "a");
+            s.end("c0", "q");
+            s.wait(0.1);
             s.session("c1", "q", 0);
             s.deliver("c1", "q", 0, "a");
         });

@@ -1,0 +1,67 @@
+//! Batches meet the ends of log files, and clients that hear nothing send again.
+
+use lab::check::Rule;
+use lab::draw::Draw;
+use lab::plan::{Mode, Plan};
+use lab::scenario::Scenario;
+use lab::swarm::{self, Class, Size};
+
+use crate::query_after_crash as query;
+
+/// Batches of many sizes into small log files, and answers that come late or never.
+pub(crate) fn scenario() -> Scenario {
+    Scenario {
+        name: "batch_and_client_retry",
+        proves: "A batch is stored whole and in order, or not at all; a message that a client sends again keeps its unique \
+                 key, each of its copies has a cause, and a call that is over leaves nothing behind.",
+        hunts: "batches that are cut where a log file ends, retries that look like new messages, calls that time out and \
+                stay in their table",
+        upstream: &[],
+        rules: &[Rule::Ack6, Rule::Ack7, Rule::Ack8, Rule::Idx1, Rule::L10],
+        kills: &["M60", "M61", "M62"],
+        plan,
+    }
+}
+
+fn plan(seed: u64) -> Plan {
+    let size = Size { messages: 1500, load_ms: (80_000, 140_000) };
+    let mut plan = swarm::base("batch_and_client_retry", seed, size);
+    let mut draw = Draw::new(seed, "batches");
+    query::feature(&mut plan);
+    plan.network.latency_us = (1_000, 10_000);
+    for broker in &mut plan.brokers {
+        broker.log_file_bytes = 64 << 10;
+        broker.sync_flush = draw.chance(70);
+        broker.sync_us = *draw.pick(&[(2_000, 20_000), (20_000, 80_000)]);
+    }
+    for producer in &mut plan.producers {
+        let batches = draw.chance(60);
+        // A batch may be as large as one message: the largest of brokers here is 16 KiB.
+        producer.body = (16, if batches { draw.spread(64, 1_500) } else { draw.spread(64, 8_192) });
+        producer.mode = if batches { Mode::Batch(draw.range(2, 10) as u32) } else { Mode::Auto };
+        // Calls that wait for each other and for the disk: some of them are in flight whenever a connection breaks.
+        producer.in_flight = draw.range(4, 16) as u32;
+        producer.timeout_ms = *draw.pick(&[500, 2_000, 5_000]);
+        producer.retries = draw.range(1, 3) as u32;
+    }
+    swarm::faults(&mut plan, CLASSES, (5, 12));
+    plan
+}
+
+const CLASSES: &[Class] = &[
+    Class::Lag,
+    Class::Lag,
+    Class::Pause,
+    Class::Slow,
+    Class::SlowSync,
+    Class::Cut,
+    Class::Reset,
+    Class::Reset,
+    Class::Reset,
+    Class::Backlog,
+    Class::CloseBehind,
+    Class::CloseBehind,
+    Class::BrokerCrash,
+    Class::BrokerPower,
+    Class::BrokerStop,
+];

@@ -1,0 +1,189 @@
+//! The planted bugs: what each does wrong, by which rule it must be found, and how soon.
+//!
+//! M are those of the harness' table, B are further ones that were planted to see whether the rules know more than
+//! that table. Each is an `if planted!("M01")` at its place in `system/`, counted when it is passed.
+
+use crate::check::Rule;
+
+/// One planted bug.
+#[derive(Clone, Copy, Debug)]
+pub struct Bug {
+    /// Its name in `planted!`.
+    pub id: &'static str,
+    /// What goes wrong, in a sentence.
+    pub what: &'static str,
+    /// How soon it must be found.
+    pub class: Class,
+    /// Rules of which one must find it.
+    pub rules: &'static [Rule],
+    /// The feature it is a bug of, when that is not there yet.
+    pub missing: Option<&'static str>,
+}
+
+/// How hard a bug may be to find.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Class {
+    /// In 3 seeds.
+    Easy,
+    /// In 20 seeds.
+    Medium,
+    /// In 200 seeds.
+    Hard,
+}
+
+impl Class {
+    /// Within so many seeds of a scenario that is about it.
+    #[must_use]
+    pub fn seeds(self) -> u64 {
+        match self {
+            Self::Easy => 3,
+            Self::Medium => 20,
+            Self::Hard => 200,
+        }
+    }
+}
+
+/// The bug of this name.
+#[must_use]
+pub fn find(id: &str) -> Option<&'static Bug> {
+    ALL.iter().find(|bug| bug.id.eq_ignore_ascii_case(id))
+}
+
+macro_rules! bugs {
+    ($($id:ident $class:ident [$($rule:ident)*] $what:literal $(- $feature:literal)?)+) => {
+        /// All of them, in order.
+        pub const ALL: &[Bug] = &[$(Bug {
+            id: stringify!($id),
+            what: $what,
+            class: Class::$class,
+            rules: &[$(Rule::$rule),*],
+            missing: bugs!(@missing $($feature)?),
+        }),+];
+    };
+    (@missing) => { None };
+    (@missing $feature:literal) => { Some($feature) };
+}
+
+#[rustfmt::skip]
+bugs! {
+    M01 Easy   [Ack5 Ack1]      "Sync flush answers before the sync."
+    M02 Medium [Ack5]           "A group commit wakes those who wait above what was synced."
+    M03 Medium [Ack1 Ack5]      "The flushed position moves before the sync returns."
+    M04 Hard   [Ack1 Log5]      "A failed sync is ignored, and a later success covers it."
+    M05 Medium [Log2 Ack1]      "Recovery after a crash scans the last log file only."
+    M06 Hard   [Log2]           "The table says that queues are on the disk before they are."
+    M07 Medium [Log2 Con3 Ack1] "Replay leaves a hole in a queue where a log file begins."
+    M08 Medium [Log2 Ack6]      "Replay gives a record to its queue twice."
+    M09 Easy   [Log6 Log5]      "A crash is taken for a clean stop."
+    M10 Medium [Log5 Ack3]      "Recovery does not look at checksums."
+    M11 Medium [Log6 Log5]      "The log is not cut at a torn record, and appends go on behind it."
+    M12 Easy   [Log5]           "The blank at the end of a log file has a wrong size."
+    M13 Medium [Idx1]           "A look into the index takes another key of the same slot."
+    M14 Medium [Log4 L4 Log2]   "The smallest offset stays when files are deleted."
+    M15 Medium [Ack1 Log5]      "A message that found no room on a full disk is acknowledged."
+    M16 Medium [Con6 Con1]      "The table of offsets is overwritten in place."
+    M17 Medium [Con6 Dly2]      "An empty table of offsets is written before the old one is read."
+    M18 Easy   [Con2]           "A member commits what it has not processed yet."
+    M19 Easy   [Con2]           "A member commits the highest finished offset, not the lowest unfinished."
+    M20 Easy   [Con4]           "A member lets go of a queue without committing."
+    M21 Medium [Con6 Con5]      "A member that lost a queue commits over the new owner."
+    M22 Easy   [Con1]           "A queue that was added later is read from its end."
+    M23 Easy   [Con5]           "Members sort their ids differently."
+    M24 Hard   [Con3 Con5]      "What was pulled for a dropped session goes to the next one."
+    M25 Medium [Rty2 Con2]      "A message that could not be given back lets the offset pass."
+    M26 Medium [Con7]           "A tag with the same hash passes the filter."
+    M27 Medium [L11]            "A pull that is about to wait misses what arrives just then."
+    M28 Easy   [Ns1]            "A broker that fell silent is never removed."
+    M29 Hard   [Ns2]            "A late removal takes away a newer registration."
+    M30 Easy   []               "The registration of a slave replaces the master's address." - "slaves"
+    M31 Easy   [Txn1 Txn3]      "A half message stands in its real topic."
+    M32 Medium [Txn3]           "A crash loses the end of a transaction, and it is committed again."
+    M33 Easy   [Txn3 Txn2]      "The end of a transaction is taken twice, and a second decision overrules the first."
+    M34 Hard   [Txn6 Txn4]      "The half offset passes before the copy is stored."
+    M35 Easy   [Txn5]           "A producer is asked within the immunity time."
+    M36 Medium [Txn4]           "One half message that cannot be checked holds up all others."
+    M37 Easy   [Dly2]           "How far a level is delivered is not stored at the stop."
+    M38 Medium [Dly2 Dly3 L4]   "A delay offset ahead of its queue stops the level."
+    M39 Medium []               "A new master goes on with old delay offsets." - "change of roles"
+    M40 Easy   [Dly1]           "What is due is rounded to seconds."
+    M41 Medium [Dly3 Dly2]      "A wall clock that is set back delays again, one that is set forward skips."
+    M42 Easy   [Dly4 Rty3]      "A dead letter keeps its delay."
+    M43 Easy   [Rty4]           "The count of tries does not rise."
+    M44 Easy   [Rty3 Rty5]      "After the last try a message is dropped."
+    M45 Easy   []               "A second client gets the lock of a queue before it expires." - "orderly consumption"
+    M46 Medium []               "A client goes on after its lock grew old in a pause." - "orderly consumption"
+    M47 Easy   []               "Suspending advances the offset." - "orderly consumption"
+    M48 Easy   []               "Offsets of broadcast are deleted when a broker is away." - "broadcast"
+    M49 Medium []               "The master counts bytes sent, not acknowledged." - "replication"
+    M50 Hard   []               "A slave's offset is not compared with its own log." - "replication"
+    M51 Medium []               "A promoted slave keeps a tail of its own." - "replication"
+    M52 Hard   []               "A master that is cut off raises the confirm offset." - "controller"
+    M53 Medium []               "A start dispatches beyond the confirm offset." - "controller"
+    M54 Medium []               "A master that returns overwrites newer consumer offsets." - "replication"
+    M55 Hard   []               "A checkpoint and an ack with one key delete the checkpoint." - "pop"
+    M56 Medium []               "A revive returns the next readable message." - "pop"
+    M57 Medium []               "A revive skips by the original store time." - "pop"
+    M58 Easy   []               "An ack with an old handle counts." - "pop"
+    M59 Easy   []               "A checkpoint in memory only is lost in a crash." - "pop"
+    M60 Medium [Ack7]           "Of a batch that does not fit into a log file the first part is stored."
+    M61 Easy   [Ack8]           "A client's retry makes a new unique key."
+    M62 Medium [L10]            "The table of calls keeps what timed out."
+    B01 Hard   [Log7]           "A search by time passes over the messages of exactly that time."
+    B02 Hard   [Idx1 Ack2]      "Of the keys of a message only the first comes into the index."
+    B03 Hard   [Log4]           "When files are deleted the smallest offset is one too high."
+    B04 Hard   [Log2 Con1]      "The entries of a queue carry no hash of the tag."
+    B05 Hard   [Con1 Con3]      "A pull that finds nothing for its tag goes on one message too far."
+    B06 Hard   [Con2 Con1 Con6] "A commit goes to another group of the topic."
+    B07 Hard   [L11]            "A parked pull waits for one message more than it should."
+    B08 Hard   [Dly4]           "A delayed message comes to the first queue of its topic."
+    B09 Hard   [Rty1 Ack3]      "A message that was given back loses its keys."
+    B10 Hard   [Txn5 Txn4]      "Anybody who is connected is asked for the outcome of a transaction."
+    B11 Hard   [Rty1]           "The delays of retries end one level too early."
+    B12 Hard   [L4 Con1]        "A client asks for the route of a topic once only."
+    B13 Hard   [L4 Con5 Con1]   "Members share the queues of the first broker only."
+    B14 Hard   [Rty1 Ack3]      "The second return of a message overwrites the name of its first topic."
+    B15 Hard   [Rty3]           "A message has one try more than the limit."
+    B16 Hard   [Con2 L4 Con1]   "Committed offsets stay above the end of a queue that lost its tail."
+    B17 Hard   [Ack5]           "A flush that takes too long is answered as if it were done."
+    B18 Hard   [Txn5 Txn2]      "A producer is asked about what it rolled back."
+    B19 Hard   [Ns2 L1]         "A broker is removed when it misses one registration."
+    B20 Hard   [Con6 Con4]      "Offsets of retry topics are not read at the start."
+    B21 Hard   [Con5 L3 L4]     "A member whose connection closed stays until its heartbeat is old."
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_bug_has_rules_or_no_feature_yet() {
+        for bug in ALL {
+            assert_eq!(bug.rules.is_empty(), bug.missing.is_some(), "{}", bug.id);
+        }
+        assert!(ALL.is_sorted_by_key(|bug| (bug.id.starts_with('B'), bug.id)));
+    }
+
+    /// What the table says and what the system does must not part.
+    #[test]
+    #[allow(clippy::disallowed_methods, reason = "reads the project's own source")]
+    fn every_bug_with_a_feature_is_planted_and_every_planted_one_is_listed() {
+        fn planted(folder: &std::path::Path, found: &mut std::collections::BTreeSet<String>) {
+            for entry in std::fs::read_dir(folder).unwrap() {
+                let path = entry.unwrap().path();
+                if path.is_dir() {
+                    planted(&path, found);
+                } else if let Ok(text) = std::fs::read_to_string(&path) {
+                    let names = text.split("planted!(\"").skip(1);
+                    found.extend(names.filter_map(|rest| rest.split('"').next()).map(str::to_owned));
+                }
+            }
+        }
+        let mut found = std::collections::BTreeSet::new();
+        for part in ["broker", "client", "namesrv", "net", "store"] {
+            let folder = format!("{}/../../system/{part}/src", env!("CARGO_MANIFEST_DIR"));
+            planted(std::path::Path::new(&folder), &mut found);
+        }
+        let listed = ALL.iter().filter(|bug| bug.missing.is_none()).map(|bug| bug.id.to_owned());
+        assert_eq!(found, listed.collect());
+    }
+}
