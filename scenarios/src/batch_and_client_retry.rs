@@ -2,7 +2,7 @@
 
 use lab::check::Rule;
 use lab::draw::Draw;
-use lab::plan::{Mode, Plan};
+use lab::plan::{Mode, Plan, Profile};
 use lab::scenario::Scenario;
 use lab::swarm::{self, Class, Size};
 
@@ -23,9 +23,9 @@ pub(crate) fn scenario() -> Scenario {
     }
 }
 
-fn plan(seed: u64) -> Plan {
+fn plan(seed: u64, profile: Profile) -> Plan {
     let size = Size { messages: 1500, load_ms: (80_000, 140_000) };
-    let mut plan = swarm::base("batch_and_client_retry", seed, size);
+    let mut plan = swarm::base("batch_and_client_retry", seed, size, profile);
     let mut draw = Draw::new(seed, "batches");
     query::feature(&mut plan);
     plan.network.latency_us = (1_000, 10_000);

@@ -2,7 +2,7 @@
 
 use lab::check::Rule;
 use lab::draw::Draw;
-use lab::plan::{Plan, Step, What};
+use lab::plan::{Plan, Profile, Step, What};
 use lab::scenario::Scenario;
 use lab::swarm::{self, Class, Size};
 
@@ -23,9 +23,9 @@ pub(crate) fn scenario() -> Scenario {
     }
 }
 
-fn plan(seed: u64) -> Plan {
+fn plan(seed: u64, profile: Profile) -> Plan {
     let size = Size { messages: 1500, load_ms: (80_000, 140_000) };
-    let mut plan = swarm::base("crash_during_roll_over_and_recovery", seed, size);
+    let mut plan = swarm::base("crash_during_roll_over_and_recovery", seed, size, profile);
     let mut draw = Draw::new(seed, "files");
     query::feature(&mut plan);
     for broker in &mut plan.brokers {
@@ -58,13 +58,13 @@ fn plan(seed: u64) -> Plan {
     ];
     for _ in 0..draw.range(4, 9) {
         let at_ms = draw.range(10_000, plan.load_ms - 10_000);
-        let step = if draw.chance(40) {
-            at_a_seam(&plan, &mut draw, at_ms)
+        let steps = if draw.chance(40) {
+            vec![at_a_seam(&plan, &mut draw, at_ms)]
         } else {
             let class = *draw.pick(&classes);
             swarm::fault(&plan, &mut draw, class, at_ms)
         };
-        plan.steps.push(step);
+        plan.steps.extend(steps);
     }
     swarm::settle(&mut plan);
     plan
@@ -77,7 +77,7 @@ fn at_a_seam(plan: &Plan, draw: &mut Draw, at_ms: u64) -> Step {
     let node = format!("b{}", draw.below(plan.brokers.len() as u64));
     let point = (**draw.pick(&seams)).to_owned();
     let (nth, power) = (draw.spread(1, 3), draw.chance(70));
-    Step { at_ms, for_ms: draw.spread(1_000, 15_000), what: What::CrashAt { node, point, nth, power } }
+    Step::new(at_ms, draw.spread(1_000, 15_000), What::CrashAt { node, point, nth, power })
 }
 
 const SEAMS: &[&str] = &["store.segment.", "store.queue.", "store.table.", "store.settle.", "store.recover."];

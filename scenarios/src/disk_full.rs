@@ -2,7 +2,7 @@
 
 use lab::check::Rule;
 use lab::draw::Draw;
-use lab::plan::{Plan, Step, What};
+use lab::plan::{Plan, Profile, Step, What};
 use lab::scenario::Scenario;
 use lab::swarm::{self, Class, Size};
 
@@ -21,8 +21,9 @@ pub(crate) fn scenario() -> Scenario {
     }
 }
 
-fn plan(seed: u64) -> Plan {
-    let mut plan = swarm::base("disk_full", seed, Size { messages: 1500, load_ms: (100_000, 160_000) });
+fn plan(seed: u64, profile: Profile) -> Plan {
+    let mut plan =
+        swarm::base("disk_full", seed, Size { messages: 1500, load_ms: (100_000, 160_000) }, profile);
     let mut draw = Draw::new(seed, "space");
     for broker in &mut plan.brokers {
         broker.log_file_bytes = *draw.pick(&[64 << 10, 128 << 10]);
@@ -41,14 +42,14 @@ fn plan(seed: u64) -> Plan {
         let node = format!("b{}", draw.below(plan.brokers.len() as u64));
         let (at_ms, for_ms) = (draw.range(10_000, plan.load_ms - 20_000), draw.range(8_000, 40_000));
         let spare_kib = if draw.chance(50) { 0 } else { draw.spread(1, 512) };
-        plan.steps.push(Step { at_ms, for_ms, what: What::DiskFull { node, spare_kib } });
+        plan.steps.push(Step::new(at_ms, for_ms, What::DiskFull { node, spare_kib }));
     }
     for _ in 0..draw.below(4) {
         let class =
             *draw.pick(&[Class::BrokerCrash, Class::BrokerPower, Class::BrokerStop, Class::ClientCrash]);
         let at_ms = draw.range(10_000, plan.load_ms - 10_000);
-        let step = swarm::fault(&plan, &mut draw, class, at_ms);
-        plan.steps.push(step);
+        let steps = swarm::fault(&plan, &mut draw, class, at_ms);
+        plan.steps.extend(steps);
     }
     swarm::settle(&mut plan);
     plan

@@ -2,7 +2,7 @@
 
 use lab::check::Rule;
 use lab::draw::Draw;
-use lab::plan::Plan;
+use lab::plan::{Plan, Profile};
 use lab::scenario::Scenario;
 use lab::swarm::{self, Class, Size};
 
@@ -21,9 +21,9 @@ pub(crate) fn scenario() -> Scenario {
     }
 }
 
-fn plan(seed: u64) -> Plan {
+fn plan(seed: u64, profile: Profile) -> Plan {
     let size = Size { messages: 1200, load_ms: (80_000, 140_000) };
-    let mut plan = swarm::base("power_loss_under_sync_flush", seed, size);
+    let mut plan = swarm::base("power_loss_under_sync_flush", seed, size, profile);
     let mut draw = Draw::new(seed, "sync flush");
     for broker in &mut plan.brokers {
         broker.sync_flush = true;
