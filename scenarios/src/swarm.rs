@@ -66,6 +66,8 @@ fn is_judged(plan: &Plan, class: Class) -> bool {
         Class::DiskFull => !transactions,
         // A half message or a delayed one that rots is never seen.
         Class::Rot => !transactions && !waiting,
+        // What waits on a disk, for its time or for a decision, is gone with it.
+        Class::Lose => !transactions && !waiting,
         _ => true,
     }
 }

@@ -289,12 +289,17 @@ fn dead_letters(view: &View<'_>, back: &Back, judged: &mut Judged) {
 fn once(view: &View<'_>, back: &Back, judged: &mut Judged) {
     let history = view.history;
     let tries = tries(view);
+    // What was stored and not vouched for is given back again: two chains.
+    let unsure = back.all.iter().filter(|back| back.code != 0).map(|back| (back.group, back.message));
+    let forked: BTreeSet<_> = unsure.collect();
     for back in back.all.iter().filter(|back| back.code == 0) {
         let Some(all) = tries.get(&(back.group, back.message)) else { continue };
         let (before, after) = all.split_at(all.partition_point(|it| it.entered < back.event));
         let session = before.iter().rev().find(|it| it.slot == back.slot).and_then(|it| it.session);
         let distinct = before.iter().map(|it| (it.slot, it.times)).collect::<BTreeSet<_>>().len();
-        let one_chain = distinct == before.len() && history.messages[back.message.index()].attempts == 1;
+        let one_chain = distinct == before.len()
+            && history.messages[back.message.index()].attempts == 1
+            && !forked.contains(&(back.group, back.message));
         let again = after.iter().find(|it| {
             let same = it.slot == back.slot && it.session.is_some() && it.session == session;
             same || back.dead && one_chain && !before.iter().any(|before| before.slot == it.slot)

@@ -51,7 +51,15 @@ async fn read_queue(
     let mut content = QueueContent { queue, min, max, read: Vec::new(), searched: Vec::new() };
     let mut offset = min;
     while offset < max {
-        let pulled = reader.pull(name, "*", offset, 32).await?;
+        let mut tries = 0;
+        // A broker may ask for a pause at each.
+        let pulled = loop {
+            tries += 1;
+            match reader.pull(name, "*", offset, 32).await {
+                Err(_) if tries < TRIES => sleep(Duration::from_millis(100)).await,
+                pulled => break pulled?,
+            }
+        };
         for message in &pulled.messages {
             let (key, who) = (message.keys().next(), message.property("who"));
             let (id, mut fit) =
@@ -91,3 +99,5 @@ async fn search(
 /// What reading everything may take: a name server that was restarted last hears of a broker after up to 60 s, the
 /// longest period of registration that plans draw.
 const READ_WITHIN: Duration = Duration::from_secs(90);
+/// Pulls of one place at most before a queue is read anew.
+const TRIES: u32 = 10;
