@@ -277,8 +277,8 @@ fn planted_bugs() -> Row {
     let Some(planted_here) = planted("mutants.json") else {
         return not_known("N8", goal, "run `cargo sim mutants` first: reports/mutants.json is missing");
     };
-    let scores = [3, 20, 200].map(|seeds| planted_here.score(seeds));
-    let swarm = planted("mutants-swarm.json").map(|swarm| swarm.score(200));
+    let scores = [3, 20, 200].map(|seeds| planted_here.score(None, seeds));
+    let swarm = planted("mutants-swarm.json").map(|swarm| swarm.score(None, 200));
     let share = |(found, all): (usize, usize)| found as f64 / all.max(1) as f64;
     let told = swarm.map_or("not measured".to_owned(), |(found, all)| format!("{found} of {all} within 200"));
     let (all, least) = (scores[2].1, swarm.is_none_or(|swarm| share(swarm) >= 0.9));

@@ -11,7 +11,7 @@ use anyhow::Context as _;
 use lab::drive::{self, Options};
 use lab::outcome::{Run, Verdict, gravest};
 use lab::plan::Profile;
-use lab::report::{Beside, Canary, Planted, Summary, github, html, junit, markdown, terminal};
+use lab::report::{Beside, Canary, Matrix, Summary, github, html, junit, markdown, terminal};
 use lab::scenario::Scenario;
 
 use super::interrupt::{self, Interrupt};
@@ -270,7 +270,7 @@ fn tell_machines(summary: &Summary, file: Option<&Path>) -> anyhow::Result<()> {
 }
 
 /// What was found of planted bugs, when that is known.
-pub(super) fn planted(name: &str) -> Option<Planted> {
+pub(super) fn planted(name: &str) -> Option<Matrix> {
     serde_json::from_str(&std::fs::read_to_string(reports().join(name)).ok()?).ok()
 }
 

@@ -128,6 +128,6 @@ mod tests {
         assert!(idle.is_empty(), "{idle:?}");
         let unknown = |id: &&&str| bugs::find(id).is_none_or(|bug| bug.missing.is_some());
         let named: Vec<_> = scenarios.iter().flat_map(|scenario| scenario.kills).collect();
-        assert!(!named.iter().any(|id| unknown(id)), "{named:?}");
+        assert!(!named.iter().any(unknown), "{named:?}");
     }
 }

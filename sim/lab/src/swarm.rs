@@ -443,7 +443,7 @@ fn outside(plan: &mut Plan) {
         choices.push(What::Isolate { node: draw.pick(&clients).clone() });
     }
     // Early: a client that is cut off is given up after two minutes, and the others have that long to settle.
-    let latest_ms = plan.load_ms.saturating_sub(20_000).min(30_000).max(10_000);
+    let latest_ms = plan.load_ms.saturating_sub(20_000).clamp(10_000, 30_000);
     let (on, at_ms) = (draw.chance(15), draw.range(5_000, latest_ms));
     if on && !choices.is_empty() {
         let what = draw.pick(&choices).clone();

@@ -46,7 +46,7 @@ pub(crate) fn fit(mut plan: Plan, make: &Make) -> Fit {
         };
         let for_ms = if step.for_ms == 0 { 0 } else { short(step.for_ms, load_ms).clamp(500, most_ms) };
         let for_ms = if what.need() == Need::Operator { step.for_ms } else { for_ms };
-        plan.steps.push(Step { at_ms: short(step.at_ms, load_ms), for_ms, what });
+        plan.steps.push(Step::new(short(step.at_ms, load_ms), for_ms, what));
     }
     plan.steps.truncate(MOST_STEPS);
     plan.load_ms = LOAD_MS;

@@ -19,9 +19,11 @@ use crate::plan::{Harm, Plan, What};
 #[derive(Clone, Default)]
 pub(super) struct Requests {
     sought: Arc<Mutex<Vec<Sought>>>,
-    /// Codes of requests whose answers have not been seen, by connection, who asked, and the number of the request.
-    open: Arc<Mutex<BTreeMap<(u32, Node, i32), i32>>>,
+    open: Arc<Mutex<Open>>,
 }
+
+/// Codes of requests whose answers have not been seen, by connection, who asked, and the number of the request.
+type Open = BTreeMap<(u32, Node, i32), i32>;
 
 /// A request, or the answer to it.
 #[derive(Clone)]

@@ -15,7 +15,6 @@ pub use failure::failure_page;
 pub use junit::{github, junit};
 pub use mutants::{Found, Matrix, Row, State};
 pub use page::{Beside, html};
-pub use planted::Planted;
 pub use summary::{Canary, Failure, ScenarioSummary, Summary};
 pub use text::{markdown, terminal};
 

@@ -90,6 +90,22 @@ impl Row {
         }
     }
 
+    /// The seed that killed it, or what became of it.
+    #[must_use]
+    pub fn outcome(&self) -> String {
+        let words = match self.state {
+            State::Killed => {
+                return self.killed.as_ref().map_or(String::new(), |found| found.seed.to_string());
+            }
+            State::OtherRule => "by another rule",
+            State::OracleGap => "survived: a gap in the rules",
+            State::WorkloadGap => "survived: a gap in the load",
+            State::NotRun => "not run to its end",
+            State::NoFeature => "no feature yet",
+        };
+        words.to_owned()
+    }
+
     /// One more seed was run: how often the bug was passed, and what the run failed by, if it did.
     pub fn add(&mut self, hits: u64, failed: Option<Found>) {
         self.tried += 1;
@@ -125,11 +141,11 @@ impl Matrix {
         self.rows.iter().all(|row| matches!(row.state, State::Killed | State::NoFeature | State::NotRun))
     }
 
-    /// Bugs of one kind (M: of the harness' table, B: others) that were tried, and of them those that were found by an
-    /// expected rule within so many seeds of some scenario.
+    /// Bugs that an expected rule found within so many seeds of some scenario, and all that were tried; of one kind (M: of
+    /// the harness' table, B: others) or of all.
     #[must_use]
-    pub fn score(&self, kind: char, seeds: u64) -> (usize, usize) {
-        let of_kind = || self.planted().filter(|(bug, _)| bug.id.starts_with(kind));
+    pub fn score(&self, kind: Option<char>, seeds: u64) -> (usize, usize) {
+        let of_kind = || self.planted().filter(|(bug, _)| kind.is_none_or(|kind| bug.id.starts_with(kind)));
         let soon = |row: &&Row| row.killed.as_ref().is_some_and(|found| found.seed <= seeds);
         (of_kind().filter(|(_, rows)| rows.iter().any(soon)).count(), of_kind().count())
     }
@@ -149,7 +165,7 @@ impl Matrix {
     pub fn markdown(&self) -> String {
         let mut out = String::new();
         for (kind, name) in [('M', "of the table"), ('B', "beside the table")] {
-            let scores = [3, 20, 200].map(|seeds| (seeds, self.score(kind, seeds)));
+            let scores = [3, 20, 200].map(|seeds| (seeds, self.score(Some(kind), seeds)));
             let (_, (_, all)) = scores[0];
             if all > 0 {
                 let told = scores.map(|(seeds, (found, _))| format!("{found} within {seeds} seeds"));
@@ -165,13 +181,7 @@ impl Matrix {
         out += "|---|---|---|--:|--:|---|---|--:|\n";
         for row in self.rows.iter().filter(|row| row.state != State::NoFeature) {
             let found = row.killed.as_ref().or(row.noticed.as_ref());
-            let killed = match row.state {
-                State::Killed => row.killed.as_ref().map_or(String::new(), |found| found.seed.to_string()),
-                State::OtherRule => "by another rule".to_owned(),
-                State::OracleGap => "survived: a gap in the rules".to_owned(),
-                State::WorkloadGap => "survived: a gap in the load".to_owned(),
-                State::NotRun | State::NoFeature => "not run to its end".to_owned(),
-            };
+            let killed = row.outcome();
             let fired = found.map_or(String::new(), |found| {
                 if found.rules.is_empty() { "the run went wrong".to_owned() } else { found.rules.join(" ") }
             });
@@ -237,7 +247,7 @@ mod tests {
         rows.push(Row::new(bugs::find("M30").unwrap(), None, 3));
         let text = String::new;
         let matrix = Matrix { made_by: text(), commit: text(), toolchain: text(), rows };
-        assert_eq!([matrix.score('M', 3), matrix.score('M', 20)], [(0, 1), (1, 1)]);
+        assert_eq!([matrix.score(Some('M'), 3), matrix.score(None, 20)], [(0, 1), (1, 1)]);
         assert_eq!(matrix.attributed(), (1, 1));
         assert!(matrix.is_clean(), "the first has seeds left");
         insta::assert_snapshot!("the_matrix", matrix.markdown());

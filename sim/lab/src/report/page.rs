@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::fmt::Write as _;
 
 use super::text::{HEAD, headline, row};
-use super::{Failure, Planted, Summary, coverage, grouped, planted};
+use super::{Failure, Matrix, Summary, coverage, grouped, planted};
 use crate::capsule::{Capsule, Found};
 use crate::check::{RECOVERIES, Rule};
 use crate::cover::properties;
@@ -14,7 +14,7 @@ use crate::outcome::Verdict;
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Beside<'a> {
     /// The matrix of planted bugs.
-    pub planted: Option<&'a Planted>,
+    pub planted: Option<&'a Matrix>,
     /// Bugs that were found before, by the names of their capsules.
     pub bugs: &'a [(String, Capsule)],
 }
@@ -91,7 +91,7 @@ fn head(out: &mut String, summary: &Summary, beside: &Beside<'_>) {
         ),
         (
             "planted bugs found",
-            beside.planted.map_or_else(|| "not known (cargo sim mutants)".to_owned(), Planted::headline),
+            beside.planted.map_or_else(|| "not known (cargo sim mutants)".to_owned(), planted::headline),
         ),
         (
             "properties never met",
