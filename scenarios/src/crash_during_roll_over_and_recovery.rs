@@ -56,7 +56,7 @@ fn plan(seed: u64, profile: Profile) -> Plan {
         Class::BrokerCrash,
         Class::BrokerStop,
     ];
-    for _ in 0..draw.range(4, 9) {
+    for _ in 0..draw.range(4, 9) + profile.more_faults() {
         let at_ms = draw.range(10_000, plan.load_ms - 10_000);
         let steps = if draw.chance(40) {
             vec![at_a_seam(&plan, &mut draw, at_ms)]

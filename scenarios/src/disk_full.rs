@@ -38,7 +38,7 @@ fn plan(seed: u64, profile: Profile) -> Plan {
     if draw.chance(20) {
         return plan;
     }
-    for _ in 0..draw.range(2, 4) {
+    for _ in 0..draw.range(2, 4) + profile.more_faults() {
         let node = format!("b{}", draw.below(plan.brokers.len() as u64));
         let (at_ms, for_ms) = (draw.range(10_000, plan.load_ms - 20_000), draw.range(8_000, 40_000));
         let spare_kib = if draw.chance(50) { 0 } else { draw.spread(1, 512) };

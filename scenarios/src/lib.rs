@@ -56,8 +56,8 @@ mod tests {
 
     #[test]
     fn profiles_are_as_large_as_they_say() {
-        use lab::plan::Profile;
-        for (profile, calls, load_ms, faults) in [
+        use lab::plan::{Mode, Profile};
+        for (profile, messages, load_ms, faults) in [
             (Profile::Quick, 2_000, 600_000, 10),
             (Profile::Standard, 20_000, 1_800_000, 40),
             (Profile::Soak, 500_000, 43_200_000, 400),
@@ -66,10 +66,12 @@ mod tests {
                 let mut faulty = 0;
                 for seed in 0..20 {
                     let plan = (scenario.plan)(seed, profile);
-                    let planned: f64 = plan.producers.iter().map(|it| plan.calls_of(it)).sum();
+                    let each = |mode| if let Mode::Batch(most) = mode { f64::from(most) } else { 1.0 };
+                    let planned: f64 =
+                        plan.producers.iter().map(|it| plan.calls_of(it) * each(it.mode)).sum();
                     assert!(
-                        planned >= f64::from(calls) && plan.load_ms >= load_ms,
-                        "{planned} calls: {plan}"
+                        planned >= f64::from(messages) && plan.load_ms >= load_ms,
+                        "{planned} messages: {plan}"
                     );
                     faulty += u32::from(plan.faults() >= faults);
                 }

@@ -63,11 +63,11 @@ pub enum Profile {
     /// As each scenario has it: a run takes a tenth of a second.
     #[default]
     Brief,
-    /// At least 2,000 calls in 10 minutes, with 10 faults.
+    /// At least 2,000 messages in 10 minutes, with 10 faults.
     Quick,
-    /// At least 20,000 calls in 30 minutes, with 40 faults, on two name servers and two or three brokers.
+    /// At least 20,000 messages in 30 minutes, with 40 faults, on two name servers and two or three brokers.
     Standard,
-    /// At least 500,000 calls in 12 hours, with 400 faults.
+    /// At least 500,000 messages in 12 hours, with 400 faults.
     Soak,
 }
 

@@ -184,7 +184,7 @@ fn every_scenario_is_listed() {
         let path = entry.unwrap().path();
         let stem = path.file_stem().unwrap().to_str().unwrap().to_owned();
         let source = fs::read_to_string(&path).unwrap_or_default();
-        if source.contains("-> Scenario") {
+        if source.contains("-> Scenario") && stem != "list" {
             assert!(list.contains(&format!("{stem}::")), "{stem} is no entry of the list of scenarios");
         }
     }

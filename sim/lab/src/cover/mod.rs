@@ -173,7 +173,7 @@ mod tests {
     fn parts_together_are_the_whole_and_the_smallest_seed_was_first() {
         let runs = [
             run("swarm", 7, &[("net.silent", 3)], &["crash"], &["delays", "retries"]),
-            run("swarm", 4, &[("net.silent", 1), ("net.unsent", 9)], &["crash"], &["delays"]),
+            run("swarm", 4, &[("net.silent", 1), ("net.timed_out", 9)], &["crash"], &["delays"]),
             run("first_message", 4, &[("net.silent", 2)], &[], &["batches"]),
         ];
         let sum = |runs: &[Run]| {

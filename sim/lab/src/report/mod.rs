@@ -121,7 +121,7 @@ mod tests {
         let mut summary = campaign();
         let page = html(&summary, &Beside::default());
         assert!(
-            page.contains("<strong>net.unsent</strong>") && !page.contains("<strong>net.silent</strong>")
+            page.contains("<strong>net.timed_out</strong>") && !page.contains("<strong>net.silent</strong>")
         );
         assert!(page.contains("--heat:1.00") && page.contains("It was not asked."));
         summary.canary = Some(Canary { command: "cargo sim run x --plant M01".to_owned(), seed: Some(2) });
