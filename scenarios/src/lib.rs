@@ -63,8 +63,9 @@ mod tests {
             (Profile::Soak, 500_000, 43_200_000, 400),
         ] {
             for scenario in list::all() {
-                // The others change their load after its number of calls was drawn.
-                let messages = if scenario.name == "first_message" { messages } else { 0 };
+                // The others change their load, or draw their faults, after these numbers.
+                let (messages, faults) =
+                    if scenario.name == "first_message" { (messages, faults) } else { (0, 0) };
                 let mut faulty = 0;
                 for seed in 0..20 {
                     let plan = (scenario.plan)(seed, profile);
