@@ -69,7 +69,7 @@ impl Broker {
             )));
         }
 
-        let fate = fate(&h, &group, client_version, message.reconsume_times);
+        let fate = fate(&h, &group, client_version, message.reconsume_times - i32::from(planted!("B15")));
         if matches!(fate, Fate::Dead) && planted!("M44") {
             return Ok(Reply::ok());
         }
@@ -224,7 +224,7 @@ fn fate(h: &ConsumerSendMsgBack, group: &SubscriptionGroupConfig, client_version
         Some(most) if client_version >= version::MAX_RECONSUME_TIMES => most,
         _ => group.retry_max_times,
     };
-    if times >= most + i32::from(planted!("B15")) || h.delay_level < 0 {
+    if times >= most || h.delay_level < 0 {
         Fate::Dead
     } else if h.delay_level == 0 {
         // A producer may have stored any count.
