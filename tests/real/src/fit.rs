@@ -117,6 +117,10 @@ fn replaced(what: &What, left_out: &mut BTreeSet<String>) -> Option<What> {
             let levels_s = levels_s.iter().map(|level| (*level).min(LONGEST_DELAY_S)).collect();
             What::Levels { node: node.clone(), levels_s, crash: *crash }
         }
+        What::Request { .. } | What::Partition { .. } | What::Permit { .. } | What::Unwritable { .. } => {
+            left_out.insert(format!("{}: not made with processes yet", what.kind()));
+            return None;
+        }
         other => other.clone(),
     };
     let can = matches!(instead.need(), Need::Kill | Need::Stop | Need::Pause | Need::Link | Need::Operator);
