@@ -71,7 +71,7 @@ pub struct NewRecord<'a> {
     /// Properties text.
     pub properties: &'a [u8],
     /// More pairs behind those, which win over theirs: what a broker adds to every message costs no copy of a
-    /// client's text.
+    /// client's text. Neither tags nor keys are among them: a store looks for those in the client's text alone.
     pub added: &'a [u8],
 }
 

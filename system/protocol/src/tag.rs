@@ -9,22 +9,46 @@ pub fn hash(text: &str) -> i32 {
 
 /// The hash of a text that begins with one whose hash is `begun`, and goes on with `text`.
 pub fn hash_on(begun: i32, text: &str) -> i32 {
-    hash_bytes_on(begun, text.as_bytes())
+    Tail::of(text.as_bytes()).on(begun)
 }
 
-/// As [`hash_on`]; bytes that are no UTF-8 are read as Java does.
-pub fn hash_bytes_on(begun: i32, text: &[u8]) -> i32 {
-    if !text.is_ascii() {
-        let step = |h: i32, unit| h.wrapping_mul(31).wrapping_add(i32::from(unit));
-        return String::from_utf8_lossy(text).encode_utf16().fold(begun, step);
+/// The end of a text, hashed before its beginning is known.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Tail {
+    hash: i32,
+    /// What the hash of the beginning counts: 31 to the power of the units of this end.
+    weight: i32,
+}
+
+impl Tail {
+    /// Hashes the end of a text; bytes that are no UTF-8 are read as Java does.
+    pub fn of(text: &[u8]) -> Self {
+        if !text.is_ascii() {
+            return String::from_utf8_lossy(text).encode_utf16().fold(Self::NONE, |tail, unit| {
+                let hash = tail.hash.wrapping_mul(31).wrapping_add(i32::from(unit));
+                Self { hash, weight: tail.weight.wrapping_mul(31) }
+            });
+        }
+        // Four letters at once: each step waits for the one before.
+        let (fours, rest) = text.as_chunks::<4>();
+        let tail = fours.iter().fold(Self::NONE, |tail, four| {
+            let [a, b, c, d] = four.map(i32::from);
+            let added = a * (31 * 31 * 31) + b * (31 * 31) + c * 31 + d;
+            let hash = tail.hash.wrapping_mul(31 * 31 * 31 * 31).wrapping_add(added);
+            Self { hash, weight: tail.weight.wrapping_mul(31 * 31 * 31 * 31) }
+        });
+        rest.iter().fold(tail, |tail, letter| {
+            let hash = tail.hash.wrapping_mul(31).wrapping_add(i32::from(*letter));
+            Self { hash, weight: tail.weight.wrapping_mul(31) }
+        })
     }
-    // Four letters at once: each step waits for the one before.
-    let (fours, rest) = text.as_chunks::<4>();
-    let hash = fours.iter().fold(begun, |h, four| {
-        let [a, b, c, d] = four.map(i32::from);
-        h.wrapping_mul(31 * 31 * 31 * 31).wrapping_add(a * (31 * 31 * 31) + b * (31 * 31) + c * 31 + d)
-    });
-    rest.iter().fold(hash, |h, letter| h.wrapping_mul(31).wrapping_add(i32::from(*letter)))
+
+    /// The hash of a text that begins with one whose hash is `begun`, and ends with this.
+    pub fn on(self, begun: i32) -> i32 {
+        begun.wrapping_mul(self.weight).wrapping_add(self.hash)
+    }
+
+    const NONE: Self = Self { hash: 0, weight: 1 };
 }
 
 /// The tags code of a consume queue unit: the hash of the trimmed tag, sign-extended; 0 without tags.
@@ -121,6 +145,11 @@ mod tests {
         // "polygenelubricants" hashes to Integer.MIN_VALUE; a surrogate pair counts as two units.
         assert_eq!(hash("polygenelubricants"), i32::MIN);
         assert_eq!(hash("\u{1F600}"), 0xD83D * 31 + 0xDE00);
+        assert_eq!(
+            hash_on(hash("größe \u{1F600}"), "#日本语 \u{1F600}x"),
+            hash("größe \u{1F600}#日本语 \u{1F600}x")
+        );
+        assert_eq!(hash_on(hash("orders"), "#key-17"), hash("orders#key-17"));
         assert_eq!(code(Some(" TagA ")), 2_598_919);
         assert_eq!(code(None), 0);
     }

@@ -8,12 +8,16 @@ use protocol::properties;
 use protocol::record::{self, NewRecord, Place, sys_flag};
 use runtime::time::{self, Duration, Instant};
 use runtime::{buggify, clock, crash_point, planted, sometimes, tap};
+use smallvec::SmallVec;
 
 use crate::config::FlushMode;
 use crate::error::{AppendError, Undurable};
 use crate::log::Segment;
+use crate::note::{Note, Notes};
 use crate::queue::Queue;
+use crate::state::keys::Keys;
 use crate::state::layout;
+use crate::state::unit::Unit;
 use crate::store::Store;
 use crate::types::{Appended, AppendedBatch};
 
@@ -30,6 +34,7 @@ pub(crate) struct End {
     pub(crate) closed: bool,
     recent: Recent,
     scratch: Vec<u8>,
+    pub(crate) notes: Notes,
 }
 
 /// Queues that took records lately, each at a place that its topic and number tell: finding one among all queues
@@ -232,6 +237,7 @@ impl Store {
         other: Option<&NewRecord<'_>>,
     ) -> Result<(Appended, u64), Stop> {
         let size = messages.iter().chain(other).map(NewRecord::size).sum::<usize>();
+        let keys: SmallVec<[Keys; 2]> = messages.iter().chain(other).map(keys_of).collect();
         let mut end = self.end.lock();
         if let Some(reason) = self.log.poisoned() {
             sometimes!("store.append.poisoned");
@@ -247,7 +253,7 @@ impl Store {
         let base = self.make_room(&mut end, size)?;
         sometimes!("store.append.pair_rolled", other.is_some() && end.at == base);
         sometimes!("store.append.batch_rolled", messages.len() > 1 && end.at == base);
-        let End { segment, at, store_time, recent, scratch, .. } = &mut *end;
+        let End { segment, at, store_time, recent, scratch, notes, .. } = &mut *end;
         // Under the lock of the end no topic is deleted.
         let stale = |topic: &str| Stop::Refused(AppendError::TopicDeleted(topic.to_owned()));
         let other = match other {
@@ -272,23 +278,21 @@ impl Store {
         scratch.clear();
         let first_offset = queue.next.load(Ordering::Relaxed);
         let mut next = first_offset;
+        let store_timestamp = *store_time;
         let mut put = |message: &NewRecord<'_>, next: u64| {
             let start = scratch.len();
             message.encode(scratch);
             let counted = is_counted(message.sys_flag);
             let queue_offset = if counted { next } else { 0 };
             let position = *at + start as u64;
-            record::place(
-                &mut scratch[start..],
-                Place { queue_offset, position, store_timestamp: *store_time },
-            );
+            record::place(&mut scratch[start..], Place { queue_offset, position, store_timestamp });
             next + u64::from(counted)
         };
         for message in messages {
             next = put(message, next);
         }
         let other_offset = other.as_ref().map_or(0, |(_, queue)| queue.next.load(Ordering::Relaxed));
-        let other = other.map(|(message, queue)| (put(message, other_offset), queue));
+        let other = other.map(|(message, queue)| (message, put(message, other_offset), queue));
         assert_eq!(scratch.len(), size, "a record is as long as it says");
         // Size and magic last: a process that dies in between leaves nothing that looks like a record.
         let written = file
@@ -297,14 +301,27 @@ impl Store {
         if let Err(error) = written {
             return Err(Stop::Refused(self.write_failed(&error)));
         }
+        let position = *at;
+        let mut keys = keys.into_iter();
+        let mut note = |message: &NewRecord<'_>, queue: &Arc<Queue>, offset: u64| {
+            let keys = keys.next().expect("those of each message");
+            let tag = self.tag(message.topic, message.queue_id, store_timestamp, &keys);
+            let size = message.size();
+            let unit = Unit { position: *at, size: u32::try_from(size).expect("less than a segment"), tag };
+            let counted = is_counted(message.sys_flag);
+            let place = counted.then(|| (queue.clone(), offset));
+            notes.add(Note { unit, store_time: store_timestamp, place, topic: queue.prefix, keys });
+            *at += size as u64;
+            offset + u64::from(counted)
+        };
+        messages.iter().fold(first_offset, |offset, message| note(message, queue, offset));
         queue.next.store(next, Ordering::Relaxed);
-        if let Some((next, queue)) = other {
+        if let Some((message, next, queue)) = other {
+            note(message, &queue, other_offset);
             queue.next.store(next, Ordering::Relaxed);
         }
-        let position = *at;
-        *at += size as u64;
         let queue_offset = if is_counted(messages[0].sys_flag) { first_offset } else { 0 };
-        Ok((Appended { position, end: *at, queue_offset, store_timestamp: *store_time }, other_offset))
+        Ok((Appended { position, end: *at, queue_offset, store_timestamp }, other_offset))
     }
 
     /// Makes `end.segment` the one that takes the next `size` bytes, and returns its base.
@@ -409,6 +426,12 @@ fn tell(first: &NewRecord<'_>, appended: &Appended, count: usize) {
 
 fn size_of(messages: &[NewRecord<'_>]) -> usize {
     messages.iter().map(NewRecord::size).sum()
+}
+
+/// What a broker adds to a message has none.
+fn keys_of(message: &NewRecord<'_>) -> Keys {
+    debug_assert_eq!(Keys::of(message.added, 0), Keys::default(), "the keys stand in the client's text");
+    Keys::of(message.properties, message.sys_flag)
 }
 
 /// Half and rolled-back messages have no place in a queue.

@@ -13,7 +13,7 @@ use runtime::disk::{Disk, File};
 use crate::append::is_counted;
 use crate::config::Config;
 use crate::state::checkpoint::Checkpoint;
-use crate::state::keys::Marks;
+use crate::state::keys::Keys;
 use crate::state::layout;
 use crate::state::look::{Checks, Look, look};
 use crate::state::table::{Offsets, Table};
@@ -204,7 +204,10 @@ impl Audit {
             store_timestamp: time,
             body_crc: record.body_crc,
             counted: is_counted(record.sys_flag) && !deleted,
-            tag: config.tag(record, &Marks::of(record.properties)),
+            tag: {
+                let keys = Keys::of(record.properties, record.sys_flag);
+                config.tag(record.topic, record.queue_id, time, &keys)
+            },
         });
     }
 

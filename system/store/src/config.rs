@@ -2,12 +2,9 @@
 
 use std::time::Duration;
 
-use protocol::record::RecordRef;
-use protocol::tag;
-
 use crate::error::OpenError;
 use crate::state::index::Shape;
-use crate::state::keys::Marks;
+use crate::state::keys::Keys;
 use crate::state::unit::Unit;
 
 /// When an append counts as done.
@@ -170,13 +167,12 @@ impl Default for Config {
 }
 
 impl Config {
-    /// What the unit of a record with these properties tells about it: when it is due, or the hash of its tags.
-    pub(crate) fn tag(&self, record: &RecordRef<'_>, marks: &Marks<'_>) -> i64 {
+    /// What the unit of a record that was stored at `store_time` tells about it: when it is due, or the code of its
+    /// tags.
+    pub(crate) fn tag(&self, topic: &str, queue: i32, store_time: i64, keys: &Keys) -> i64 {
         match &self.timed {
-            Some(timed) if timed.topic == record.topic => {
-                timed.due(record.queue_id, record.place.store_timestamp)
-            }
-            _ => tag::code(marks.tags.and_then(|tags| std::str::from_utf8(tags).ok())),
+            Some(timed) if timed.topic == topic => timed.due(queue, store_time),
+            _ => keys.tags,
         }
     }
 

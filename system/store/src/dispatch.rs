@@ -1,4 +1,5 @@
 //! From the log to the queues and the index: every record gets its unit and its keys, in the order of the log.
+//! Appends leave notes of what they wrote; where there is none, the log is read.
 
 use std::sync::Arc;
 
@@ -9,8 +10,10 @@ use runtime::{buggify, planted, select, sometimes, tap, task};
 use std::sync::atomic::Ordering;
 
 use crate::append::is_counted;
+use crate::index::Joined;
+use crate::note::{Note, Notes};
 use crate::queue::Queue;
-use crate::state::keys::{Marks, prefix};
+use crate::state::keys::Keys;
 use crate::state::look::{Checks, Look, look};
 use crate::state::unit::Unit;
 use crate::store::Store;
@@ -26,6 +29,7 @@ pub(crate) struct Dispatch {
     pub(crate) dirty: Vec<Arc<Queue>>,
     /// Units that are not in files.
     pub(crate) unsettled: u64,
+    notes: Notes,
     chunk: BytesMut,
 }
 
@@ -72,7 +76,18 @@ impl Store {
         let mut state = self.dispatch.lock();
         let limit = self.log.readable_end();
         let mut wanted = if buggify!("store.dispatch.short") { 100 } else { CHUNK };
+        // After the limit: all records below it have left their notes.
+        state.notes.take_all(&mut self.end.lock().notes);
+        // What the log says must be the same (LOG-2, IDX-1).
+        if buggify!("store.dispatch.no_notes") {
+            state.notes.clear();
+        }
         while state.at < limit {
+            if self.dispatch_notes(&mut state, limit, wanted) {
+                self.dispatched.advance(state.at);
+                return state.at < limit;
+            }
+            let limit = state.notes.first().map_or(limit, |noted| noted.min(limit));
             let base = state.at - state.at % self.log.config.segment_bytes;
             let end = base + self.log.config.segment_bytes;
             let start = state.at;
@@ -105,6 +120,54 @@ impl Store {
         false
     }
 
+    /// Dispatches records of which there are notes, up to `limit` and about as many bytes as wanted; true when it was
+    /// at least one.
+    fn dispatch_notes(&self, state: &mut Dispatch, limit: u64, wanted: usize) -> bool {
+        let start = state.at;
+        let mut run = Run::default();
+        let mut index = self.join_index();
+        while state.at < limit.min(start + wanted as u64) {
+            let Some(note) = state.notes.next(state.at) else { break };
+            self.dispatch_note(state, &mut run, &mut index, note);
+        }
+        run.end(state);
+        sometimes!("store.dispatch.noted", state.at > start);
+        state.at > start
+    }
+
+    /// Gives a record its unit and its keys.
+    fn dispatch_note(
+        &self,
+        state: &mut Dispatch,
+        run: &mut Run,
+        index: &mut Option<Joined<'_>>,
+        mut note: Note,
+    ) {
+        if let Some(index) = index {
+            index.put(&note);
+        }
+        state.store_time = note.store_time;
+        state.at = note.end();
+        // A topic that was deleted since has no queues.
+        let place = note.place.take().filter(|(queue, _)| !queue.deleted.load(Ordering::Acquire));
+        if let Some((queue, offset)) = place {
+            tell(&queue, offset, &note.unit);
+            // Records of one queue often follow each other.
+            if !run.queue.as_ref().is_some_and(|same| Arc::ptr_eq(same, &queue)) {
+                run.end(state);
+                run.queue = Some(queue);
+            }
+            run.put(offset, note.unit);
+        }
+    }
+
+    /// The index, unless it comes after and must find all keys by itself (IDX-1).
+    fn join_index(&self) -> Option<Joined<'_>> {
+        let index = self.index.join().filter(|_| !buggify!("store.dispatch.no_join"));
+        sometimes!("store.dispatch.index_busy", index.is_none() && self.log.config.index);
+        index
+    }
+
     /// Dispatches the whole records of a chunk; returns how many bytes the one behind them needs.
     fn dispatch_records(
         &self,
@@ -128,28 +191,12 @@ impl Store {
         end: u64,
     ) -> Result<usize, String> {
         let mut rest = chunk;
-        // The index comes after and must find all keys by itself (IDX-1).
-        let mut index = self.index.join().filter(|_| !buggify!("store.dispatch.no_join"));
-        sometimes!("store.dispatch.index_busy", index.is_none() && self.log.config.index);
+        let mut index = self.join_index();
         while !rest.is_empty() {
             match look(rest, state.at, base, end, Checks { checksum: false, torn: false }) {
                 Look::Record(record) => {
-                    // Records of one queue often follow each other.
-                    if !run.queue.as_ref().is_some_and(|queue| queue.takes(&record)) {
-                        run.end(state);
-                        run.queue = self.queue_of(&record);
-                    }
-                    let marks = Marks::of(record.properties);
-                    if run.queue.is_some() {
-                        run.put(record.place.queue_offset, self.unit(&record, &marks));
-                    }
-                    if let Some(index) = &mut index {
-                        let queue = run.queue.as_ref();
-                        let topic = queue.map_or_else(|| prefix(record.topic), |queue| queue.prefix);
-                        index.put(&record, &marks, topic);
-                    }
-                    state.store_time = record.place.store_timestamp;
-                    state.at += u64::from(record.size);
+                    let note = self.note(&record, self.queue_of(&record));
+                    self.dispatch_note(state, run, &mut index, note);
                     rest = &rest[record.size as usize..];
                 }
                 Look::Blank => {
@@ -180,28 +227,28 @@ impl Store {
     }
 
     /// Puts a record's unit at the end of its queue.
-    pub(crate) fn add_unit(
-        &self,
-        state: &mut Dispatch,
-        queue: &Arc<Queue>,
-        record: &RecordRef<'_>,
-        marks: &Marks<'_>,
-    ) {
-        let unit = self.unit(record, marks);
-        state.add(queue, record.place.queue_offset, &[unit]);
+    pub(crate) fn add_unit(&self, state: &mut Dispatch, queue: &Arc<Queue>, record: &RecordRef<'_>) {
+        let Note { unit, .. } = self.note(record, Some(queue.clone()));
+        let offset = record.place.queue_offset;
+        tell(queue, offset, &unit);
+        state.add(queue, offset, &[unit]);
     }
 
-    fn unit(&self, record: &RecordRef<'_>, marks: &Marks<'_>) -> Unit {
-        tap!(
-            "dispatch",
-            topic = record.topic,
-            queue = record.queue_id,
-            offset = record.place.queue_offset,
-            position = record.place.position
-        );
-        let tag = if planted!("B04") { 0 } else { self.log.config.tag(record, marks) };
-        Unit { position: record.place.position, size: record.size, tag }
+    fn note(&self, record: &RecordRef<'_>, queue: Option<Arc<Queue>>) -> Note {
+        let keys = Keys::of(record.properties, record.sys_flag);
+        let tag = self.tag(record.topic, record.queue_id, record.place.store_timestamp, &keys);
+        Note::of(record, queue, tag, keys)
     }
+
+    /// See [`crate::Config::tag`].
+    pub(crate) fn tag(&self, topic: &str, queue: i32, store_time: i64, keys: &Keys) -> i64 {
+        if planted!("B04") { 0 } else { self.log.config.tag(topic, queue, store_time, keys) }
+    }
+}
+
+fn tell(queue: &Queue, offset: u64, unit: &Unit) {
+    tap!("dispatch", topic = &*queue.topic, queue = queue.id, offset = offset, position = unit.position);
+    let _ = (queue, offset, unit);
 }
 
 impl Dispatch {

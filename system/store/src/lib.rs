@@ -13,6 +13,7 @@ mod error;
 mod flush;
 mod index;
 mod log;
+mod note;
 mod queue;
 mod recover;
 mod reserve;

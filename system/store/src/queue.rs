@@ -8,11 +8,9 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 use bytes::{Bytes, BytesMut};
-use protocol::record::RecordRef;
 use runtime::sync::{Mutex, Watermark};
 use runtime::{buggify, planted, sometimes};
 
-use crate::append::is_counted;
 use crate::error::ReadError;
 use crate::log::Log;
 use crate::state::keys::prefix;
@@ -354,14 +352,6 @@ impl Queue {
         let bytes = file.fetch((offset - file_first) * Unit::SIZE, length).await.map_err(io_error)?;
         self.units.lock().block = Some((offset, Unit::decode(&bytes).collect()));
         Ok(())
-    }
-
-    /// Whether a record that is a message belongs here and the topic was not deleted since this queue was found.
-    pub(crate) fn takes(&self, record: &RecordRef<'_>) -> bool {
-        self.id == record.queue_id
-            && *self.topic == *record.topic
-            && is_counted(record.sys_flag)
-            && !self.deleted.load(Ordering::Acquire)
     }
 
     /// Adds the units of the records from `offset` on, which must be the next; true when the queue had no unsettled

@@ -17,7 +17,6 @@ use runtime::{buggify, crash_point, host, planted, sometimes, tap};
 use crate::config::{Config, OnDamage};
 use crate::error::OpenError;
 use crate::state::checkpoint::Checkpoint;
-use crate::state::keys::Marks;
 use crate::state::layout;
 use crate::state::look::{Checks, Look, look, next_candidate};
 use crate::state::table::{Offsets, Table};
@@ -393,16 +392,15 @@ impl Recovery<'_> {
                     self.report.problems.push(text);
                     return Ok(());
                 }
-                let marks = Marks::of(record.properties);
                 if position.is_multiple_of(self.config().segment_bytes) && planted!("M07") {
                     state.add(&queue, offset, &[Unit::void(position)]);
                 } else if self.report.dispatched == 0 && planted!("M08") {
-                    self.store.add_unit(&mut state, &queue, record, &marks);
+                    self.store.add_unit(&mut state, &queue, record);
                     let mut again = *record;
                     again.place.queue_offset += 1;
-                    self.store.add_unit(&mut state, &queue, &again, &marks);
+                    self.store.add_unit(&mut state, &queue, &again);
                 } else {
-                    self.store.add_unit(&mut state, &queue, record, &marks);
+                    self.store.add_unit(&mut state, &queue, record);
                 }
                 self.report.dispatched += 1;
             }

@@ -231,6 +231,10 @@ pub const SYSTEM: &[Property] = &[
     ("store.dispatch.blank", "A queue with a hole where the log begins a new file: LOG-2, CON-3."),
     ("store.dispatch.index_busy", "Keys of records that are dispatched while the index is elsewhere: IDX-1."),
     (
+        "store.dispatch.noted",
+        "A unit or a key that an append noted otherwise than the log has it: LOG-2, IDX-1.",
+    ),
+    (
         "store.dispatch.partial",
         "A record at the end of what was read of the log, dispatched in part or passed over: LOG-2.",
     ),

@@ -92,6 +92,10 @@ pub const SITES: &[Property] = &[
     ("store.checkpoint.late", "An old checkpoint costs a longer recovery and nothing else: LOG-6."),
     ("store.dispatch.late", "An acknowledged message that cannot be read yet: ACK-1, CON-3, IDX-1."),
     ("store.dispatch.no_join", "Keys that the index takes in later by itself: IDX-1."),
+    (
+        "store.dispatch.no_notes",
+        "Records that are read from the log as nothing was noted of them: LOG-2, IDX-1.",
+    ),
     ("store.dispatch.short", "A record that is cut by the end of what was read: LOG-2."),
     ("store.flush.eager", "A sync that nobody asked for, between two appends of one story: TXN-3, DLY-2."),
     ("store.flush.single", "Syncs that wait for each other: ACK-5, ACK-1."),

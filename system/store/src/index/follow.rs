@@ -8,11 +8,12 @@ use protocol::record::RecordRef;
 use runtime::sync::Watermark;
 use runtime::time::{self, Duration, Instant};
 use runtime::{buggify, crash_point, select, sometimes, tap, task};
+use smallvec::SmallVec;
 
 use super::load::{Loaded, load, remove};
 use super::{Files, Last};
 use crate::flush::pause;
-use crate::state::keys::{Marks, hashes, prefix};
+use crate::state::keys::{Keys, prefix};
 use crate::state::layout;
 use crate::state::look::{Checks, Look, look, next_candidate};
 use crate::store::Store;
@@ -240,7 +241,8 @@ impl<'a> Follower<'a> {
 
     /// Puts all keys of a record in.
     async fn put(&self, record: &RecordRef<'_>) -> io::Result<()> {
-        let keys = hashes(&Marks::of(record.properties), record.sys_flag, prefix(record.topic));
+        let keys = Keys::of(record.properties, record.sys_flag);
+        let keys: SmallVec<[u32; 8]> = keys.hashes(prefix(record.topic)).collect();
         let mut rest = &keys[..];
         while !rest.is_empty() {
             rest = &rest[self.put_some(rest, record)..];

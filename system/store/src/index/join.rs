@@ -1,10 +1,9 @@
 //! Dispatch puts the keys of the records it has at hand into the file in use.
 
-use protocol::record::RecordRef;
 use runtime::{planted, sometimes, sync::MutexGuard, tap};
 
 use super::{Files, Index, Last};
-use crate::state::keys::{Marks, hashes};
+use crate::note::Note;
 
 /// The index while a run of records is dispatched.
 #[derive(Debug)]
@@ -25,21 +24,21 @@ impl Index {
 
 impl Joined<'_> {
     /// Puts all keys of a record in, or none: when the index stands elsewhere, or its file has no room for them.
-    pub(crate) fn put(&mut self, record: &RecordRef<'_>, marks: &Marks<'_>, topic: i32) {
-        if self.at != record.place.position {
+    pub(crate) fn put(&mut self, note: &Note) {
+        if self.at != note.unit.position {
             return;
         }
         let Some(Last { table, .. }) = &mut self.files.last else { return };
-        let mut keys = hashes(marks, record.sys_flag, topic);
-        if keys.len() > 1 && planted!("B02") {
-            keys.truncate(1);
+        let mut count = note.keys.count();
+        if count > 1 && planted!("B02") {
+            count = 1;
         }
-        sometimes!("store.index.no_room", keys.len() > table.room());
-        if keys.len() <= table.room() {
-            for key in &keys {
-                table.put(*key, record.place.position, record.place.store_timestamp);
+        sometimes!("store.index.no_room", count > table.room());
+        if count <= table.room() {
+            for key in note.keys.hashes(note.topic).take(count) {
+                table.put(key, note.unit.position, note.store_time);
             }
-            self.at += u64::from(record.size);
+            self.at = note.end();
         }
     }
 

@@ -19,6 +19,7 @@ use runtime::sync::{Mutex, Watermark};
 use crate::state::index::{Header, Table};
 
 pub use crate::state::keys::Key;
+pub(crate) use join::Joined;
 pub use query::{KeyQuery, Matches, QueryError};
 
 /// What dispatch, the index's loop and queries share.

@@ -2,7 +2,7 @@
 
 use protocol::properties::{self, names};
 use protocol::record::{RecordRef, sys_flag};
-use protocol::tag;
+use protocol::tag::{self, Tail};
 use smallvec::SmallVec;
 
 /// What a query looks for.
@@ -34,16 +34,15 @@ impl<'a> Key<'a> {
 
 /// The properties that the store looks at: the last one of a name counts, as Java reads them.
 #[derive(Clone, Copy, Debug, Default)]
-pub(crate) struct Marks<'a> {
-    /// TAGS.
-    pub(crate) tags: Option<&'a [u8]>,
+struct Marks<'a> {
+    tags: Option<&'a [u8]>,
     unique: Option<&'a [u8]>,
     words: Option<&'a [u8]>,
 }
 
 impl<'a> Marks<'a> {
     /// Finds them in one pass.
-    pub(crate) fn of(properties: &'a [u8]) -> Self {
+    fn of(properties: &'a [u8]) -> Self {
         let mut marks = Self::default();
         for piece in properties::pieces(properties) {
             if let Some(value) = properties::value_of(piece, names::UNIQ_KEY) {
@@ -58,23 +57,40 @@ impl<'a> Marks<'a> {
     }
 }
 
-/// The hashes of a record's keys, in Java's order: the unique key, then the words of KEYS.
-pub(crate) type Hashes = SmallVec<[u32; 8]>;
+/// What the index and a queue find a record by, as far as its properties tell it.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Keys {
+    /// The code of its tags.
+    pub(crate) tags: i64,
+    /// In Java's order: the unique key, then the words of KEYS.
+    tails: SmallVec<[Tail; 4]>,
+}
 
-/// The hashes of the keys of a record; `topic` is the [`prefix`] of its topic.
-pub(crate) fn hashes(marks: &Marks<'_>, sys_flag: i32, topic: i32) -> Hashes {
-    let mut found = Hashes::new();
-    if sys_flag & sys_flag::TRANSACTION_MASK == sys_flag::ROLLBACK {
-        return found;
+impl Keys {
+    /// Finds them; `sys_flag` is the record's.
+    pub(crate) fn of(properties: &[u8], sys_flag: i32) -> Self {
+        let marks = Marks::of(properties);
+        let tags = tag::code(marks.tags.and_then(|tags| std::str::from_utf8(tags).ok()));
+        let mut tails = SmallVec::new();
+        if sys_flag & sys_flag::TRANSACTION_MASK != sys_flag::ROLLBACK {
+            tails.extend(marks.unique.map(Tail::of));
+            if let Some(words) = marks.words {
+                let words = String::from_utf8_lossy(words);
+                tails.extend(split(&words).map(|word| Tail::of(word.as_bytes())));
+            }
+        }
+        Self { tags, tails }
     }
-    if let Some(unique) = marks.unique {
-        found.push(absolute(tag::hash_bytes_on(topic, unique)));
+
+    /// Entries in the index.
+    pub(crate) fn count(&self) -> usize {
+        self.tails.len()
     }
-    if let Some(words) = marks.words {
-        let words = String::from_utf8_lossy(words);
-        found.extend(split(&words).map(|word| absolute(tag::hash_on(topic, word))));
+
+    /// The hashes that the index has; `topic` is the [`prefix`] of the record's topic.
+    pub(crate) fn hashes(&self, topic: i32) -> impl Iterator<Item = u32> {
+        self.tails.iter().map(move |tail| absolute(tail.on(topic)))
     }
-    found
 }
 
 /// What all keys of a topic have in common: Java's hash of the topic and a `#`.
