@@ -22,6 +22,7 @@ use crate::{
     clients::{Connected, body, check_group},
     refusal::{Answer, Refusal},
     state::clients::{Member, PeerId},
+    topics::MAX_QUEUES,
 };
 
 impl Broker {
@@ -44,6 +45,12 @@ impl Broker {
                 return Err(Refusal::Parameter(format!(
                     "retryQueueNums {} or retryMaxTimes {} of {} is negative",
                     config.retry_queue_nums, config.retry_max_times, config.group_name
+                )));
+            }
+            if config.retry_queue_nums > MAX_QUEUES {
+                return Err(Refusal::Parameter(format!(
+                    "retryQueueNums of {} is {}; 0 to {MAX_QUEUES} are possible",
+                    config.group_name, config.retry_queue_nums
                 )));
             }
         }

@@ -477,3 +477,18 @@ fn a_half_message_is_kept_from_retention_whatever_it_waits_for() {
 
 #[cfg(madsim)]
 const GIVEN_UP: &str = "TRANS_CHECK_MAX_TIME_TOPIC";
+
+#[test]
+fn a_group_cannot_have_more_retry_queues_than_a_topic_may_have() {
+    run(|root| async move {
+        let node = start(&root, config()).await;
+        let group = |queues: i32| format!(r#"{{"groupName":"g","retryQueueNums":{queues}}}"#);
+        for queues in [-1, 65_536, i32::MAX] {
+            let request = UpdateAndCreateSubscriptionGroup {};
+            node.refuses(&request, &group(queues), code::INVALID_PARAMETER, "retryQueueNums").await;
+        }
+        let answer = node.ask(&UpdateAndCreateSubscriptionGroup {}, group(65_535)).await;
+        assert_eq!(answer.code, code::SUCCESS, "{:?}", answer.remark);
+        node.stop().await;
+    });
+}
