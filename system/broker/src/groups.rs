@@ -20,8 +20,11 @@ use runtime::clock;
 use crate::{
     Broker,
     clients::{Connected, body, check_group},
+    offsets::not_theirs,
     refusal::{Answer, Refusal},
     state::clients::{Member, PeerId},
+    topics::MAX_QUEUES,
+    transactions,
 };
 
 impl Broker {
@@ -44,6 +47,12 @@ impl Broker {
                 return Err(Refusal::Parameter(format!(
                     "retryQueueNums {} or retryMaxTimes {} of {} is negative",
                     config.retry_queue_nums, config.retry_max_times, config.group_name
+                )));
+            }
+            if config.retry_queue_nums > MAX_QUEUES {
+                return Err(Refusal::Parameter(format!(
+                    "retryQueueNums of {} is {}; 0 to {MAX_QUEUES} are possible",
+                    config.group_name, config.retry_queue_nums
                 )));
             }
         }
@@ -211,6 +220,9 @@ impl Broker {
         let only = h.topic.as_deref().filter(|topic| !topic.is_empty());
         if only.is_some_and(|topic| self.topics.lock().get(topic).is_none()) {
             return Err(Refusal::NoTopic { topic: only.unwrap_or_default().to_owned(), why: "" });
+        }
+        if transactions::owns(&h.dest_group) {
+            return Err(not_theirs(&h.dest_group));
         }
         self.offsets.lock().clone_group(&h.src_group, &h.dest_group, only);
         Ok(Reply::ok())

@@ -64,7 +64,7 @@ use transactions::Transactions;
 pub enum StartError {
     /// The address cannot be listened on.
     #[error(
-        "cannot listen on {address}: {error}. Choose another listenPort, or stop the program that uses it"
+        "cannot listen on {address}: {error}. Choose another listenPort or bindAddress, or stop the program that uses it"
     )]
     Listen {
         /// The address.

@@ -17,6 +17,7 @@ use crate::{
     refusal::{Answer, Refusal},
     send::wire,
     state::offsets::{Bounds, Committed, Committer},
+    transactions,
 };
 
 impl Broker {
@@ -65,6 +66,9 @@ impl Broker {
                 "queueId {} and commitOffset {} must not be negative",
                 h.queue_id, h.commit_offset
             )));
+        }
+        if transactions::owns(&h.consumer_group) {
+            return Err(not_theirs(&h.consumer_group));
         }
         let who = self.committer(peer, oneway, h);
         self.commit(&h.consumer_group, &h.topic, h.queue_id, h.commit_offset, who);
@@ -214,6 +218,13 @@ impl Broker {
         }
         Ok(())
     }
+}
+
+/// The refusal for an offset of a group that is the broker itself.
+pub(crate) fn not_theirs(group: &str) -> Refusal {
+    Refusal::Forbidden(format!(
+        "the offsets of {group} are the broker's own: they say which transactions are done with"
+    ))
 }
 
 /// The refusal for a queue that the disk does not give.

@@ -22,6 +22,7 @@ use crate::{
     refusal::{Answer, Refusal},
     send::{retry_group, wire},
     state::offsets::Committer,
+    transactions,
 };
 
 /// Bits of a pull's sysFlag.
@@ -49,7 +50,7 @@ impl Broker {
         if buggify!("broker.pull.busy") {
             return Ok(Reply::refuse(code::FLOW_CONTROL, "too many pulls"));
         }
-        if h.sys_flag & flag::COMMIT != 0 && h.commit_offset >= 0 {
+        if h.sys_flag & flag::COMMIT != 0 && h.commit_offset >= 0 && !transactions::owns(&h.consumer_group) {
             let who = Committer::Member;
             self.commit(&h.consumer_group, &h.topic, h.queue_id, h.commit_offset, who);
         }

@@ -215,7 +215,7 @@ fn alter(config: &mut TopicConfig, changes: &str) -> Result<(), Refusal> {
 const ATTRIBUTES: [&str; 4] = ["queue.type", "cleanup.policy", "message.type", "reserve.time"];
 
 /// Clients build a list of all queues of a topic; more would hurt them.
-const MAX_QUEUES: i32 = 65_535;
+pub(crate) const MAX_QUEUES: i32 = 65_535;
 
 /// How long an administrator's answer may wait for name servers.
 const PATIENCE: Duration = Duration::from_secs(3);

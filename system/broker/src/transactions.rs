@@ -64,6 +64,12 @@ impl Transactions {
     }
 }
 
+/// Whether the offsets of a group are the broker's own: they say up to where transactions are done with, and a start
+/// would forget those that were not.
+pub(crate) fn owns(group: &str) -> bool {
+    group == check::GROUP
+}
+
 /// What becomes of a half message.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Decision {

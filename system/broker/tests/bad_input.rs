@@ -477,3 +477,63 @@ fn a_half_message_is_kept_from_retention_whatever_it_waits_for() {
 
 #[cfg(madsim)]
 const GIVEN_UP: &str = "TRANS_CHECK_MAX_TIME_TOPIC";
+
+#[test]
+fn a_group_cannot_have_more_retry_queues_than_a_topic_may_have() {
+    run(|root| async move {
+        let node = start(&root, config()).await;
+        let group = |queues: i32| format!(r#"{{"groupName":"g","retryQueueNums":{queues}}}"#);
+        for queues in [-1, 65_536, i32::MAX] {
+            let request = UpdateAndCreateSubscriptionGroup {};
+            node.refuses(&request, &group(queues), code::INVALID_PARAMETER, "retryQueueNums").await;
+        }
+        let answer = node.ask(&UpdateAndCreateSubscriptionGroup {}, group(65_535)).await;
+        assert_eq!(answer.code, code::SUCCESS, "{:?}", answer.remark);
+        node.stop().await;
+    });
+}
+
+#[test]
+fn nobody_moves_the_offsets_that_say_which_transactions_are_done() {
+    run(|root| async move {
+        let node = start(&root, config()).await;
+        let group = "CID_RMQ_SYS_TRANS";
+        let sent: SendMessageReply = node.ask(&half("u", &[]), "open").await.header().unwrap();
+        let pull = PullMessage {
+            consumer_group: group.into(),
+            topic: name::HALF_TOPIC.into(),
+            max_msg_nums: 32,
+            sys_flag: 1 | 4,
+            commit_offset: 1,
+            ..PullMessage::default()
+        };
+        assert_eq!(node.ask(&pull, "").await.code, code::SUCCESS, "who looks makes the group");
+        let update = UpdateConsumerOffset {
+            consumer_group: group.into(),
+            topic: name::HALF_TOPIC.into(),
+            queue_id: 0,
+            commit_offset: 1,
+        };
+        node.refuses(&update, "", code::NO_PERMISSION, "broker's own").await;
+        let clone = CloneGroupOffset {
+            src_group: "g".into(),
+            dest_group: group.into(),
+            ..CloneGroupOffset::default()
+        };
+        node.refuses(&clone, "", code::NO_PERMISSION, "broker's own").await;
+        node.stop().await;
+
+        let node = start(&root, config()).await;
+        let end = EndTransaction {
+            producer_group: "p".into(),
+            tran_state_table_offset: sent.queue_offset,
+            commit_log_offset: i64::from_str_radix(&sent.msg_id[16..], 16).unwrap(),
+            commit_or_rollback: sys_flag::COMMIT,
+            msg_id: "u".into(),
+            ..EndTransaction::default()
+        };
+        let answer = node.ask(&end, "").await;
+        assert_eq!(answer.code, code::SUCCESS, "{:?}", answer.remark);
+        node.stop().await;
+    });
+}

@@ -12,9 +12,9 @@ protocol::config! {
         "rocketmqHome" rocketmq_home: Text = Text::default(),
             "The folder of the installation; nothing is read from it.";
         "kvConfigPath" kv_config_path: Text = Text::from_static("namesrv/kvConfig.json"),
-            "The file of the KV table, seen from the data folder.", Important;
+            "The file of the KV table.", Important;
         "configStorePath" config_store_path: Text = Text::from_static("namesrv/namesrv.properties"),
-            "The file that changed settings are written to, seen from the data folder.", Important;
+            "The file that changed settings are written to.", Important;
         "scanNotActiveBrokerInterval" scan_not_active_broker_interval: u64 = 5_000,
             "Milliseconds between two looks for silent brokers.", Live;
         "unRegisterBrokerQueueCapacity" unregister_broker_queue_capacity: i32 = 3_000,

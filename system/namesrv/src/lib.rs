@@ -174,13 +174,18 @@ impl Service for Nobody {
 /// The KV table; if there is no file, that of the reference's copy beside it, which it keeps while it writes.
 async fn load_kv(disk: &Disk, path: &str) -> Result<Kv, StartError> {
     for path in [path.to_owned(), format!("{path}.bak")] {
-        match disk.read_small(&path).await {
+        match disk.read_small(on_disk(&path)).await {
             Ok(bytes) => return Kv::from_file(&bytes).map_err(|error| StartError::KvDamaged { path, error }),
             Err(error) if error.kind() == io::ErrorKind::NotFound => {}
             Err(error) => return Err(StartError::KvFile { path, error }),
         }
     }
     Ok(Kv::default())
+}
+
+/// The name by which the disk knows a file of the configuration: from its root, without a slash in front.
+pub(crate) fn on_disk(path: &str) -> &str {
+    path.trim_start_matches('/')
 }
 
 const STOP_TIME: Duration = Duration::from_secs(3);

@@ -13,9 +13,9 @@ use runtime::{crash_point, planted, sometimes, tap};
 use serde::Serialize;
 use thiserror::Error;
 
-use crate::Shared;
 use crate::state::kv::ORDER_TOPIC_CONFIG;
 use crate::state::routes::{self, Incomplete, Key, MinIdChange, Registration, Removed};
+use crate::{Shared, on_disk};
 
 /// Why a request is refused.
 #[derive(Debug, Error)]
@@ -367,11 +367,12 @@ impl Shared {
 
     async fn write(&self, path: Text, bytes: &[u8]) -> Result<(), Refusal> {
         let written = async {
-            if let Some((folder, _)) = path.rsplit_once('/') {
+            let file = on_disk(&path);
+            if let Some((folder, _)) = file.rsplit_once('/') {
                 self.disk.make_dir(folder).await?;
             }
             crash_point!("namesrv.file.write").await;
-            self.disk.replace_small(&path, bytes).await?;
+            self.disk.replace_small(file, bytes).await?;
             crash_point!("namesrv.file.written").await;
             Ok(())
         };

@@ -46,7 +46,23 @@ pub(crate) fn resident_mib() -> u64 {
 pub(crate) fn unreachable(ip: IpAddr) -> Option<&'static str> {
     match ip {
         ip if ip.is_loopback() => Some("only programs on this machine reach it"),
+        ip if ip.is_unspecified() => Some("it is the address of no machine"),
         IpAddr::V4(v4) if v4.octets()[..2] == [172, 17] => Some("it looks like one of a Docker bridge"),
         _ => None,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn addresses_that_others_cannot_reach_are_told() {
+        for ip in ["127.0.0.1", "::1", "0.0.0.0", "::", "172.17.0.2"] {
+            assert!(unreachable(ip.parse().unwrap()).is_some(), "{ip}");
+        }
+        for ip in ["10.0.0.1", "172.16.0.2", "2001:db8::1"] {
+            assert!(unreachable(ip.parse().unwrap()).is_none(), "{ip}");
+        }
     }
 }

@@ -1,6 +1,9 @@
 //! The name server as a program.
 
-use std::{env, path::Path};
+use std::{
+    env,
+    path::{Path, PathBuf},
+};
 
 pub(crate) use namesrv::Config;
 use namesrv::{Namesrv, StartError};
@@ -72,7 +75,8 @@ async fn serve(config: Config) -> Result<(), Failure> {
 /// Starts a name server; returns it with the folder its files are below.
 pub(crate) async fn start(mut config: Config, tasks: &TaskSet) -> Result<(Namesrv, String), Failure> {
     let folder = place(&mut config)?;
-    let disk = Disk::open(&folder).map_err(|error| {
+    // The folder is made and tried now; the files are named from the root, as the configuration names them.
+    let disk = Disk::open(&folder).and_then(|_| Disk::open("/")).map_err(|error| {
         Failure::start(format!(
             "the folder {folder} cannot be used: {error}. Set kvConfigPath and configStorePath to files below a folder \
              that this user may write"
@@ -93,19 +97,20 @@ pub(crate) fn ready(server: &Namesrv, bind_address: &str) -> String {
     )
 }
 
-/// The folder that both files of the configuration are below; their paths become relative to it.
+/// The folder that both files of the configuration are below. Their paths begin at the root from here on: requests
+/// print and keep them, and whoever reads them does not know the folder.
 fn place(config: &mut Config) -> Result<String, Failure> {
     let home = host::in_home("");
-    let [kv, store] =
-        [&config.kv_config_path, &config.config_store_path].map(|path| home.join(path.as_str()));
+    let [kv, store] = [&config.kv_config_path, &config.config_store_path]
+        .map(|path| home.join(path.as_str()).components().collect::<PathBuf>());
     let parent = kv.parent().unwrap_or(Path::new("/"));
     let folder = parent.ancestors().find(|folder| store.starts_with(folder)).unwrap_or(Path::new("/"));
     for (key, path, given) in [
         ("kvConfigPath", &kv, &mut config.kv_config_path),
         ("configStorePath", &store, &mut config.config_store_path),
     ] {
-        let below = path.strip_prefix(folder).ok().and_then(Path::to_str).filter(|below| !below.is_empty());
-        *given = Text::from(below.ok_or_else(|| {
+        let whole = path.to_str().filter(|_| path != folder);
+        *given = Text::from(whole.ok_or_else(|| {
             Failure::config(format!("{key} is {:?}: write the path of a file", given.as_str()))
         })?);
     }
@@ -126,10 +131,11 @@ mod tests {
         };
         let expected =
             |folder: &str, kv: &str, store: &str| (folder.to_owned(), kv.to_owned(), store.to_owned());
-        assert_eq!(placed("/a/b/kv.json", "/a/c/d.conf"), expected("/a", "b/kv.json", "c/d.conf"));
-        assert_eq!(placed("/a/b/kv.json", "/a/b/d.conf"), expected("/a/b", "kv.json", "d.conf"));
-        assert_eq!(placed("/x/kv.json", "/y/d.conf"), expected("/", "x/kv.json", "y/d.conf"));
+        assert_eq!(placed("/a/b/kv.json", "/a/c/d.conf"), expected("/a", "/a/b/kv.json", "/a/c/d.conf"));
+        assert_eq!(placed("/a/b/kv.json", "/a/b/d.conf"), expected("/a/b", "/a/b/kv.json", "/a/b/d.conf"));
+        assert_eq!(placed("/x/kv.json", "/y/d.conf"), expected("/", "/x/kv.json", "/y/d.conf"));
+        assert_eq!(placed("/a//b/./kv.json", "/a/b/d.conf"), expected("/a/b", "/a/b/kv.json", "/a/b/d.conf"));
         let (folder, kv, _) = placed("namesrv/kv.json", "namesrv/d.conf");
-        assert!(folder.ends_with("/namesrv") && kv == "kv.json", "{folder} {kv}");
+        assert!(folder.ends_with("/namesrv") && kv == format!("{folder}/kv.json"), "{folder} {kv}");
     }
 }

@@ -167,6 +167,10 @@ fn an_operator_learns_when_a_message_comes() {
             )
             .await;
 
+        let waiting = ["-t", "SCHEDULE_TOPIC_XXXX", "-k", "soon"];
+        let told = servers.until(&waiting, &["sent to topic orders", "it was delivered"]).await;
+        assert!(!told.contains("no message was made of it"), "{told}");
+
         // A group that handles nothing: the first retry comes after a second, the second after an hour.
         let consumer = |group: &str, most| {
             PushConsumer::builder(group)
@@ -218,6 +222,14 @@ fn who_asks_wrongly_is_told_what_to_do() {
         };
         let told = failed(&["-t", "orders", "-k", "twice"], "2 messages of topic orders have the key twice");
         assert!(ids.iter().all(|sent| told.contains(&format!("--id {}", sent.offset_id))), "{told}");
+        assert!(!told.contains("older ones"), "{told}");
+        let many: Vec<_> = (0..70).map(|_| Message::new("orders", "x").key("often")).collect();
+        producer.send_batch(many).await.unwrap();
+        let often = ["-t", "orders", "-k", "often"];
+        while servers.explain(&often).0.matches("--id ").count() < 64 {
+            sleep(Duration::from_millis(100)).await;
+        }
+        failed(&often, "There may be older ones");
         failed(&["-t", "orders", "-k", "none"], "no message that was sent to topic orders has the key none");
         failed(&["-t", "ordres", "-k", "twice"], "the name server knows no topic ordres");
         failed(&["--id", "12"], "\"12\" is no offset message id");

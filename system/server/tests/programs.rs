@@ -4,10 +4,16 @@
 
 use std::{
     fs,
-    io::{BufRead, BufReader, Read},
-    net::TcpListener,
+    io::{BufRead, BufReader, Read, Write},
+    net::{TcpListener, TcpStream},
     path::Path,
     process::{Child, Command, Output, Stdio},
+};
+
+use bytes::BytesMut;
+use protocol::{
+    Request,
+    rpc::{GetKvConfig, GetNamesrvConfig, PutKvConfig, UpdateNamesrvConfig},
 };
 
 fn reprise(words: &[&str]) -> Command {
@@ -130,6 +136,46 @@ fn a_log_file_takes_the_log_and_the_soft_limit_of_open_files_is_raised() {
     let (code, _, err) = ends(&["namesrv", "--log-file", "/proc/reprise/log"]);
     assert_eq!(code, 255);
     assert!(err.contains("--log-file /proc/reprise/log: cannot be opened"), "{err}");
+}
+
+/// Asks a server one thing.
+fn ask<R: Request>(address: &str, request: &R, body: &'static [u8]) -> protocol::Command {
+    let mut frame = BytesMut::new();
+    protocol::Command::request(request, body.into()).encode(&mut frame).unwrap();
+    let mut stream = TcpStream::connect(address).unwrap();
+    stream.write_all(&frame).unwrap();
+    let mut length = [0; 4];
+    stream.read_exact(&mut length).unwrap();
+    let mut answer = BytesMut::zeroed(usize::try_from(u32::from_be_bytes(length)).unwrap());
+    stream.read_exact(&mut answer).unwrap();
+    protocol::Command::decode(answer).unwrap()
+}
+
+#[test]
+fn a_name_server_can_be_started_with_the_settings_that_it_kept() {
+    let dir = tempfile::tempdir().unwrap();
+    let (kv, kept) = (dir.path().join("a/kv.json"), dir.path().join("kept/names.conf"));
+    let start = |words: &[&str]| {
+        let names = Running::start(
+            reprise(&["namesrv", "--set", "listenPort=0", "--set", "bindAddress=127.0.0.1"]).args(words),
+            2,
+        );
+        let address = names.lines[0].rsplit_once(' ').unwrap().1.to_owned();
+        (names, address)
+    };
+    let (kv_path, kept_path) =
+        (format!("kvConfigPath={}", kv.display()), format!("configStorePath={}", kept.display()));
+    let (first, address) = start(&["--set", &kv_path, "--set", &kept_path]);
+    let place = PutKvConfig { namespace: "n".into(), key: "k".into(), value: "v".into() };
+    assert_eq!(ask(&address, &place, b"").code, 0);
+    assert_eq!(ask(&address, &UpdateNamesrvConfig {}, b"orderMessageEnable=true\n").code, 0);
+    let told = ask(&address, &GetNamesrvConfig {}, b"").body;
+    assert!(String::from_utf8_lossy(&told).contains(&kv_path), "{told:?}");
+    drop(first);
+
+    let (_second, address) = start(&["-c", kept.to_str().unwrap()]);
+    let answer = ask(&address, &GetKvConfig { namespace: "n".into(), key: "k".into() }, b"");
+    assert_eq!(answer.ext.get("value"), Some("v"), "{:?}", answer.remark);
 }
 
 #[test]

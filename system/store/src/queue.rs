@@ -300,7 +300,8 @@ impl Queue {
         if unit.position >= self.log.min() {
             sometimes!("store.read.unreadable");
             tracing::error!(topic = %self.topic, queue = self.id, position = unit.position,
-                "a record cannot be read and is skipped: restore the commit log from a copy");
+                "a record cannot be read and is skipped: restore the commit log from a copy, or, if the log is whole, \
+                 remove the folder consumequeue while the broker is stopped: it is made anew from the log");
         }
     }
 

@@ -227,7 +227,7 @@ impl Recovery<'_> {
         Ok(table)
     }
 
-    /// Whether every file that the table needs exists.
+    /// Whether every file that the table needs exists, whole.
     async fn files_are_there(&self, table: &Table) -> Result<bool, OpenError> {
         let per_file = self.config().queue_file_bytes / Unit::SIZE;
         for (topic, queues) in &table.topics {
@@ -237,20 +237,27 @@ impl Recovery<'_> {
                     Err(error) if error.kind() == io::ErrorKind::NotFound => Vec::new(),
                     names => names.map_err(failed("cannot list a consume queue"))?,
                 };
-                let missing = (min / per_file..=(max - 1) / per_file).find(|file| {
-                    names.binary_search(&layout::file_name(file * per_file * Unit::SIZE)).is_err()
-                });
-                if missing.is_some() {
-                    tracing::warn!(
-                        topic,
-                        queue = id,
-                        "consume queue files are missing: all are made anew from the log"
-                    );
-                    return Ok(false);
+                for file in min / per_file..=(max - 1) / per_file {
+                    let start = file * per_file * Unit::SIZE;
+                    if names.binary_search(&layout::file_name(start)).is_err()
+                        || !self.is_whole(&layout::queue_file(topic, *id, start)).await?
+                    {
+                        tracing::warn!(
+                            topic,
+                            queue = id,
+                            "consume queue files are missing or cut short: all are made anew from the log"
+                        );
+                        return Ok(false);
+                    }
                 }
             }
         }
         Ok(true)
+    }
+
+    async fn is_whole(&self, path: &str) -> Result<bool, OpenError> {
+        let file = self.store.log.disk.open_sparse(path).await;
+        Ok(file.map_err(failed("cannot open a consume queue file"))?.len() == self.config().queue_file_bytes)
     }
 
     /// Forgets the queues and their files; `truth` keeps offsets that must not be given out again.
@@ -698,13 +705,22 @@ async fn small(disk: &Disk, path: &str) -> Result<Option<Vec<u8>>, OpenError> {
 async fn queue_folders(disk: &Disk) -> io::Result<Vec<(String, i32, Vec<String>)>> {
     let mut found = Vec::new();
     for topic in disk.list(layout::QUEUES).await? {
-        for name in disk.list(&layout::topic(&topic)).await? {
+        for name in names_in(disk, &layout::topic(&topic)).await?.unwrap_or_default() {
             let Ok(id) = name.parse() else { continue };
-            let names = disk.list(&layout::queue(&topic, id)).await?;
-            found.push((topic.clone(), id, names));
+            if let Some(names) = names_in(disk, &layout::queue(&topic, id)).await? {
+                found.push((topic.clone(), id, names));
+            }
         }
     }
     Ok(found)
+}
+
+/// What is in a folder; `None` when a file stands there, which is nobody's queue and stays.
+async fn names_in(disk: &Disk, folder: &str) -> io::Result<Option<Vec<String>>> {
+    match disk.list(folder).await {
+        Err(error) if error.kind() == io::ErrorKind::NotADirectory => Ok(None),
+        names => names.map(Some),
+    }
 }
 
 async fn remove_queue_files(disk: &Disk) -> io::Result<()> {
@@ -717,7 +733,10 @@ async fn remove_queue_files(disk: &Disk) -> io::Result<()> {
         crash_point!("store.recover.queue_removed").await;
     }
     for topic in disk.list(layout::QUEUES).await? {
-        disk.remove(&layout::topic(&topic)).await?;
+        let folder = layout::topic(&topic);
+        if names_in(disk, &folder).await?.is_some_and(|names| names.is_empty()) {
+            disk.remove(&folder).await?;
+        }
     }
     disk.sync_dir(layout::QUEUES).await
 }

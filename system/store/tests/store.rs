@@ -580,6 +580,40 @@ fn a_missing_segment_is_told_by_name() {
 }
 
 #[test]
+fn queue_files_that_were_cut_short_are_made_anew() {
+    on_disk(|disk| async move {
+        let (store, _, _tasks) = open(&disk, small()).await;
+        fill(&store, 0..900).await;
+        store.close().await.unwrap();
+        let file = format!("consumequeue/orders/1/{:020}", 1000);
+        let whole = disk.read_small(&file).await.unwrap();
+        disk.replace_small(&file, &whole[..333]).await.unwrap();
+        let (store, report, _tasks) = open(&disk, small()).await;
+        assert!(report.rebuilt);
+        check_all(&store, 0..900).await;
+    });
+}
+
+#[test]
+fn what_is_no_queue_may_lie_among_the_queues() {
+    on_disk(|disk| async move {
+        let (store, _, tasks) = open(&disk, small()).await;
+        fill(&store, 0..100).await;
+        die(store, tasks).await;
+        disk.make_dir("consumequeue/orders/notes").await.unwrap();
+        for file in ["consumequeue/readme", "consumequeue/orders/7", "consumequeue/orders/notes/a"] {
+            disk.replace_small(file, b"note").await.unwrap();
+        }
+        disk.remove("config/queues.json").await.ok();
+        let (store, report, _tasks) = open(&disk, small()).await;
+        assert!(report.rebuilt);
+        check_all(&store, 0..100).await;
+        store.close().await.unwrap();
+        assert_eq!(disk.read_small("consumequeue/orders/notes/a").await.unwrap(), b"note");
+    });
+}
+
+#[test]
 fn a_store_is_open_once() {
     on_disk(|disk| async move {
         let (store, _, _tasks) = open(&disk, small()).await;

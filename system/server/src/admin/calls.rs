@@ -392,5 +392,5 @@ impl Service for Deaf {
 const TOOLS: &str = "TOOLS_CONSUMER";
 /// Bit of a pull: the expression is in the request.
 const SUBSCRIPTION: i32 = 4;
-const MOST_FOUND: i32 = 64;
+pub(super) const MOST_FOUND: i32 = 64;
 const LIMIT: Duration = Duration::from_secs(10);

@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use protocol::{Text, id::OffsetId, name};
 
 use super::{
-    calls::{Cluster, Stored},
+    calls::{Cluster, MOST_FOUND, Stored},
     words::count,
 };
 use crate::failure::Failure;
@@ -38,10 +38,12 @@ pub(super) async fn find(cluster: &Cluster, wanted: &Wanted) -> Result<Found, Fa
         Wanted::Id(id) => by_id(cluster, id).await,
         Wanted::Unique { topic, key } => {
             let found = all(cluster, topic, key, true).await;
-            if found.records.is_empty() {
-                return Err(nothing(topic, "unique key", key, &found.notes));
+            match found.records.first().map(Stored::sent_to) {
+                None => Err(nothing(topic, "unique key", key, &found.notes)),
+                // It was found where it waits, or where it ended.
+                Some(first) if first != topic => Ok(all(cluster, first, key, true).await),
+                Some(_) => Ok(found),
             }
-            Ok(found)
         }
         Wanted::Key { topic, key } => by_key(cluster, topic, key).await,
     }
@@ -90,7 +92,7 @@ async fn by_key(cluster: &Cluster, topic: &str, key: &str) -> Result<Found, Fail
     match (keys.next(), keys.next()) {
         (None, _) => Err(nothing(topic, "key", key, &found.notes)),
         (Some(only), None) => match messages[only][0].unique_key() {
-            Some(unique) => Ok(all(cluster, topic, unique, true).await),
+            Some(unique) => Ok(all(cluster, messages[only][0].sent_to(), unique, true).await),
             None => Ok(found),
         },
         _ => Err(candidates(cluster, topic, key, &messages)),
@@ -115,6 +117,9 @@ fn candidates(cluster: &Cluster, topic: &str, key: &str, messages: &BTreeMap<&st
             record.queue,
             record.topic
         ));
+    }
+    if messages.len() >= usize::try_from(MOST_FOUND).unwrap_or(usize::MAX) {
+        text.push_str("\nThere may be older ones: a broker is asked for its newest ones only");
     }
     Failure::answer(text)
 }
