@@ -13,6 +13,7 @@ pub(crate) struct Hooks {
     /// Planted bugs that are on, and how often each was met.
     planted: Vec<(&'static str, u64)>,
     armed: Vec<Armed>,
+    arms: u64,
     /// How often each crash point was passed.
     points: BTreeMap<&'static str, u64>,
     /// How often each state was met that runs should come to.
@@ -26,6 +27,7 @@ pub(crate) struct Hooks {
 type Listener = Box<dyn FnMut(&Tap<'_>)>;
 
 struct Armed {
+    arm: Arm,
     node: Node,
     point: String,
     passes_left: u64,
@@ -120,12 +122,12 @@ pub async fn crash_point(point: &'static str) {
         }
         *state.hooks.points.entry(point).or_default() += 1;
         let armed = &mut state.hooks.armed;
-        let at = armed.iter().position(|armed| armed.node == here.node && armed.point == point)?;
-        armed[at].passes_left -= 1;
-        if armed[at].passes_left > 0 {
-            return None;
+        let is_here = |armed: &Armed| armed.node == here.node && armed.point == point;
+        for armed in armed.iter_mut().filter(|armed| is_here(armed)) {
+            armed.passes_left = armed.passes_left.saturating_sub(1);
         }
-        let crash = armed.remove(at).crash;
+        let due = |armed: &Armed| is_here(armed) && armed.passes_left == 0;
+        let crash = armed.remove(armed.iter().position(due)?).crash;
         state.effect(here.node, "hook.point");
         state.record(here.node, "point", &[], point.as_bytes());
         Some(crash)
@@ -241,22 +243,37 @@ impl State {
 }
 
 impl Node {
-    /// The `nth` time from now (from 1) that this node passes the crash point, it dies there.
-    pub fn arm(self, point: &str, nth: u64, crash: Crash) {
+    /// The `nth` time from now (from 1) that this node passes the crash point, it dies there. Of several deaths that are due at
+    /// one passage each waits for a passage of its own.
+    pub fn arm(self, point: &str, nth: u64, crash: Crash) -> Arm {
         with(|state| {
             state.record(self, "fault.arm", &[nth, u64::from(crash == Crash::Power)], point.as_bytes());
-            let armed = Armed { node: self, point: point.to_owned(), passes_left: nth.max(1), crash };
+            let arm = Arm(state.hooks.arms);
+            state.hooks.arms += 1;
+            let armed = Armed { arm, node: self, point: point.to_owned(), passes_left: nth.max(1), crash };
             state.hooks.armed.push(armed);
-        });
+            arm
+        })
     }
 
-    /// Whether a death that [`Node::arm`] prepared at this point has not happened yet.
-    pub fn is_armed(self, point: &str) -> bool {
-        with(|state| state.hooks.armed.iter().any(|armed| armed.node == self && armed.point == point))
-    }
-
-    /// Takes back what [`Node::arm`] prepared and has not happened.
+    /// Takes back all that [`Node::arm`] prepared and has not happened.
     pub fn disarm(self) {
         with(|state| state.hooks.armed.retain(|armed| armed.node != self));
+    }
+}
+
+/// A death that [`Node::arm`] prepared.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Arm(u64);
+
+impl Arm {
+    /// Whether it has neither happened nor been taken back.
+    pub fn is_pending(self) -> bool {
+        with(|state| state.hooks.armed.iter().any(|armed| armed.arm == self))
+    }
+
+    /// Takes it back if it has not happened.
+    pub fn take_back(self) {
+        with(|state| state.hooks.armed.retain(|armed| armed.arm != self));
     }
 }

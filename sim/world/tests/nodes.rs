@@ -164,6 +164,45 @@ fn a_crash_point_kills_at_the_chosen_pass() {
 }
 
 #[test]
+fn deaths_at_one_crash_point_are_counted_and_taken_back_each_for_itself() {
+    sim(|world| async move {
+        let (node, notes) = (node(world, 1), Notes::default());
+        let log = notes.clone();
+        let first = node.arm("step", 2, Crash::Process);
+        let second = node.arm("step", 4, Crash::Process);
+        let third = node.arm("step", 4, Crash::Process);
+        let elsewhere = node.arm("elsewhere", 1, Crash::Process);
+        node.start(move || {
+            let log = log.clone();
+            async move {
+                for step in 0..5 {
+                    log.add(step);
+                    hooks::crash_point("step").await;
+                }
+            }
+        });
+        node.stopped().await;
+        assert_eq!(notes.take().len(), 2);
+        assert!(!first.is_pending() && second.is_pending() && third.is_pending());
+        node.restart();
+        node.stopped().await;
+        assert_eq!(notes.take().len(), 2, "passages count for all deaths at a point");
+        assert!(!second.is_pending() && third.is_pending());
+        node.restart();
+        node.stopped().await;
+        assert_eq!(notes.take().len(), 1, "two are not one");
+        elsewhere.take_back();
+        assert!(!elsewhere.is_pending());
+        let (taken, left) = (node.arm("step", 1, Crash::Process), node.arm("step", 3, Crash::Process));
+        taken.take_back();
+        node.restart();
+        node.stopped().await;
+        assert_eq!(notes.take().len(), 3);
+        assert!(!left.is_pending());
+    });
+}
+
+#[test]
 fn a_paused_node_stands_still_and_a_slow_one_limps() {
     sim(|world| async move {
         let (node, notes) = (node(world, 1), Notes::default());

@@ -239,8 +239,9 @@ impl Shared {
             (registered, known)
         };
         if registered.overruled {
+            sometimes!("namesrv.overruled");
             tracing::warn!(broker = %name, address = %key.address, id = h.broker_id,
-                "registration refused: another broker holds this id in a newer term");
+                "registration refused: a newer one of this broker is known, or another broker holds this id in a newer term");
         } else if !known {
             tracing::info!(broker = %name, address = %key.address, id = h.broker_id, cluster = %key.cluster,
                 "broker registered");
@@ -287,9 +288,9 @@ impl Shared {
     /// A sign of life of a broker.
     fn hear(&self, peer: &Arc<Peer>, key: &Key) {
         self.peers.lock().insert(peer.id, peer.clone());
-        let mut routes = self.routes.lock();
-        routes.refresh(key, peer.id, self.now());
-        tap!("route.heard", address = &*key.address, peer = peer.id);
+        if self.routes.lock().refresh(key, peer.id, self.now()) {
+            tap!("route.heard", address = &*key.address, peer = peer.id);
+        }
     }
 
     fn list_topics(&self, code: i32, command: &Command) -> Result<Reply, Refusal> {

@@ -42,7 +42,8 @@ pub(super) fn check(view: &View<'_>, judged: &mut Judged) {
     }
 }
 
-/// L-1: all brokers are in all answers that were asked for late enough, until the lab stops them.
+/// L-1: all brokers are in all answers that were asked for late enough, until the lab stops them. What a fault has parted for
+/// good is not told of each other.
 fn routes(view: &View<'_>, healed: usize, heal_ns: u64, judged: &mut Judged) {
     let history = view.history;
     let until = view.drained.map_or(view.last(), |(event, ..)| event);
@@ -51,10 +52,16 @@ fn routes(view: &View<'_>, healed: usize, heal_ns: u64, judged: &mut Judged) {
         if asked_ns <= heal_ns + ROUTE_BOUND {
             continue;
         }
-        judged.count(Rule::L1, 1);
-        let missing = history.brokers.iter().enumerate().find(|(place, _)| brokers & (1 << place) == 0);
-        if let Some((_, broker)) = missing {
-            let (server, name) = (history.node_name(event.node), history.node_name(broker.node));
+        let server = event.node;
+        let mut due = history
+            .brokers
+            .iter()
+            .zip(0..)
+            .filter(|(broker, _)| !view.parted(server, broker.node))
+            .peekable();
+        judged.count(Rule::L1, u64::from(due.peek().is_some()));
+        if let Some((broker, _)) = due.find(|(_, place)| brokers & (1 << place) == 0) {
+            let (server, name) = (history.node_name(server), history.node_name(broker.node));
             let sentence = format!(
                 "Name server {server} does not know {name} {} after the faults were over.",
                 seconds(asked_ns - heal_ns)
@@ -161,6 +168,30 @@ mod tests {
         run("L-1", Expect::Broken, "nor ever", late(&[], 170.0));
         run("L-1", Expect::Kept, "it has a minute", late(&[], 60.0));
         run("L-1", Expect::Kept, "it is, and the lab stops it in the end", late(&["b0"], 66.0));
+        let parted = |nodes: &'static [&'static str], known: &'static [&'static str]| {
+            move |s: &mut Script| {
+                s.broker("b1");
+                s.stays(nodes);
+                late(known, 66.0)(s);
+            }
+        };
+        run("L-1", Expect::Broken, "another one is gone for good", parted(&["b1"], &[]));
+        run("L-1", Expect::Broken, "another name server is gone for good", parted(&["ns1"], &["b1"]));
+        run("L-1", Expect::Broken, "another one cannot get here for good", parted(&["b1", "ns0"], &["b1"]));
+        run("L-1", Expect::Broken, "it cannot get elsewhere for good", parted(&["b0", "ns1"], &["b1"]));
+        run(
+            "L-1",
+            Expect::Broken,
+            "a broker and a client are parted for good",
+            parted(&["b0", "c0"], &["b1"]),
+        );
+        run("L-1", Expect::Broken, "it was struck, but not for good", |s| {
+            s.begin(&["b0"]);
+            late(&[], 66.0)(s);
+        });
+        run("L-1", Expect::Kept, "it is gone for good", parted(&["b0"], &["b1"]));
+        run("L-1", Expect::Kept, "the name server is gone for good", parted(&["ns0"], &[]));
+        run("L-1", Expect::Kept, "it cannot get there for good", parted(&["b0", "ns0"], &["b1"]));
     }
 
     #[test]

@@ -1,6 +1,6 @@
 //! L-11: a member that waits at the end of a queue gets the next message at once.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use super::live::WAITED;
 use super::{Judged, Rule, SECOND, View, seconds};
@@ -32,6 +32,8 @@ pub(super) fn check(view: &View<'_>, judged: &mut Judged) {
     let mut next: Vec<u64> = view.sessions.iter().map(|session| session.offset).collect();
     let mut live: BTreeMap<QueueId, Vec<SessionId>> = BTreeMap::new();
     let mut due: BTreeMap<SessionId, Due> = BTreeMap::new();
+    // What a member has of its queue and is not done with.
+    let mut unfinished: BTreeMap<SessionId, BTreeSet<u64>> = BTreeMap::new();
     for (number, event) in history.events.iter().enumerate() {
         match event.kind {
             Kind::SessionStart { session, queue, .. } => live.entry(queue).or_default().push(session),
@@ -40,16 +42,30 @@ pub(super) fn check(view: &View<'_>, judged: &mut Judged) {
                     let whole = view.sessions[session.index()];
                     let group = history.members[whole.member.index()].group;
                     // A filter makes the broker wait over what it refuses: only all that is taken is looked at.
-                    let waits =
-                        history.groups[group.index()].tag.is_none() && next[session.index()] == slot.offset;
+                    let waits = history.groups[group.index()].tag.is_none()
+                        && next[session.index()] == slot.offset
+                        && !unfinished.get(&session).is_some_and(is_full);
                     if waits && whole.ended.is_none_or(|ended| ended > number) && messages.contains_key(&slot)
                     {
                         due.entry(session).or_insert(Due { slot, since: event.at_ns, event: number });
                     }
                 }
             }
-            Kind::Pulled { session, next: to, .. } => {
+            Kind::Exit { member, slot, .. } => {
+                for session in live.get(&slot.queue).into_iter().flatten() {
+                    if view.sessions[session.index()].member == member
+                        && let Some(offsets) = unfinished.get_mut(session)
+                    {
+                        offsets.remove(&slot.offset);
+                    }
+                }
+            }
+            Kind::Pulled { session, from, next: to, .. } => {
                 next[session.index()] = to;
+                let queue = view.sessions[session.index()].queue;
+                let there =
+                    (from..to).filter(|offset| messages.contains_key(&Slot { queue, offset: *offset }));
+                unfinished.entry(session).or_default().extend(there);
                 let Some(Due { slot, since, event: dispatched }) = due.remove(&session) else { continue };
                 let whole = view.sessions[session.index()];
                 let (member, broker) =
@@ -88,6 +104,16 @@ pub(super) fn check(view: &View<'_>, judged: &mut Judged) {
     }
 }
 
+/// A member that has so much of a queue asks for more only when some of it is done.
+fn is_full(unfinished: &BTreeSet<u64>) -> bool {
+    let span = unfinished.first().zip(unfinished.last()).map_or(0, |(first, last)| last - first);
+    unfinished.len() > MOST_HELD || span > LONGEST_SPAN
+}
+
+/// As many messages of one queue a client has at most before it stops to pull.
+const MOST_HELD: usize = 1000;
+/// As far apart are the first and the last of them at most.
+const LONGEST_SPAN: u64 = 2000;
 /// The rule's own.
 const BOUND: u64 = SECOND / 5;
 /// So long after a trouble connections and owners have been found again.
@@ -119,6 +145,27 @@ mod tests {
             s.pulled("q", 1, 2, 1);
             s.holds("q", &["a", "b"]);
         });
+        // It has so many, and its listener is done with some of them.
+        let busy = |has: u64, done: std::ops::Range<u64>| {
+            move |s: &mut Script| {
+                let names: Vec<String> = (0..=has).map(|offset| format!("m{offset}")).collect();
+                s.session("c0", "q", 0);
+                s.pulled("q", 0, has, has as u32);
+                for offset in done.clone() {
+                    s.deliver("c0", "q", offset, &names[offset as usize]);
+                }
+                s.dispatched("q", has);
+                s.wait(5.0);
+                s.pulled("q", has, has + 1, 1);
+                s.holds("q", &names.iter().map(String::as_str).collect::<Vec<_>>());
+            }
+        };
+        run("L-11", Expect::Broken, "it had room for one more", busy(1000, 0..0));
+        run("L-11", Expect::Broken, "it was done with enough", busy(1900, 0..900));
+        run("L-11", Expect::Broken, "its first one takes long, but not that long", busy(2001, 1..2000));
+        run("L-11", Expect::Kept, "it had all that it takes", busy(1001, 0..0));
+        run("L-11", Expect::Kept, "it was done with too few", busy(1900, 0..899));
+        run("L-11", Expect::Kept, "its first one takes long", busy(2002, 1..2001));
         run("L-11", Expect::Kept, "at once", |s| {
             s.session("c0", "q", 0);
             s.ok("a", "q", 0);

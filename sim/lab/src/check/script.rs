@@ -309,6 +309,12 @@ impl Script {
         step
     }
 
+    /// One more broker.
+    pub(super) fn broker(&mut self, name: &str) {
+        let node = self.history.node(name);
+        self.history.brokers.push(Broker { node, sync_flush: false });
+    }
+
     /// A fault that is never healed.
     pub(super) fn stays(&mut self, nodes: &[&str]) {
         let step = self.begin(nodes);

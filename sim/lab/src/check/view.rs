@@ -365,6 +365,18 @@ impl<'a> View<'a> {
         steps.any(|(on, step)| on.is_some() && step.stays && step.nodes.contains(&node))
     }
 
+    /// True when two nodes cannot hear each other any more: a fault has struck one of them for good, or the way between them.
+    #[must_use]
+    pub fn parted(&self, a: NodeId, b: NodeId) -> bool {
+        let lasting =
+            self.steps.iter().zip(&self.history.steps).filter(|(on, step)| on.is_some() && step.stays);
+        let mut struck = lasting.map(|(_, step)| &step.nodes);
+        struck.any(|nodes| match &nodes[..] {
+            [node] => [a, b].contains(node),
+            nodes => nodes.contains(&a) && nodes.contains(&b),
+        })
+    }
+
     /// True when a fault other than a crash touched the node at some moment from `from` to `until`, or just before.
     #[must_use]
     pub fn disturbed(&self, node: NodeId, from: u64, until: u64) -> bool {

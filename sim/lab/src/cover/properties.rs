@@ -192,6 +192,10 @@ pub const SYSTEM: &[Property] = &[
     ),
     ("namesrv.late_goodbye", "A good-bye that comes behind a newer registration: NS-2."),
     ("namesrv.no_route", "A topic that is not there yet, and whose clients never ask again: L-2, L-4."),
+    (
+        "namesrv.overruled",
+        "A registration that comes behind a newer one, on the connection before: NS-2, L-1.",
+    ),
     ("net.broken", "A call that was sent and whose connection broke, told to be refused: ACK-4, ACK-6."),
     ("net.dial_refused", "A peer that refuses, and is never dialled again: L-2."),
     ("net.dial_shared", "Callers that wait for one connection: one that is forgotten: L-2, L-9."),

@@ -1,13 +1,13 @@
 //! Carries out the steps of a plan: faults, members that come and go, and what operators do.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use runtime::sync::Watermark;
 use runtime::task::TaskSet;
 use runtime::time::{Instant, sleep, sleep_until, timeout_at};
-use world::{Crash, Node, World, disk::Access};
+use world::{Crash, Node, World, disk::Access, hooks::Arm};
 
 use super::cluster::{Cluster, STORE};
 use super::requests::{Requests, Sought};
@@ -26,6 +26,8 @@ pub(super) struct Steps {
     asker: Arc<Asker<Node>>,
     requests: Requests,
     on: Arc<Mutex<BTreeSet<u32>>>,
+    /// By step: the death it has prepared at a crash point.
+    arms: Arc<Mutex<BTreeMap<u32, Arm>>>,
     /// Members that are not there yet, or have left for good.
     away: Arc<Mutex<BTreeSet<MemberId>>>,
     /// Producers that never come back.
@@ -42,10 +44,10 @@ impl Steps {
         asker: Arc<Asker<Node>>,
         requests: Requests,
     ) -> Self {
-        let (on, away, gone) = Default::default();
+        let (on, arms, away, gone) = Default::default();
         let waiting = (0..).zip(&plan.steps).filter(|(_, step)| step.on.is_some());
         let missed = Arc::new(Mutex::new(waiting.map(|(index, _)| index).collect()));
-        Self { world, cluster, plan, asker, requests, on, away, gone, missed }
+        Self { world, cluster, plan, asker, requests, on, arms, away, gone, missed }
     }
 
     /// Starts the members that are there from the beginning.
@@ -136,7 +138,7 @@ impl Steps {
             if let Some(node) = asked_to_end(&step.what) {
                 self.cluster.stop(self.cluster.node(node)).await;
             }
-            self.undo(&step.what);
+            self.undo(index, &step.what);
             self.cluster.shared.recorder.push(NodeId(0), Kind::StepOff { step: index });
         }
         for node in self.cluster.all() {
@@ -178,7 +180,7 @@ impl Steps {
             held(&self.missed).remove(&index);
         }
         self.act(index, step).await;
-        self.undo(&step.what);
+        self.undo(index, &step.what);
         self.put_back(&step.what).await;
         held(&self.on).remove(&index);
         recorder.push(NodeId(0), Kind::StepOff { step: index });
@@ -199,7 +201,8 @@ impl Steps {
             What::CrashAt { node, point, nth, power } => {
                 let node = cluster.node(node);
                 let (crash, how) = kind(*power);
-                if point.starts_with(RECOVERY) && node.is_up() {
+                let restarts = point.starts_with(RECOVERY) && node.is_up();
+                if restarts {
                     if point == AFTER_CLEAN_END {
                         cluster.stop(node).await;
                     } else {
@@ -207,12 +210,13 @@ impl Steps {
                         cluster.down(node, how);
                     }
                     sleep(Duration::from_millis(100)).await;
-                    node.arm(point, *nth, crash);
-                    cluster.up(node);
-                } else {
-                    node.arm(point, *nth, crash);
                 }
-                if !self.dies(node, how, || node.is_armed(point)).await {
+                let arm = node.arm(point, *nth, crash);
+                held(&self.arms).insert(index, arm);
+                if restarts {
+                    cluster.up(node);
+                }
+                if !self.dies(node, how, || arm.is_pending()).await {
                     return;
                 }
                 held(&self.missed).remove(&index);
@@ -240,22 +244,14 @@ impl Steps {
             }
             What::Pause { node } => cluster.node(node).pause(),
             What::Slow { node, factor } => cluster.node(node).slow(*factor),
-            What::Cut { from, to, both } => {
-                let (from, to) = (cluster.node(from), cluster.node(to));
-                net.block(from, to);
-                if *both {
-                    net.block(to, from);
-                }
-            }
-            What::Isolate { node } => {
-                if let (true, Some(index)) = (step.stays, node.strip_prefix('p')) {
+            What::Cut { .. } | What::Isolate { .. } | What::Partition { .. } => {
+                if let What::Isolate { node } = &step.what
+                    && let (true, Some(index)) = (step.stays, node.strip_prefix('p'))
+                {
                     // Nobody waits for it.
                     cluster.shared.recorder.gone(index.parse().expect("producers are numbered"));
                 }
-                self.others(node, |node, other| {
-                    net.block(node, other);
-                    net.block(other, node);
-                });
+                self.ways(&step.what).into_iter().for_each(|(from, to)| net.block(from, to));
             }
             What::Reset { a, b } => drop(net.reset(cluster.node(a), cluster.node(b))),
             What::Lag { a, b, max_ms, loss } => {
@@ -332,7 +328,6 @@ impl Steps {
                 }
                 held(&self.missed).remove(&index);
             }
-            What::Partition { circles, .. } => self.parted(circles, |a, b| net.block(a, b)),
             What::Lose { node } => {
                 let node = cluster.node(node);
                 if node.is_up() {
@@ -384,7 +379,7 @@ impl Steps {
         sleep(lasts).await;
     }
 
-    fn undo(&self, what: &What) {
+    fn undo(&self, index: u32, what: &What) {
         let (net, cluster) = (self.world.net(), &self.cluster);
         match what {
             What::Crash { node, .. }
@@ -393,7 +388,9 @@ impl Steps {
             | What::Lose { node }
             | What::Rot { node, restart: true, .. } => {
                 let node = cluster.node(node);
-                node.disarm();
+                if let Some(arm) = held(&self.arms).remove(&index) {
+                    arm.take_back();
+                }
                 node.disk().heal();
                 self.usual_syncs(node);
                 if self.may_run(node) {
@@ -404,15 +401,15 @@ impl Steps {
             What::Stop { node } | What::Levels { node, .. } => self.again(cluster.node(node)),
             What::Pause { node } => cluster.node(node).resume(),
             What::Slow { node, .. } => cluster.node(node).slow(1),
-            What::Cut { from, to, .. } => {
-                let (from, to) = (cluster.node(from), cluster.node(to));
-                net.unblock(from, to);
-                net.unblock(to, from);
+            What::Cut { .. } | What::Isolate { .. } | What::Partition { .. } => {
+                // Another step may still hold a way.
+                let others: Vec<u32> =
+                    held(&self.on).iter().copied().filter(|other| *other != index).collect();
+                let steps = others.into_iter().map(|other| &self.plan.steps[other as usize]);
+                let cut: BTreeSet<_> = steps.flat_map(|step| self.ways(&step.what)).collect();
+                let free = self.ways(what).into_iter().filter(|way| !cut.contains(way));
+                free.for_each(|(from, to)| net.unblock(from, to));
             }
-            What::Isolate { node } => self.others(node, |node, other| {
-                net.unblock(node, other);
-                net.unblock(other, node);
-            }),
             What::Lag { a, b, .. } => {
                 let (a, b) = (cluster.node(a), cluster.node(b));
                 let (low, high) = self.plan.network.latency_us;
@@ -436,7 +433,6 @@ impl Steps {
             What::DiskFull { node, .. } => cluster.node(node).disk().set_capacity(ROOMY),
             What::Backlog { node, .. } => net.backlog(cluster.node(node), USUAL_BACKLOG),
             What::Drift { node, .. } => cluster.node(node).clock().set_drift_ppm(0),
-            What::Partition { circles, .. } => self.parted(circles, |a, b| net.unblock(a, b)),
             What::Request { .. }
             | What::Permit { .. }
             | What::Unwritable { .. }
@@ -483,17 +479,31 @@ impl Steps {
         }
     }
 
-    /// Acts on each pair of nodes, one way, that are in circles but not together in any.
-    fn parted(&self, circles: &[Vec<String>], act: impl Fn(Node, Node)) {
+    /// The ways that a step cuts.
+    fn ways(&self, what: &What) -> Vec<(Node, Node)> {
         let nodes = self.cluster.all();
-        let within = |node: &Node| circles.iter().any(|circle| circle.contains(&node.name()));
-        let nodes: Vec<Node> = nodes.into_iter().filter(within).collect();
-        let together = |a: Node, b: Node| {
-            let names = (a.name(), b.name());
-            circles.iter().any(|circle| circle.contains(&names.0) && circle.contains(&names.1))
-        };
-        for &a in &nodes {
-            nodes.iter().filter(|b| **b != a && !together(a, **b)).for_each(|b| act(a, *b));
+        match what {
+            What::Cut { from, to, both } => {
+                let (from, to) = (self.cluster.node(from), self.cluster.node(to));
+                if *both { vec![(from, to), (to, from)] } else { vec![(from, to)] }
+            }
+            What::Isolate { node } => {
+                let node = self.cluster.node(node);
+                let others = nodes.into_iter().filter(|other| *other != node);
+                others.flat_map(|other| [(node, other), (other, node)]).collect()
+            }
+            // Those that are in circles but not together in any.
+            What::Partition { circles, .. } => {
+                let within = |node: &Node| circles.iter().any(|circle| circle.contains(&node.name()));
+                let nodes: Vec<Node> = nodes.into_iter().filter(within).collect();
+                let together = |a: Node, b: Node| {
+                    let names = (a.name(), b.name());
+                    circles.iter().any(|circle| circle.contains(&names.0) && circle.contains(&names.1))
+                };
+                let ways = nodes.iter().flat_map(|a| nodes.iter().map(move |b| (*a, *b)));
+                ways.filter(|(a, b)| a != b && !together(*a, *b)).collect()
+            }
+            _ => Vec::new(),
         }
     }
 

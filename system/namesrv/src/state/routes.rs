@@ -2,7 +2,9 @@
 //!
 //! A broker is known by cluster and address, and each of its registrations by the connection it came on. What would
 //! remove a broker because of something older than its last registration does nothing: an upstream defect (11043)
-//! let a late removal wipe a fresh registration, and the broker's topics had no route for up to 30 s.
+//! let a late removal wipe a fresh registration, and the broker's topics had no route for up to 30 s. What a broker
+//! says on a connection that it has given up for a newer one was long under way and says nothing: the broker would be
+//! removed when that connection closes.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
@@ -77,7 +79,7 @@ pub(crate) struct Registration {
 pub(crate) struct Registered {
     pub(crate) ha_address: Option<Text>,
     pub(crate) master_address: Option<Text>,
-    /// The registration lost against a newer one of the same id: nothing was changed.
+    /// The registration lost against a newer one, of the same broker or of another with the same id: nothing was changed.
     pub(crate) overruled: bool,
     pub(crate) min_id: Option<MinIdChange>,
 }
@@ -118,6 +120,9 @@ impl Table {
     ) -> Result<Registered, Incomplete> {
         let Registration { key, name, id, ha_address, timeout, acting_master, zone, topics, filters } =
             registration;
+        if self.is_late(&key, connection) {
+            return Ok(Registered { overruled: true, ..Registered::default() });
+        }
         self.leave_other_places(&key, &name);
         self.clusters.entry(key.cluster.clone()).or_default().insert(name.clone());
         let mut first = !self.brokers.contains_key(&name);
@@ -225,10 +230,15 @@ impl Table {
 
     /// A broker says good-bye. Nothing happens if it registered again on a connection accepted after this one.
     pub(crate) fn unregister(&mut self, key: &Key, connection: u64) -> Option<Removed> {
-        if self.live.get(key).is_some_and(|live| live.connection > connection) {
+        if self.is_late(key, connection) {
             return None;
         }
         self.remove(key)
+    }
+
+    /// Whether the broker was last heard on a connection accepted after this one.
+    fn is_late(&self, key: &Key, connection: u64) -> bool {
+        self.live.get(key).is_some_and(|live| live.connection > connection)
     }
 
     /// The brokers a connection spoke for; it is closed and forgotten.
@@ -317,13 +327,16 @@ impl Table {
         }
     }
 
-    /// A sign of life. The connection it came on is now the broker's.
-    pub(crate) fn refresh(&mut self, key: &Key, connection: u64, now: Duration) {
-        if let Some(live) = self.live.get_mut(key) {
-            live.last = now;
-            live.connection = connection;
-            self.spoken_for.entry(connection).or_default().insert(key.clone());
-        }
+    /// A sign of life. The connection it came on is now the broker's. False when it says nothing: the broker is not
+    /// known, or was heard on a newer connection since.
+    pub(crate) fn refresh(&mut self, key: &Key, connection: u64, now: Duration) -> bool {
+        let Some(live) = self.live.get_mut(key).filter(|live| live.connection <= connection) else {
+            return false;
+        };
+        live.last = now;
+        live.connection = connection;
+        self.spoken_for.entry(connection).or_default().insert(key.clone());
+        true
     }
 
     /// The version of the topics that a broker registered last.

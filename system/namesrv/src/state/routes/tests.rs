@@ -120,6 +120,23 @@ fn what_is_older_than_the_last_registration_removes_nothing() {
 }
 
 #[test]
+fn what_comes_late_on_the_connection_before_says_nothing() {
+    let mut table = Table::default();
+    table.register(versioned(broker("a", &["x", "y"]), 0, 2), 1, at(0), RULES).unwrap();
+    table.register(versioned(broker("a", &["x", "y"]), 0, 2), 2, at(1), RULES).unwrap();
+    assert!(table.register(versioned(broker("a", &["x", "z"]), 0, 1), 1, at(2), RULES).unwrap().overruled);
+    assert!(!table.refresh(&key("a:1"), 1, at(2)));
+    assert!(table.was_heard_on(&key("a:1"), 2), "the broker would go when the first connection closes");
+    assert!(table.answer("y", RULES).is_some());
+    assert_eq!(table.answer("z", RULES), None);
+    assert!(table.refresh(&key("a:1"), 2, at(3)));
+    assert!(table.refresh(&key("a:1"), 3, at(3)));
+    // The newer connection is gone, and the broker with it.
+    table.remove(&key("a:1"));
+    assert!(!table.register(broker("a", &["x", "y"]), 1, at(4), RULES).unwrap().overruled);
+}
+
+#[test]
 fn a_first_registration_with_one_topic_is_refused() {
     let mut table = Table::default();
     assert_eq!(table.register(broker("a", &["x"]), 1, at(0), RULES), Err(Incomplete));
@@ -292,11 +309,16 @@ proptest! {
             match step {
                 0 => {
                     table.register(broker(name, &["x", name]), connection, at(now), RULES).unwrap();
-                    plain.insert(broker_number, Plain { last: now, connection });
+                    let known = plain.entry(broker_number).or_insert(Plain { last: now, connection });
+                    if known.connection <= connection {
+                        *known = Plain { last: now, connection };
+                    }
                 }
                 1 => {
                     table.refresh(&key, connection, at(now));
-                    plain.entry(broker_number).and_modify(|known| *known = Plain { last: now, connection });
+                    if let Some(known) = plain.get_mut(&broker_number).filter(|known| known.connection <= connection) {
+                        *known = Plain { last: now, connection };
+                    }
                 }
                 2 => {
                     table.unregister(&key, connection);
