@@ -537,3 +537,16 @@ fn nobody_moves_the_offsets_that_say_which_transactions_are_done() {
         node.stop().await;
     });
 }
+
+#[test]
+fn automatic_topics_can_be_switched_on_while_the_broker_runs() {
+    run(|root| async move {
+        let node = start(&root, Config { auto_create_topic_enable: false, ..config() }).await;
+        let missing = node.ask(&message(&[]), "x").await;
+        assert_eq!(missing.code, code::TOPIC_NOT_EXIST, "{:?}", missing.remark);
+        let answer = node.ask(&UpdateBrokerConfig {}, "autoCreateTopicEnable=true\n").await;
+        assert_eq!(answer.code, code::SUCCESS, "{:?}", answer.remark);
+        node.store(&message(&[]), "x").await;
+        node.stop().await;
+    });
+}
