@@ -4,7 +4,7 @@ use bytes::Bytes;
 use net::Reply;
 use protocol::{
     config::{self, Source, read_properties},
-    json,
+    json, name,
     rpc::GetBrokerConfigReply,
 };
 use runtime::clock;
@@ -12,6 +12,7 @@ use runtime::clock;
 use crate::{
     Broker, Config,
     refusal::{Answer, Refusal},
+    state::topics::template,
 };
 
 impl Broker {
@@ -53,11 +54,28 @@ impl Broker {
             self.topics.lock().touch(clock::now_ms());
             self.topics_saved.kick();
         }
+        if changes.iter().any(|change| change.key == AUTO_CREATE) {
+            self.add_template();
+        }
         Ok(Reply::ok())
+    }
+
+    /// A broker that was started without automatic topics has no topic to make them from.
+    fn add_template(&self) {
+        let config = self.config();
+        let added = {
+            let mut topics = self.topics.lock();
+            let missing = config.auto_create_topic_enable && topics.get(name::AUTO_CREATE_TOPIC).is_none();
+            missing.then(|| topics.put(template(config.default_topic_queue_nums), clock::now_ms()))
+        };
+        if let Some(topic) = added {
+            self.topic_set(&topic);
+        }
     }
 }
 
 const PERMISSION: &str = "brokerPermission";
+const AUTO_CREATE: &str = "autoCreateTopicEnable";
 
 /// Keys that no request may change.
 const CLOSED: [&str; 2] = ["configBlackList", "brokerConfigPath"];

@@ -1,6 +1,6 @@
 //! What administrators do with topics.
 
-use std::time::Duration;
+use std::{mem, time::Duration};
 
 use net::Reply;
 use protocol::{
@@ -52,8 +52,9 @@ impl Broker {
 
     /// As above, for several at once.
     pub(crate) async fn update_topics(&self, request: &[u8]) -> Answer {
-        let list: CreateTopicListBody = body("UPDATE_AND_CREATE_TOPIC_LIST", request)?;
-        for config in &list.topic_config_list {
+        let mut list: CreateTopicListBody = body("UPDATE_AND_CREATE_TOPIC_LIST", request)?;
+        for config in &mut list.topic_config_list {
+            self.take_attributes(config)?;
             self.check_topic(config)?;
         }
         let last = list.topic_config_list.into_iter().map(|config| self.put_topic(config)).max();
@@ -62,6 +63,19 @@ impl Broker {
             self.registered(change, PATIENCE).await;
         }
         Ok(Reply::ok())
+    }
+
+    /// A list says of each attribute what the text of a single topic says: `+key` sets it, `-key` removes it. A bare
+    /// key, as it is stored, sets it too.
+    fn take_attributes(&self, config: &mut TopicConfig) -> Result<(), Refusal> {
+        let known = self.topics.lock().get(&config.topic_name).map(|topic| topic.config.attributes.clone());
+        for (key, value) in mem::replace(&mut config.attributes, known.unwrap_or_default()) {
+            match key.strip_prefix('-') {
+                Some(key) => alter_one(config, key, None)?,
+                None => alter_one(config, key.strip_prefix('+').unwrap_or(&key), Some(&*value))?,
+            }
+        }
+        Ok(())
     }
 
     fn check_topic(&self, config: &TopicConfig) -> Result<(), Refusal> {
@@ -82,9 +96,6 @@ impl Broker {
             if !(1..=MAX_QUEUES).contains(&count) {
                 return Err(Refusal::Parameter(format!("{what} is {count}; 1 to {MAX_QUEUES} are possible")));
             }
-        }
-        if config.attributes.get("queue.type").is_some_and(|kind| **kind == *"BatchCQ") {
-            return Err(Refusal::Parameter("queues of type BatchCQ are not supported".into()));
         }
         Ok(())
     }
@@ -198,21 +209,39 @@ fn alter(config: &mut TopicConfig, changes: &str) -> Result<(), Refusal> {
             ("-", key) => (key, None),
             _ => return Err(Refusal::Parameter(format!("attribute {change}: write +key=value or -key"))),
         };
-        if !ATTRIBUTES.contains(&key) {
-            return Err(Refusal::Parameter(format!(
-                "attribute {key} is unknown; known are {}",
-                ATTRIBUTES.join(", ")
-            )));
-        }
-        match value {
-            Some(value) => config.attributes.insert(Text::from(key), Text::from(value)),
-            None => config.attributes.remove(key),
-        };
+        alter_one(config, key, value)?;
     }
     Ok(())
 }
 
-const ATTRIBUTES: [&str; 4] = ["queue.type", "cleanup.policy", "message.type", "reserve.time"];
+fn alter_one(config: &mut TopicConfig, key: &str, value: Option<&str>) -> Result<(), Refusal> {
+    let Some((_, values)) = ATTRIBUTES.iter().find(|(name, _)| *name == key) else {
+        let known: Vec<_> = ATTRIBUTES.iter().map(|(name, _)| *name).collect();
+        return Err(Refusal::Parameter(format!(
+            "attribute {key} is unknown; known are {}",
+            known.join(", ")
+        )));
+    };
+    let Some(value) = value else {
+        config.attributes.remove(key);
+        return Ok(());
+    };
+    let is_time = || values.is_empty() && value.parse::<i64>().is_ok_and(|ms| ms >= -1);
+    if !values.contains(&value) && !is_time() {
+        let possible = if values.is_empty() { "a number from -1".to_owned() } else { values.join(", ") };
+        return Err(Refusal::Parameter(format!("attribute {key} cannot be {value}; possible is {possible}")));
+    }
+    config.attributes.insert(Text::from(key), Text::from(value));
+    Ok(())
+}
+
+/// The attributes of topics and what this broker can keep to; none named: a time.
+const ATTRIBUTES: [(&str, &[&str]); 4] = [
+    ("queue.type", &["SimpleCQ"]),
+    ("cleanup.policy", &["DELETE"]),
+    ("message.type", &["UNSPECIFIED", "NORMAL", "FIFO", "DELAY", "TRANSACTION", "MIXED"]),
+    ("reserve.time", &[]),
+];
 
 /// Clients build a list of all queues of a topic; more would hurt them.
 pub(crate) const MAX_QUEUES: i32 = 65_535;

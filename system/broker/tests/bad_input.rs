@@ -537,3 +537,60 @@ fn nobody_moves_the_offsets_that_say_which_transactions_are_done() {
         node.stop().await;
     });
 }
+
+#[test]
+fn attributes_that_a_topic_cannot_keep_to_are_refused() {
+    run(|root| async move {
+        let node = start(&root, config()).await;
+        let topic = |attributes: &str| UpdateAndCreateTopic {
+            topic: "orders".into(),
+            read_queue_nums: 1,
+            write_queue_nums: 1,
+            perm: 6,
+            attributes: Some(attributes.into()),
+            ..UpdateAndCreateTopic::default()
+        };
+        let list = |attributes: &str| {
+            format!(
+                r#"{{"topicConfigList":[{{"topicName":"orders","readQueueNums":1,"writeQueueNums":1,"perm":6,
+                "attributes":{attributes}}}]}}"#
+            )
+        };
+        let told = async || {
+            let request = GetTopicConfig { topic: "orders".into(), ..GetTopicConfig::default() };
+            String::from_utf8(node.ask(&request, "").await.body.to_vec()).unwrap()
+        };
+        let refused = [
+            ("+message.type=NOPE", r#"{"+message.type":"NOPE"}"#, "possible is UNSPECIFIED"),
+            ("+cleanup.policy=COMPACTION", r#"{"cleanup.policy":"COMPACTION"}"#, "possible is DELETE"),
+            ("+queue.type=BatchCQ", r#"{"+queue.type":"BatchCQ"}"#, "possible is SimpleCQ"),
+            ("+reserve.time=-2", r#"{"+reserve.time":"soon"}"#, "a number from -1"),
+            ("+x=y", r#"{"x":"y"}"#, "attribute x is unknown"),
+        ];
+        for (text, in_list, words) in refused {
+            node.refuses(&topic(text), "", code::INVALID_PARAMETER, words).await;
+            let request = UpdateAndCreateTopicList {};
+            node.refuses(&request, &list(in_list), code::INVALID_PARAMETER, words).await;
+        }
+        let answer = node.ask(&topic("+message.type=FIFO,+reserve.time=-1"), "").await;
+        assert_eq!(answer.code, code::SUCCESS, "{:?}", answer.remark);
+        let change = r#"{"+message.type":"NORMAL","-reserve.time":"","cleanup.policy":"DELETE"}"#;
+        assert_eq!(node.ask(&UpdateAndCreateTopicList {}, list(change)).await.code, code::SUCCESS);
+        let attributes = r#""attributes":{"cleanup.policy":"DELETE","message.type":"NORMAL"}"#;
+        assert!(told().await.contains(attributes), "{}", told().await);
+        node.stop().await;
+    });
+}
+
+#[test]
+fn automatic_topics_can_be_switched_on_while_the_broker_runs() {
+    run(|root| async move {
+        let node = start(&root, Config { auto_create_topic_enable: false, ..config() }).await;
+        let missing = node.ask(&message(&[]), "x").await;
+        assert_eq!(missing.code, code::TOPIC_NOT_EXIST, "{:?}", missing.remark);
+        let answer = node.ask(&UpdateBrokerConfig {}, "autoCreateTopicEnable=true\n").await;
+        assert_eq!(answer.code, code::SUCCESS, "{:?}", answer.remark);
+        node.store(&message(&[]), "x").await;
+        node.stop().await;
+    });
+}

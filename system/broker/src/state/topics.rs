@@ -152,6 +152,11 @@ pub(crate) fn sized(name: &str, queues: i32, perm: i32) -> TopicConfig {
     }
 }
 
+/// The topic that sends make others from.
+pub(crate) fn template(queues: i32) -> TopicConfig {
+    sized(name::AUTO_CREATE_TOPIC, queues, ALL)
+}
+
 /// What decides about the topics that exist from the start.
 pub(crate) struct Settings<'a> {
     pub(crate) cluster: &'a str,
@@ -166,8 +171,6 @@ pub(crate) struct Settings<'a> {
 
 /// The topics every broker has (broker-store.md 4.2).
 pub(crate) fn built_in(s: &Settings<'_>) -> Vec<TopicConfig> {
-    const RW: i32 = perm::READ | perm::WRITE;
-    const ALL: i32 = RW | perm::INHERIT;
     let reply = name::reply_topic(s.cluster);
     let revive = name::revive_topic(s.cluster);
     let members = name::member_topic(s.broker);
@@ -185,13 +188,16 @@ pub(crate) fn built_in(s: &Settings<'_>) -> Vec<TopicConfig> {
         sized(name::OP_HALF_TOPIC, 1, RW),
     ];
     if s.auto_create {
-        topics.push(sized(name::AUTO_CREATE_TOPIC, s.template_queues, ALL));
+        topics.push(template(s.template_queues));
     }
     if let Some(trace) = s.trace_topic {
         topics.push(sized(trace, 1, RW));
     }
     topics
 }
+
+const RW: i32 = perm::READ | perm::WRITE;
+const ALL: i32 = RW | perm::INHERIT;
 
 #[cfg(test)]
 mod tests {
