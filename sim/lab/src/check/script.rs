@@ -380,6 +380,13 @@ impl Script {
         self.on_broker(Kind::Rotten { which });
     }
 
+    /// It turns in the log, in the record that stands there.
+    pub(super) fn rots_in_log(&mut self, queue: &str, offset: u64, position: u64) {
+        self.rots(queue, offset);
+        let last = self.history.rotten.last_mut().expect("one that has just rotted");
+        last.record = Some((position, position + 100));
+    }
+
     /// A queue holds all of these in the end but the one at an offset.
     pub(super) fn holds_but(&mut self, queue: &str, offset: u64, messages: &[&str]) {
         self.holds(queue, messages);
