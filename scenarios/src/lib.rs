@@ -93,6 +93,43 @@ mod tests {
         }
     }
 
+    #[cfg(madsim)]
+    #[test]
+    fn each_death_is_told_once_and_as_what_it_was() {
+        use lab::history::{How, Kind};
+        use lab::plan::{Step, What};
+        let (_, capsule) = list::capsules()
+            .unwrap()
+            .into_iter()
+            .find(|(name, _)| name == "two_deaths_are_prepared_at_one_crash_point")
+            .unwrap();
+        let node = || "b0".to_owned();
+        let at = |at_ms, nth| {
+            let point = "store.append.written".to_owned();
+            Step::new(at_ms, 3_000, What::CrashAt { node: node(), point, nth, power: true })
+        };
+        let killed = |at_ms| Step::new(at_ms, 2_000, What::Crash { node: node(), power: false });
+        let cases = [
+            ("one after the other", vec![at(50_000, 5), at(50_100, 20)], 2),
+            ("one comes, one does not", vec![at(50_000, 5), at(50_100, 1_000_000)], 1),
+            ("killed before it comes to the point", vec![at(50_000, 15), killed(51_000)], 1),
+            ("killed, and it never comes there", vec![at(50_000, 1_000_000), killed(51_000)], 0),
+        ];
+        for (case, steps, power) in cases {
+            let mut plan = capsule.plan.clone();
+            plan.steps = steps;
+            let done = lab::drive::run(&plan, &lab::drive::Options::default());
+            let told = |how| {
+                let downs = done.history.events.iter().filter(|it| it.kind == Kind::Down { how });
+                downs.count() as u64
+            };
+            let struck = |effect: &str| done.run.effects.get(effect).copied().unwrap_or(0);
+            assert_eq!(struck("node.power"), power, "{case}");
+            assert_eq!(told(How::Power), power, "{case}");
+            assert_eq!(told(How::Process), struck("node.crash"), "{case}");
+        }
+    }
+
     #[test]
     fn the_page_of_bugs_is_that_of_the_capsules() {
         let page = concat!(env!("CARGO_MANIFEST_DIR"), "/../reports/bugs.md");

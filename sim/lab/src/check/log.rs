@@ -323,13 +323,16 @@ fn pointing(view: &View<'_>, image: &Image, judged: &mut Judged) {
     let history = view.history;
     let event = history.events.partition_point(|event| event.at_ns <= image.at_ns).saturating_sub(1);
     let mut entries: BTreeMap<QueueId, &Units> = BTreeMap::new();
+    // A record that rotted may tell of another place, and queues that are made anew believe it.
+    let of_node = history.rotten.iter().filter(|rotten| rotten.broker.0 == image.node);
+    let rotten: Vec<u64> = of_node.filter_map(|rotten| rotten.record).map(|(from, _)| from).collect();
     for units in &image.queues {
         entries.insert(units.queue, units);
         for (offset, &(position, size, tag_hash)) in (units.first..).zip(&units.units) {
             if position < image.start {
                 continue; // its record went with an old file of the log, and it goes with its own
             }
-            if view.rots(Slot { queue: units.queue, offset }) {
+            if view.rots(Slot { queue: units.queue, offset }) || rotten.contains(&position) {
                 continue;
             }
             judged.count(Rule::Log2, 1);
@@ -553,6 +556,19 @@ mod tests {
         run("LOG-2", Expect::Kept, "the last one rotted", |s| {
             s.rots("q", 2);
             s.holds_but("q", 2, &["a", "b", "c"]);
+        });
+        run("LOG-2", Expect::Broken, "an entry beside what rotted points to nothing", |s| {
+            s.rots_in_log("q", 1, 100);
+            s.image("b0", END, &[("q", 0, 0)], &[("q", 0, &[0]), ("r", 1, &[200])]);
+        });
+        run("LOG-2", Expect::Broken, "an entry points to what rotted on another disk", |s| {
+            s.broker("b1");
+            s.rots_in_log("q", 1, 100);
+            s.image("b1", END, &[], &[("r", 1, &[100])]);
+        });
+        run("LOG-2", Expect::Kept, "what rotted tells of another queue", |s| {
+            s.rots_in_log("q", 1, 100);
+            s.image("b0", END, &[("q", 0, 0)], &[("q", 0, &[0]), ("r", 1, &[100])]);
         });
         run("LOG-2", Expect::Kept, "each entry has its record", |s| {
             s.append("q", 0, 0, 100);

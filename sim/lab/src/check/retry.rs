@@ -289,9 +289,14 @@ fn dead_letters(view: &View<'_>, back: &Back, judged: &mut Judged) {
 fn once(view: &View<'_>, back: &Back, judged: &mut Judged) {
     let history = view.history;
     let tries = tries(view);
-    // What was stored and not vouched for is given back again: two chains.
-    let unsure = back.all.iter().filter(|back| back.code != 0).map(|back| (back.group, back.message));
-    let forked: BTreeSet<_> = unsure.collect();
+    // What was stored and not vouched for, and is given back again or copied: two chains.
+    let forks = |unsure: &&Returned| {
+        let again = |it: &Returned| it.slot == unsure.slot && it.group == unsure.group;
+        unsure.code != 0
+            && (back.all.iter().any(|it| it.event > unsure.event && again(it))
+                || back.copies(unsure.group, unsure.message).iter().any(|it| it.event > unsure.event))
+    };
+    let forked: BTreeSet<_> = back.all.iter().filter(forks).map(|it| (it.group, it.message)).collect();
     for back in back.all.iter().filter(|back| back.code == 0) {
         let Some(all) = tries.get(&(back.group, back.message)) else { continue };
         let (before, after) = all.split_at(all.partition_point(|it| it.entered < back.event));
@@ -635,6 +640,49 @@ mod tests {
             s.holds("dead", &["a"]);
             s.enter("c0", "retry", 1, "a");
         });
+        // It fails, is given back with these codes, dies, and comes again from another place.
+        let again = |codes: &'static [i32], copied: bool| {
+            move |s: &mut Script| {
+                s.ok("a", "q", 0);
+                tried(s, "q", 0, "a", 0);
+                for code in codes {
+                    s.sent_back_with("q", 0, 1, 3, *code);
+                }
+                if copied {
+                    s.copied_back("q", 0, 1, true);
+                }
+                tried(s, "retry", 0, "a", 3);
+                s.sent_back("retry", 0, 4, 0);
+                tried(s, "retry", 1, "a", 1);
+            }
+        };
+        run("RTY-3", Expect::Broken, "its return was vouched for, and it went twice", again(&[0, 0], false));
+        run("RTY-3", Expect::Broken, "its return was not vouched for, but it went once", again(&[10], false));
+        run("RTY-3", Expect::Broken, "vouched for at first", again(&[0, 10], false));
+        run("RTY-3", Expect::Broken, "another message went twice", |s| {
+            s.ok("b", "q", 1);
+            tried(s, "q", 1, "b", 0);
+            s.sent_back_with("q", 1, 1, 3, 10);
+            s.sent_back("q", 1, 1, 3);
+            again(&[0], false)(s);
+        });
+        run("RTY-3", Expect::Broken, "it went twice, and comes from where it died", |s| {
+            s.ok("a", "q", 0);
+            s.session("c0", "retry", 0);
+            tried(s, "q", 0, "a", 0);
+            s.sent_back_with("q", 0, 1, 3, 10);
+            s.sent_back("q", 0, 1, 3);
+            tried(s, "retry", 0, "a", 3);
+            s.sent_back("retry", 0, 4, 0);
+            tried(s, "retry", 0, "a", 3);
+        });
+        run(
+            "RTY-3",
+            Expect::Kept,
+            "its return was not vouched for, and it went twice",
+            again(&[10, 0], false),
+        );
+        run("RTY-3", Expect::Kept, "its return was not vouched for, and a copy went", again(&[10], true));
         run("RTY-3", Expect::Kept, "after its last try, once", |s| {
             s.ok("a", "q", 0);
             s.holds("retry", &["a"]);

@@ -328,6 +328,11 @@ impl Script {
     }
 
     pub(super) fn sent_back(&mut self, queue: &str, offset: u64, times: u32, level: u32) {
+        self.sent_back_with(queue, offset, times, level, 0);
+    }
+
+    /// What goes back is stored, and answered with this code.
+    pub(super) fn sent_back_with(&mut self, queue: &str, offset: u64, times: u32, level: u32, code: i32) {
         let slot = self.slot(queue, offset);
         let (group, dead) = (GroupId(0), level == 0);
         self.stored_back += 1;
@@ -335,7 +340,7 @@ impl Script {
         let to = if dead { "dead" } else { "ten" };
         let to = self.slot(to, self.stored_back - 1);
         let end = to.offset * 100 + 100;
-        self.on_broker(Kind::SentBack { group, slot, times, level, dead, code: 0, to, end });
+        self.on_broker(Kind::SentBack { group, slot, times, level, dead, code, to, end });
     }
 
     /// A client that cannot give a message back sends a copy to its broker, and may have an answer.
@@ -378,6 +383,13 @@ impl Script {
         let which = self.history.rotten.len() as u32;
         self.history.rotten.push(Rotten { broker, slot, record: None });
         self.on_broker(Kind::Rotten { which });
+    }
+
+    /// It turns in the log, in the record that stands there.
+    pub(super) fn rots_in_log(&mut self, queue: &str, offset: u64, position: u64) {
+        self.rots(queue, offset);
+        let last = self.history.rotten.last_mut().expect("one that has just rotted");
+        last.record = Some((position, position + 100));
     }
 
     /// A queue holds all of these in the end but the one at an offset.

@@ -86,6 +86,8 @@ pub struct Live {
     levels: BTreeMap<NodeId, u32>,
     /// Read queues of each topic on each broker.
     pub readable: BTreeMap<(u32, NodeId), u32>,
+    /// The most of them there ever were.
+    most_readable: BTreeMap<(u32, NodeId), u32>,
     /// Up to where each node found its log when it was started last.
     #[cfg(madsim)]
     recovered: BTreeMap<NodeId, u64>,
@@ -257,6 +259,7 @@ impl Recorder {
             found: BTreeMap::new(),
             levels: BTreeMap::new(),
             readable: BTreeMap::new(),
+            most_readable: BTreeMap::new(),
             #[cfg(madsim)]
             recovered: BTreeMap::new(),
             #[cfg(madsim)]
@@ -585,6 +588,8 @@ impl Live {
     }
 
     fn topic_set(&mut self, topic: TopicId, broker: NodeId, read: u32, write: u32) {
+        let most = self.most_readable.entry((topic.0, broker)).or_default();
+        *most = read.max(*most);
         if self.readable.insert((topic.0, broker), read) == Some(read) {
             // Told again without a change of what can be read; write queues matter to nobody here.
             return;
@@ -706,11 +711,16 @@ impl Live {
         rest
     }
 
-    /// All queues that clients may read.
+    /// All queues that clients may read: not what a broker takes from a record that rotted, of a queue that never was.
     #[must_use]
     pub fn queues(&self) -> Vec<QueueId> {
         let all = (0..self.history.queues.len() as u32).map(QueueId);
-        let there = |queue: &QueueId| !self.outside.contains(&self.history.queues[queue.index()].broker);
+        let there = |queue: &QueueId| {
+            let facts = self.history.queues[queue.index()];
+            let most = self.most_readable.get(&(facts.topic.0, facts.broker));
+            let was = self.history.untapped || most.is_some_and(|most| facts.number < *most);
+            was && !self.outside.contains(&facts.broker)
+        };
         all.filter(|queue| !self.history.is_inner(*queue) && there(queue)).collect()
     }
 

@@ -43,7 +43,9 @@ fn quiet(view: &View<'_>) -> Vec<(usize, usize)> {
                 if how != How::Stop && server {
                     down.insert(event.node);
                 }
-                SETTLE_ALL
+                // Without power nobody closes a connection: brokers count on the member until it has been silent for too long.
+                let silent = matches!(how, How::Power | How::Disk) && !server;
+                if silent { SILENT + SETTLE_MEMBERS } else { SETTLE_ALL }
             }
             Kind::Up => {
                 down.remove(&event.node);
@@ -142,12 +144,15 @@ fn one_owner_each(view: &View<'_>, group: GroupId, from: usize, until: usize, ju
 const JOINS: u64 = 5 * SECOND;
 /// Two rebalance periods and a moment, after a member came or went.
 const SETTLE_MEMBERS: u64 = 45 * SECOND;
+/// A member whose connection stays open is given up after two minutes of silence, of which brokers look every 10 s.
+const SILENT: u64 = 130 * SECOND;
 /// After a fault or a change of routes: what L-3 allows.
 const SETTLE_ALL: u64 = 110 * SECOND;
 
 #[cfg(test)]
 mod tests {
     use crate::check::script::{Expect, Script, run};
+    use crate::history::How;
 
     #[test]
     fn each_queue_has_one_owner_when_things_are_quiet() {
@@ -234,6 +239,23 @@ mod tests {
             s.wait(120.0);
             s.stored("q", 0);
         });
+        // A member that is not there any more keeps its part of the queues for so long.
+        let ghost = |how: How, wait: f64| {
+            move |s: &mut Script| {
+                s.queues("b0", 2, 2);
+                s.joined("c0");
+                s.joined("c1");
+                s.session("c0", "q", 0);
+                s.session("c1", "r", 0);
+                s.wait(120.0);
+                s.crash("c1", how);
+                s.wait(wait);
+                s.stored("q", 0);
+            }
+        };
+        run("CON-5", Expect::Broken, "a dead member's queue stays without owner", ghost(How::Process, 115.0));
+        run("CON-5", Expect::Broken, "a silent member is counted on for ever", ghost(How::Power, 180.0));
+        run("CON-5", Expect::Kept, "a silent member is counted on for two minutes", ghost(How::Power, 170.0));
         run("CON-5", Expect::Kept, "nobody lives", |s| {
             s.queues("b0", 1, 1);
             s.joined("c0");
