@@ -12,6 +12,7 @@ pub const FEATURES: &[&str] = &[
     "changes of members",
     "dead letters",
     "delays",
+    "deleted topics",
     "pulls that wait",
     "queries",
     "queue changes",
@@ -49,6 +50,7 @@ pub fn features(plan: &Plan, history: &History) -> BTreeSet<&'static str> {
             Kind::SentBack { dead, .. } => Some(if dead { "dead letters" } else { "retries" }),
             Kind::HalfEnded { .. } => Some("transactions"),
             Kind::Queried { .. } => Some("queries"),
+            Kind::TopicDeleted { .. } => Some("deleted topics"),
             Kind::Pulled { count: 0, .. } => Some("pulls that wait"),
             Kind::TopicSet { topic, broker, read, .. } => {
                 let before = widths.insert((topic, broker), read);
