@@ -77,7 +77,7 @@ pub(crate) struct Registration {
 pub(crate) struct Registered {
     pub(crate) ha_address: Option<Text>,
     pub(crate) master_address: Option<Text>,
-    /// The registration lost against a newer one of the same id: nothing was changed.
+    /// The registration lost against a newer one, of this broker or of another with its id: nothing was changed.
     pub(crate) overruled: bool,
     pub(crate) min_id: Option<MinIdChange>,
 }
@@ -118,6 +118,11 @@ impl Table {
     ) -> Result<Registered, Incomplete> {
         let Registration { key, name, id, ha_address, timeout, acting_master, zone, topics, filters } =
             registration;
+        // It was on its way when its connection was lost, and the broker has said something newer on another one since.
+        let newer = |live: &Live| live.connection > connection && live.version > topics.data_version;
+        if self.live.get(&key).is_some_and(newer) {
+            return Ok(Registered { overruled: true, ..Registered::default() });
+        }
         self.leave_other_places(&key, &name);
         self.clusters.entry(key.cluster.clone()).or_default().insert(name.clone());
         let mut first = !self.brokers.contains_key(&name);
@@ -317,11 +322,12 @@ impl Table {
         }
     }
 
-    /// A sign of life. The connection it came on is now the broker's.
+    /// A sign of life. The connection it came on is the broker's, unless it has come on a later one before: what was held
+    /// up on an earlier connection may still arrive.
     pub(crate) fn refresh(&mut self, key: &Key, connection: u64, now: Duration) {
         if let Some(live) = self.live.get_mut(key) {
             live.last = now;
-            live.connection = connection;
+            live.connection = live.connection.max(connection);
             self.spoken_for.entry(connection).or_default().insert(key.clone());
         }
     }
