@@ -156,6 +156,8 @@ pub enum Kind {
     StepOff { step: u32 },
     /// The lab asked a name server which brokers it knows: bits by broker.
     Routes { asked_ns: u64, brokers: u64, whole_cluster: bool },
+    /// What the route of a topic names: brokers that have queues, and brokers with an address, bits by broker.
+    RouteTold { queues: u64, addresses: u64 },
     /// The lab asked a broker for the ends of a queue.
     Range { queue: QueueId, asked_ns: u64, min: u64, max: u64 },
     /// The lab asked the broker of an acknowledged message for its key: whether the message was among what came, and
@@ -224,14 +226,16 @@ pub enum Kind {
     HalfLoaded { half: HalfId, offset: u64, checks: u32 },
     /// Tap: it has found all of them.
     HalvesLoaded,
-    /// Tap: a name server applied a registration.
-    Registered { broker: NodeId, peer: u64 },
+    /// Tap: a name server applied a registration, with this version of the broker's topics.
+    Registered { broker: NodeId, peer: u64, version: u64 },
     /// Tap: a name server heard that a broker lives, without a registration.
     Heard { broker: NodeId, peer: u64 },
     /// Tap: a name server dropped a broker.
     Removed { broker: NodeId, why: Why },
     /// Tap: a connection ends, and so many calls are in its table that nobody waits for.
     CallsLeft { left: u32 },
+    /// Tap: a task was polled a thousand times while time stood.
+    Spun,
     /// Tap: a connection of a name server closed.
     PeerClosed { peer: u64 },
     /// Tap: a member begins to pull a queue.
@@ -822,7 +826,13 @@ impl History {
                 format!("{} found at {offset}, undecided after {checks} checks", self.half_name(half))
             }
             Kind::HalvesLoaded => "all undecided halves are found".to_owned(),
-            Kind::Registered { broker, peer } => format!("{} registered on #{peer}", self.node_name(broker)),
+            Kind::Registered { broker, peer, version } => {
+                format!("{} registered version {version} on #{peer}", self.node_name(broker))
+            }
+            Kind::Spun => "a task runs in circles".to_owned(),
+            Kind::RouteTold { queues, addresses } => {
+                format!("route answer: queues of {queues:b}, addresses of {addresses:b}")
+            }
             Kind::Heard { broker, peer } => format!("{} heard on #{peer}", self.node_name(broker)),
             Kind::Removed { broker, why } => format!("{} removed: {why:?}", self.node_name(broker)),
             Kind::PeerClosed { peer } => format!("connection #{peer} closed"),

@@ -326,6 +326,10 @@ impl Member {
                 Err(error) => {
                     sometimes!("client.pull.failed");
                     tracing::debug!(group = %self.group, queue = %session.queue, %error, "a pull failed");
+                    if planted!("B27") {
+                        let _all = self.idle.acquire_many(self.manners.concurrency).await;
+                        sleep(Duration::from_secs(25)).await;
+                    }
                     sleep(AFTER_ERROR).await;
                 }
             }

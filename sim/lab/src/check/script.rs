@@ -617,7 +617,24 @@ impl Script {
 
     pub(super) fn registered(&mut self, server: &str, broker: &str, peer: u64) {
         let (server, broker) = (self.history.node(server), self.history.node(broker));
-        self.push(server, Kind::Registered { broker, peer });
+        self.push(server, Kind::Registered { broker, peer, version: 1 });
+    }
+
+    pub(super) fn registered_as(&mut self, version: u64) {
+        let (server, broker) = (self.history.node("ns0"), self.history.node("b0"));
+        self.push(server, Kind::Registered { broker, peer: 1, version });
+    }
+
+    /// The route names queues of brokers and addresses of brokers, bits by broker.
+    pub(super) fn route_told(&mut self, queues: u64, addresses: u64) {
+        let server = self.history.node("ns0");
+        self.push(server, Kind::RouteTold { queues, addresses });
+    }
+
+    /// A task runs in circles.
+    pub(super) fn spun(&mut self, node: &str) {
+        let node = self.history.node(node);
+        self.push(node, Kind::Spun);
     }
 
     pub(super) fn peer_closed(&mut self, server: &str, peer: u64) {

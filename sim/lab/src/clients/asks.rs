@@ -325,6 +325,10 @@ async fn cluster(client: &Client, shared: &Shared, server: &Server) -> Option<u6
 
 async fn route(client: &Client, shared: &Shared, server: &Server) -> Option<u64> {
     let route = route_of(client, server, shared.plan.topics[0].name.as_str().into()).await?;
+    let reachable = route.broker_datas.iter().filter(|broker| !broker.broker_addrs.is_empty());
+    let addresses = bits(shared, reachable.map(|broker| broker.broker_name.clone()));
+    let queues = bits(shared, route.queue_datas.iter().map(|queues| queues.broker_name.clone()));
+    shared.recorder.push(server.id, Kind::RouteTold { queues, addresses });
     Some(bits(shared, route.broker_datas.iter().map(|broker| broker.broker_name.clone())))
 }
 

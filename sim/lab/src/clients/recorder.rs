@@ -613,16 +613,28 @@ impl Live {
         }
         self.push(broker, Kind::TopicSet { topic, broker, read, write });
         if again {
-            // Who has not noticed goes on, but what it owned is gone.
-            let of_topic = |queue: &QueueId| {
-                !self.history.lives(*queue) && self.history.queues[queue.index()].is_of(topic, broker)
-            };
-            let owned = self.open.extract_if(.., |(_, queue), _| of_topic(queue));
-            let owned: Vec<_> = owned.map(|((member, _), session)| (member, session)).collect();
-            for (member, session) in owned {
-                let node = self.history.members[member.index()].node;
-                self.push(node, Kind::SessionEnd { session });
-            }
+            self.go_on(topic, broker);
+        }
+    }
+
+    /// Who pulled a queue when its topic was deleted, or took it since, pulls the one that has its name now.
+    fn go_on(&mut self, topic: TopicId, broker: NodeId) {
+        let history = &self.history;
+        let of_topic =
+            |queue: &QueueId| !history.lives(*queue) && history.queues[queue.index()].is_of(topic, broker);
+        let owned = self.open.extract_if(.., |(_, queue), _| of_topic(queue)).collect::<Vec<_>>();
+        for ((member, queue), old) in owned {
+            let node = self.history.members[member.index()].node;
+            let stands = self.history.events.iter().rev().find_map(|event| match event.kind {
+                Kind::Pulled { session, next, .. } if session == old => Some(next),
+                Kind::SessionStart { session, offset, .. } if session == old => Some(offset),
+                _ => None,
+            });
+            let queue = self.history.queue(topic, broker, self.history.queues[queue.index()].number);
+            let session = self.history.new_session();
+            self.open.insert((member, queue), session);
+            self.push(node, Kind::SessionEnd { session: old });
+            self.push(node, Kind::SessionStart { session, member, queue, offset: stands.unwrap_or(0) });
         }
     }
 
@@ -959,7 +971,9 @@ impl Live {
                 let Some(broker) = self.at_address(fields.text("address")) else { return };
                 let peer = fields.number("peer");
                 let kind = match (tap.name, fields.text("why")) {
-                    ("route.register", _) => Kind::Registered { broker, peer },
+                    ("route.register", _) => {
+                        Kind::Registered { broker, peer, version: fields.number("version") }
+                    }
                     ("route.heard", _) => Kind::Heard { broker, peer },
                     (_, "expired") => Kind::Removed { broker, why: Why::Expired },
                     (_, "unregistered") => Kind::Removed { broker, why: Why::Unregistered },
@@ -968,6 +982,7 @@ impl Live {
                 self.push(node, kind);
             }
             "calls_left" => self.push(node, Kind::CallsLeft { left: fields.number("left") as u32 }),
+            "spin" => self.push(node, Kind::Spun),
             "route.peer_closed" => self.push(node, Kind::PeerClosed { peer: fields.number("peer") }),
             "client.session" => self.session(&fields, node),
             "client.pulled" => {
