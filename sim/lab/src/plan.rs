@@ -103,7 +103,18 @@ impl Profile {
         Size { messages: size.messages.max(messages), load_ms }
     }
 
-    /// So many faults more than a scenario asks for.
+    /// So many messages a plan has at least.
+    #[must_use]
+    pub fn least_messages(self) -> f64 {
+        match self {
+            Self::Brief => 0.0,
+            Self::Quick => 2_000.0,
+            Self::Standard => 20_000.0,
+            Self::Soak => 500_000.0,
+        }
+    }
+
+    /// So many faults more than a scenario asks for, and a plan with faults has so many at least.
     #[must_use]
     pub fn more_faults(self) -> u64 {
         match self {
@@ -857,6 +868,16 @@ impl Plan {
     pub fn calls_of(&self, producer: &Producer) -> f64 {
         let gap_ms = (producer.gap_ms.0 + producer.gap_ms.1) as f64 / 2.0;
         self.load_ms as f64 / gap_ms.max(1.0) * f64::from(producer.burst)
+    }
+
+    /// Messages that producers send, about.
+    #[must_use]
+    pub fn messages(&self) -> f64 {
+        let each = |mode| if let Mode::Batch(most) = mode { f64::from(1 + most) / 2.0 } else { 1.0 };
+        let stays = |it: &Producer| {
+            it.gone_ms.map_or(1.0, |gone_ms| gone_ms.min(self.load_ms) as f64 / self.load_ms.max(1) as f64)
+        };
+        self.producers.iter().map(|it| self.calls_of(it) * each(it.mode) * stays(it)).sum()
     }
 
     /// How long the slowest group needs at most for all messages of the plan.

@@ -291,7 +291,8 @@ pub fn deletion(plan: &mut Plan) {
     let (at_ms, for_ms) = (draw.range(10_000, plan.load_ms / 2), draw.spread(4_000, 60_000));
     let (everywhere, one) = (draw.chance(70), draw.below(plan.brokers.len() as u64));
     let (same, queues) = (draw.chance(50), draw.range(1, 8) as u32);
-    let (dies, power, point) = (draw.chance(40), draw.chance(50), (*draw.pick(DELETING)).to_owned());
+    let (fate, power, point) = (draw.below(100), draw.chance(50), (*draw.pick(DELETING)).to_owned());
+    let soon_ms = draw.spread(20, 2_000);
     if topics.is_empty() {
         return;
     }
@@ -299,10 +300,14 @@ pub fn deletion(plan: &mut Plan) {
     let all = 0..plan.brokers.len() as u64;
     let brokers: Vec<_> =
         all.filter(|broker| everywhere || *broker == one).map(|broker| format!("b{broker}")).collect();
-    if dies {
-        let what = What::CrashAt { node: format!("b{one}"), point, nth: 1, power };
-        plan.steps.push(Step::new(at_ms - 1000, for_ms / 2, what));
-    }
+    // In the midst of it, or soon after.
+    let node = format!("b{one}");
+    let step = |at_ms, what| Step::new(at_ms, for_ms / 2, what);
+    plan.steps.extend(match fate {
+        0..30 => Some(step(at_ms - 1000, What::CrashAt { node, point, nth: 1, power })),
+        30..60 => Some(step(at_ms + soon_ms, What::Crash { node, power })),
+        _ => None,
+    });
     let queues = if same { plan.topics[topic as usize].queues } else { queues };
     plan.steps.push(Step::new(at_ms, for_ms, What::DeleteTopic { topic, brokers, queues }));
 }
@@ -506,6 +511,38 @@ pub fn storms(plan: &mut Plan) {
         }
     }
     settle(plan);
+}
+
+/// Brings a plan up to what its profile says: scenarios slow producers down and lose faults when they put them into order.
+/// More calls in the same time, and more faults of those that are there.
+pub fn fill(plan: &mut Plan) {
+    let mut draw = Draw::new(plan.seed, "fill");
+    let short = plan.profile.least_messages() * 1.1 / plan.messages().max(1.0);
+    for producer in plan.producers.iter_mut().filter(|_| short > 1.0) {
+        let shorter = |ms: u64| ((ms as f64 / short) as u64).max(1);
+        producer.gap_ms = (shorter(producer.gap_ms.0), shorter(producer.gap_ms.1));
+    }
+    let least = plan.profile.more_faults() as usize;
+    let again = |step: &&Step| {
+        let whole = step.part.is_none() && step.on.is_none() && !step.stays;
+        whole && step.what.is_fault() && !matches!(step.what, What::Levels { .. })
+    };
+    let kinds: Vec<Step> = plan.steps.iter().filter(again).cloned().collect();
+    for _ in 0..ROUNDS {
+        let missing = least.saturating_sub(plan.faults());
+        if missing == 0 || kinds.is_empty() {
+            return;
+        }
+        for _ in 0..missing {
+            let step = Step { at_ms: draw.range(5_000, plan.load_ms - 10_000), ..draw.pick(&kinds).clone() };
+            let there = present(plan, step.at_ms);
+            let is_there = |node: &&str| !node.starts_with(['c', 'p']) || there.iter().any(|it| it == node);
+            if step.what.nodes().iter().all(is_there) {
+                plan.steps.push(step);
+            }
+        }
+        settle(plan);
+    }
 }
 
 /// Puts steps into order, lets a node go down only when it is up, and sees to it that some fault meets something.
@@ -927,6 +964,8 @@ const OFTEN: &[&str] = &[
     "store.flush.before_sync",
 ];
 
+/// How often faults are added in place of those that found their node taken.
+const ROUNDS: u32 = 20;
 /// How long after its start a client has found everybody.
 const SETTLED_MS: u64 = 5_000;
 
