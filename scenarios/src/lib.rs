@@ -56,25 +56,23 @@ mod tests {
 
     #[test]
     fn profiles_are_as_large_as_they_say() {
-        use lab::plan::{Mode, Profile};
+        use lab::plan::Profile;
+        use lab::scenario::Drawing;
         for (profile, messages, load_ms, faults) in [
-            (Profile::Quick, 2_000, 600_000, 10),
-            (Profile::Standard, 20_000, 1_800_000, 40),
-            (Profile::Soak, 500_000, 43_200_000, 400),
+            (Profile::Quick, 2_000.0, 600_000, 10),
+            (Profile::Standard, 20_000.0, 1_800_000, 40),
+            (Profile::Soak, 500_000.0, 43_200_000, 400),
         ] {
             for scenario in list::all() {
-                // The others change their load, or draw their faults, after these numbers.
-                let (messages, faults) =
-                    if scenario.name == "first_message" { (messages, faults) } else { (0, 0) };
                 let mut faulty = 0;
                 for seed in 0..20 {
-                    let plan = (scenario.plan)(seed, profile);
-                    let each = |mode| if let Mode::Batch(most) = mode { f64::from(most) } else { 1.0 };
-                    let planned: f64 =
-                        plan.producers.iter().map(|it| plan.calls_of(it) * each(it.mode)).sum();
+                    let plan = scenario.draw(seed, Drawing { profile, safety_only: false });
+                    let planned = plan.messages();
+                    assert!(planned >= messages && plan.load_ms >= load_ms, "{planned} messages: {plan}");
                     assert!(
-                        planned >= f64::from(messages) && plan.load_ms >= load_ms,
-                        "{planned} messages: {plan}"
+                        plan.faults() == 0 || plan.faults() >= faults,
+                        "{} faults: {plan}",
+                        plan.faults()
                     );
                     faulty += u32::from(plan.faults() >= faults);
                 }

@@ -17,7 +17,7 @@ pub(crate) fn scenario() -> Scenario {
                 members that disagree on who owns what",
         upstream: &["9307", "9083", "9535", "242", "10955"],
         rules: &[Rule::Con1, Rule::Con3, Rule::Con4, Rule::Con5, Rule::Con6],
-        kills: &["M20", "M21", "M22", "M23", "M24", "B12", "B13"],
+        kills: &["M20", "M21", "M22", "M23", "M24", "B12", "B13", "B22", "B23", "B24"],
         plan,
     }
 }
@@ -36,6 +36,11 @@ fn plan(seed: u64, profile: Profile) -> Plan {
         return plan; // nothing changes: exactly once
     }
     changes(&mut plan, &mut draw);
+    // In some the topic goes as a whole, and comes again.
+    if Draw::new(seed, "deletes").chance(25) {
+        plan.steps.clear();
+        swarm::deletion(&mut plan);
+    }
     if draw.chance(70) {
         for _ in 0..draw.range(1, 5) + profile.more_faults() {
             let class = *draw.pick(&[

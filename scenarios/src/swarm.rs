@@ -39,6 +39,9 @@ fn plan(seed: u64, profile: Profile) -> Plan {
     for (_, feature) in features.into_iter().chain(others).filter(|(on, _)| *on) {
         feature(&mut plan);
     }
+    if Draw::new(seed, "deletes").chance(30) {
+        swarm::deletion(&mut plan);
+    }
     swarm::knobs(&mut plan);
     swarm::deaths(&mut plan, 30);
     // Each subset is as likely as any other: a fault that is always there hides what happens without it.
@@ -61,13 +64,15 @@ fn is_judged(plan: &Plan, class: Class) -> bool {
     let transactions = plan.producers.iter().any(|it| matches!(it.mode, Mode::Transaction { .. }));
     let waiting = plan.producers.iter().any(|it| it.delayed.is_some())
         || plan.groups.iter().any(|it| it.fails.is_some());
+    let deletes = (0..plan.topics.len() as u32).any(|topic| plan.deletes(topic));
     match class {
         // Room is made with undecided half messages too.
         Class::DiskFull => !transactions,
         // A half message or a delayed one that rots is never seen.
         Class::Rot => !transactions && !waiting,
-        // What waits on a disk, for its time or for a decision, is gone with it.
-        Class::Lose => !transactions && !waiting,
+        // What waits on a disk, for its time or for a decision, is gone with it. And where a log begins anew nobody can
+        // tell what was in a deleted topic from what is in a later one.
+        Class::Lose => !transactions && !waiting && !deletes,
         _ => true,
     }
 }

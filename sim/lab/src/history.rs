@@ -156,6 +156,8 @@ pub enum Kind {
     StepOff { step: u32 },
     /// The lab asked a name server which brokers it knows: bits by broker.
     Routes { asked_ns: u64, brokers: u64, whole_cluster: bool },
+    /// What the route of a topic names: brokers that have queues, and brokers with an address, bits by broker.
+    RouteTold { queues: u64, addresses: u64 },
     /// The lab asked a broker for the ends of a queue.
     Range { queue: QueueId, asked_ns: u64, min: u64, max: u64 },
     /// The lab asked the broker of an acknowledged message for its key: whether the message was among what came, and
@@ -188,6 +190,10 @@ pub enum Kind {
     OffsetsPersisted,
     /// Tap: a broker has these queues of a topic.
     TopicSet { topic: TopicId, broker: NodeId, read: u32, write: u32 },
+    /// Tap: a broker lists a topic no more, and has forgotten what groups had committed there.
+    TopicUnlisted { topic: TopicId, broker: NodeId },
+    /// Tap: the queues of a topic are deleted. One of this name that is made later has others.
+    TopicDeleted { topic: TopicId, broker: NodeId },
     /// Tap: a message waits in the schedule topic.
     DelayStored { slot: Slot, target: QueueId },
     /// Tap: it came to the queue it is meant for.
@@ -220,14 +226,16 @@ pub enum Kind {
     HalfLoaded { half: HalfId, offset: u64, checks: u32 },
     /// Tap: it has found all of them.
     HalvesLoaded,
-    /// Tap: a name server applied a registration.
-    Registered { broker: NodeId, peer: u64 },
+    /// Tap: a name server applied a registration, with this version of the broker's topics.
+    Registered { broker: NodeId, peer: u64, version: u64 },
     /// Tap: a name server heard that a broker lives, without a registration.
     Heard { broker: NodeId, peer: u64 },
     /// Tap: a name server dropped a broker.
     Removed { broker: NodeId, why: Why },
     /// Tap: a connection ends, and so many calls are in its table that nobody waits for.
     CallsLeft { left: u32 },
+    /// Tap: a task was polled a thousand times while time stood.
+    Spun,
     /// Tap: a connection of a name server closed.
     PeerClosed { peer: u64 },
     /// Tap: a member begins to pull a queue.
@@ -284,6 +292,14 @@ pub struct Queue {
     pub number: u32,
 }
 
+impl Queue {
+    /// True for a queue of this topic on this broker.
+    #[must_use]
+    pub fn is_of(&self, topic: TopicId, broker: NodeId) -> bool {
+        (self.topic, self.broker) == (topic, broker)
+    }
+}
+
 /// A consumer group: what it reads.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Group {
@@ -308,6 +324,15 @@ pub struct Member {
     pub group: GroupId,
     /// On this node.
     pub node: NodeId,
+}
+
+/// The end of a queue whose topic was deleted.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Deletion {
+    /// The event that tells of it.
+    pub event: usize,
+    /// Its records stand before this in the log of its broker, those of a later queue of the same name behind it.
+    pub position: u64,
 }
 
 /// A producer.
@@ -386,6 +411,8 @@ pub struct Step {
     pub fills: bool,
     /// It is never healed.
     pub stays: bool,
+    /// An operator deletes this topic on its nodes.
+    pub deletes: Option<TopicId>,
     /// In words.
     pub what: String,
 }
@@ -417,6 +444,8 @@ pub struct History {
     pub rotten: Vec<Rotten>,
     /// All half messages.
     pub halves: Vec<Half>,
+    /// Queues that were deleted with their topic.
+    pub deleted: BTreeMap<QueueId, Deletion>,
     /// No part of the system told about itself: there are no taps, and rules see what clients see.
     pub untapped: bool,
     /// How brokers ask about transactions.
@@ -470,6 +499,56 @@ impl History {
         })
     }
 
+    /// The queues that a topic has on a broker are deleted.
+    pub fn delete_queues(&mut self, topic: TopicId, broker: NodeId, position: u64) {
+        let event = self.events.len();
+        let own = self.queue_ids.iter().filter(|(queue, _)| (queue.topic, queue.broker) == (topic, broker));
+        for (_, id) in own {
+            self.deleted.entry(*id).or_insert(Deletion { event, position });
+        }
+    }
+
+    /// A deleted topic is made again: its queues are others from now on.
+    pub fn renew(&mut self, topic: TopicId, broker: NodeId) {
+        let deleted = &self.deleted;
+        self.queue_ids
+            .retain(|queue, id| (queue.topic, queue.broker) != (topic, broker) || !deleted.contains_key(id));
+    }
+
+    /// The number of the queue that has, or had, its record at this position of its broker's log, new or known.
+    pub fn queue_at(&mut self, topic: TopicId, broker: NodeId, number: u32, position: u64) -> QueueId {
+        self.known_queue_at(topic, broker, number, position)
+            .unwrap_or_else(|| self.queue(topic, broker, number))
+    }
+
+    /// The same, of a queue that is known.
+    #[must_use]
+    pub fn known_queue_at(
+        &self,
+        topic: TopicId,
+        broker: NodeId,
+        number: u32,
+        position: u64,
+    ) -> Option<QueueId> {
+        let queue = Queue { topic, broker, number };
+        let mut former = self.deleted.iter().filter(|(id, _)| self.queues[id.index()] == queue);
+        let before = former.find(|(_, deletion)| position < deletion.position).map(|(id, _)| *id);
+        before.or_else(|| self.known_queue(topic, broker, number))
+    }
+
+    /// True until the topic of a queue is deleted.
+    #[must_use]
+    pub fn lives(&self, queue: QueueId) -> bool {
+        !self.deleted.contains_key(&queue)
+    }
+
+    /// The queue of the same name that was deleted before this one was made.
+    #[must_use]
+    pub fn former(&self, queue: QueueId) -> Option<QueueId> {
+        let same = |id: &QueueId| self.queues[id.index()] == self.queues[queue.index()];
+        self.deleted.range(..queue).map(|(id, _)| *id).rfind(same)
+    }
+
     /// The number of a queue that is known.
     #[must_use]
     pub fn known_queue(&self, topic: TopicId, broker: NodeId, number: u32) -> Option<QueueId> {
@@ -517,7 +596,8 @@ impl History {
     #[must_use]
     pub fn queue_name(&self, queue: QueueId) -> String {
         let Queue { topic, broker, number } = self.queues[queue.index()];
-        format!("{}/{}/{number}", self.topic_name(topic), self.node_name(broker))
+        let again = if self.former(queue).is_some() { " (made again)" } else { "" };
+        format!("{}/{}/{number}{again}", self.topic_name(topic), self.node_name(broker))
     }
 
     /// A place in a queue in words.
@@ -692,6 +772,12 @@ impl History {
                 let (topic, broker) = (self.topic_name(topic), self.node_name(broker));
                 format!("{topic} on {broker} has {read} read and {write} write queues")
             }
+            Kind::TopicUnlisted { topic, broker } => {
+                format!("{} lists topic {} no more", self.node_name(broker), self.topic_name(topic))
+            }
+            Kind::TopicDeleted { topic, broker } => {
+                format!("the queues of {} on {} are deleted", self.topic_name(topic), self.node_name(broker))
+            }
             Kind::DelayStored { slot, target } => {
                 format!("{} waits for {}", slot_name(slot), self.queue_name(target))
             }
@@ -740,7 +826,13 @@ impl History {
                 format!("{} found at {offset}, undecided after {checks} checks", self.half_name(half))
             }
             Kind::HalvesLoaded => "all undecided halves are found".to_owned(),
-            Kind::Registered { broker, peer } => format!("{} registered on #{peer}", self.node_name(broker)),
+            Kind::Registered { broker, peer, version } => {
+                format!("{} registered version {version} on #{peer}", self.node_name(broker))
+            }
+            Kind::Spun => "a task runs in circles".to_owned(),
+            Kind::RouteTold { queues, addresses } => {
+                format!("route answer: queues of {queues:b}, addresses of {addresses:b}")
+            }
             Kind::Heard { broker, peer } => format!("{} heard on #{peer}", self.node_name(broker)),
             Kind::Removed { broker, why } => format!("{} removed: {why:?}", self.node_name(broker)),
             Kind::PeerClosed { peer } => format!("connection #{peer} closed"),

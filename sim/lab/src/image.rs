@@ -181,7 +181,7 @@ fn fields(
     (cursor.at == size as usize).then(|| Stored {
         position,
         size,
-        queue: topic.and_then(|topic| history.known_queue(topic, node, number)),
+        queue: topic.and_then(|topic| history.known_queue_at(topic, node, number, position)),
         offset,
         tag_hash: tag_hash(properties),
         stored_ms,

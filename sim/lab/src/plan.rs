@@ -103,7 +103,18 @@ impl Profile {
         Size { messages: size.messages.max(messages), load_ms }
     }
 
-    /// So many faults more than a scenario asks for.
+    /// So many messages a plan has at least.
+    #[must_use]
+    pub fn least_messages(self) -> f64 {
+        match self {
+            Self::Brief => 0.0,
+            Self::Quick => 2_000.0,
+            Self::Standard => 20_000.0,
+            Self::Soak => 500_000.0,
+        }
+    }
+
+    /// So many faults more than a scenario asks for, and a plan with faults has so many at least.
     #[must_use]
     pub fn more_faults(self) -> u64 {
         match self {
@@ -582,6 +593,15 @@ pub enum What {
         /// Not before the queues that go away are empty and consumed.
         after_drain: bool,
     },
+    /// An operator deletes a topic, on all brokers at the name servers too, and makes it again when the time is over.
+    DeleteTopic {
+        /// Index of the topic.
+        topic: u32,
+        /// On which brokers.
+        brokers: Vec<String>,
+        /// Queues per broker that it has then.
+        queues: u32,
+    },
 }
 
 /// What can happen to a request or an answer.
@@ -628,7 +648,7 @@ impl What {
     /// A fault, as against something an operator does.
     #[must_use]
     pub fn is_fault(&self) -> bool {
-        !matches!(self, Self::SetQueues { .. } | Self::Permit { .. } | Self::Unwritable { .. })
+        self.need() != Need::Operator
     }
 
     /// What it needs of whoever lets it happen.
@@ -657,7 +677,10 @@ impl What {
             | Self::Lose { .. }
             | Self::Rot { .. } => Need::Disk,
             Self::Backlog { .. } => Need::Backlog,
-            Self::SetQueues { .. } | Self::Permit { .. } | Self::Unwritable { .. } => Need::Operator,
+            Self::SetQueues { .. }
+            | Self::Permit { .. }
+            | Self::Unwritable { .. }
+            | Self::DeleteTopic { .. } => Need::Operator,
         }
     }
 
@@ -699,6 +722,7 @@ impl What {
             Self::Permit { .. } => "permission change",
             Self::Unwritable { .. } => "write permission wiped",
             Self::SetQueues { .. } => "queue change",
+            Self::DeleteTopic { .. } => "topic deletion",
         }
     }
 
@@ -722,6 +746,7 @@ impl What {
             Self::Lose { .. } => &["disk.replaced"],
             Self::Permit { .. } => &["operator.permit"],
             Self::Unwritable { .. } => &["operator.unwritable"],
+            Self::DeleteTopic { .. } => &["operator.delete"],
             Self::Stop { .. } => &["node.stop"],
             Self::Reset { .. } => &["net.reset"],
             Self::ClockJump { .. } => &["clock.jump"],
@@ -802,6 +827,7 @@ impl What {
             Self::SetQueues { broker, .. } | Self::Permit { broker, .. } | Self::Unwritable { broker } => {
                 vec![broker]
             }
+            Self::DeleteTopic { brokers, .. } => brokers.iter().map(String::as_str).collect(),
         }
     }
 }
@@ -818,6 +844,7 @@ impl Plan {
     pub fn most_queues(&self, topic: u32) -> u32 {
         let set = self.steps.iter().filter_map(|step| match step.what {
             What::SetQueues { topic: of, read, write, .. } if of == topic => Some(read.max(write)),
+            What::DeleteTopic { topic: of, queues, .. } if of == topic => Some(queues),
             _ => None,
         });
         set.chain([self.topics[topic as usize].queues]).max().unwrap_or(1)
@@ -826,7 +853,14 @@ impl Plan {
     /// True when an operator changes the queues of the topic.
     #[must_use]
     pub fn changes_queues(&self, topic: u32) -> bool {
-        self.steps.iter().any(|step| matches!(step.what, What::SetQueues { topic: of, .. } if of == topic))
+        let sets = |step: &Step| matches!(step.what, What::SetQueues { topic: of, .. } if of == topic);
+        self.deletes(topic) || self.steps.iter().any(sets)
+    }
+
+    /// True when an operator deletes the topic and makes it again.
+    #[must_use]
+    pub fn deletes(&self, topic: u32) -> bool {
+        self.steps.iter().any(|step| matches!(step.what, What::DeleteTopic { topic: of, .. } if of == topic))
     }
 
     /// Calls that a producer makes, about.
@@ -834,6 +868,16 @@ impl Plan {
     pub fn calls_of(&self, producer: &Producer) -> f64 {
         let gap_ms = (producer.gap_ms.0 + producer.gap_ms.1) as f64 / 2.0;
         self.load_ms as f64 / gap_ms.max(1.0) * f64::from(producer.burst)
+    }
+
+    /// Messages that producers send, about.
+    #[must_use]
+    pub fn messages(&self) -> f64 {
+        let each = |mode| if let Mode::Batch(most) = mode { f64::from(1 + most) / 2.0 } else { 1.0 };
+        let stays = |it: &Producer| {
+            it.gone_ms.map_or(1.0, |gone_ms| gone_ms.min(self.load_ms) as f64 / self.load_ms.max(1) as f64)
+        };
+        self.producers.iter().map(|it| self.calls_of(it) * each(it.mode) * stays(it)).sum()
     }
 
     /// How long the slowest group needs at most for all messages of the plan.
@@ -986,6 +1030,10 @@ impl fmt::Display for What {
             Self::SetQueues { topic, broker, read, write, after_drain } => {
                 let when = if *after_drain { " once drained" } else { "" };
                 write!(f, "topic {topic} on {broker} gets {read} read and {write} write queues{when}")
+            }
+            Self::DeleteTopic { topic, brokers, queues } => {
+                let brokers = brokers.join(" and ");
+                write!(f, "topic {topic} is deleted on {brokers}, and made again with {queues} queues")
             }
         }
     }

@@ -39,6 +39,7 @@ impl Scenario {
     #[must_use]
     pub fn draw(&self, seed: u64, drawing: Drawing) -> Plan {
         let mut plan = (self.plan)(seed, drawing.profile);
+        swarm::fill(&mut plan);
         if drawing.safety_only && !plan.safety_only {
             swarm::storms(&mut plan);
         }

@@ -14,6 +14,7 @@ use madsim::{
 };
 
 use crate::{
+    hooks::{Value, tap},
     node::Node,
     state::{State, with},
 };
@@ -86,8 +87,14 @@ pub async fn spawn_blocking<R: Send + 'static>(work: impl FnOnce() -> R + Send +
 /// Notices tasks that run in circles: the time limit of the run does not, because it waits for a moment of rest.
 pub(crate) async fn watched<T>(name: &'static str, future: impl Future<Output = T>) -> T {
     let mut future = pin!(future);
+    let (mut polls, mut since) = (0, 0);
     poll_fn(|cx| {
         count_poll(name);
+        polls += 1;
+        if polls == CIRCLE {
+            polls = 0;
+            look_for_circle(name, &mut since);
+        }
         future.as_mut().poll(cx)
     })
     .await
@@ -124,5 +131,16 @@ fn look(name: &'static str) {
     assert!(BUSY_LOOKS.get() < 300, "tasks run in circles without letting time pass; the last was {name:?}");
 }
 
+/// Tells the observer of a task that was polled so often while next to no time passed, and nobody else had a turn.
+#[cold]
+fn look_for_circle(name: &'static str, since: &mut u64) {
+    let now = with(|state| state.now());
+    let passed = now - std::mem::replace(since, now);
+    if passed < u64::from(CIRCLE) * 150 {
+        tap("spin", &[("task", Value::Text(name.to_owned()))]);
+    }
+}
+
+const CIRCLE: u32 = 1000;
 const LOOK_EVERY: u32 = 1 << 16;
 const PRUNE_EVERY: u64 = 4096;

@@ -313,9 +313,23 @@ impl Member {
                     sometimes!("client.pull.busy");
                     sleep(AFTER_FLOW_CONTROL).await
                 }
+                // The topic was deleted, and what is done of it says nothing of one that is made with its name.
+                Err(CallError::Fault(Fault::Refused { code: code::TOPIC_NOT_EXIST, .. }))
+                    if session.next() > 0 && !planted!("B22") =>
+                {
+                    sometimes!("client.pull.topic_gone");
+                    tracing::warn!(group = %self.group, queue = %session.queue, "the topic was deleted");
+                    session.set_phase(Phase::Dropped);
+                    self.forget(session);
+                    self.wake.notify_one();
+                }
                 Err(error) => {
                     sometimes!("client.pull.failed");
                     tracing::debug!(group = %self.group, queue = %session.queue, %error, "a pull failed");
+                    if planted!("B27") {
+                        let _all = self.idle.acquire_many(self.manners.concurrency).await;
+                        sleep(Duration::from_secs(25)).await;
+                    }
                     sleep(AFTER_ERROR).await;
                 }
             }

@@ -187,6 +187,11 @@ impl Shared {
             sometimes!("namesrv.no_route");
             return Err(Refusal::NoRoute { topic: h.topic });
         };
+        if let [_, .., last] = &mut *route.broker_datas
+            && planted!("B26")
+        {
+            last.broker_addrs.clear();
+        }
         if ordered {
             route.order_topic_conf = self.kv.lock().get(ORDER_TOPIC_CONFIG, &h.topic).cloned();
         }
@@ -221,7 +226,7 @@ impl Shared {
             topics: body.topic_config_serialize_wrapper,
             filters: body.filter_server_list,
         };
-        let key = registration.key.clone();
+        let (key, version) = (registration.key.clone(), registration.topics.data_version.counter);
         self.peers.lock().insert(peer.id, peer.clone());
         let (registered, known) = {
             let mut routes = self.routes.lock();
@@ -233,6 +238,7 @@ impl Shared {
                     broker = &*name,
                     address = &*key.address,
                     id = h.broker_id,
+                    version = version,
                     peer = peer.id
                 );
             }
@@ -241,7 +247,7 @@ impl Shared {
         if registered.overruled {
             sometimes!("namesrv.overruled");
             tracing::warn!(broker = %name, address = %key.address, id = h.broker_id,
-                "registration refused: a newer one of this broker is known, or another broker holds this id in a newer term");
+                "registration ignored: there is a newer one of this broker, or of another with this id in a newer term");
         } else if !known {
             tracing::info!(broker = %name, address = %key.address, id = h.broker_id, cluster = %key.cluster,
                 "broker registered");

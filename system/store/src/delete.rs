@@ -37,7 +37,9 @@ impl Store {
         // A log that ended below the mark after a crash would give new records positions that count as deleted.
         self.flush_to(position).await?;
         // The name must not take new records before the mark is on the disk: a start could not tell the old from the new.
-        self.settle_alone().await?;
+        if !planted!("B24") {
+            self.settle_alone().await?;
+        }
         crash_point!("store.delete.durable").await;
         let queues = self.topics.finish_delete(topic);
         for queue in &queues {

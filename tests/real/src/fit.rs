@@ -117,7 +117,11 @@ fn replaced(what: &What, left_out: &mut BTreeSet<String>) -> Option<What> {
             let levels_s = levels_s.iter().map(|level| (*level).min(LONGEST_DELAY_S)).collect();
             What::Levels { node: node.clone(), levels_s, crash: *crash }
         }
-        What::Request { .. } | What::Partition { .. } | What::Permit { .. } | What::Unwritable { .. } => {
+        What::Request { .. }
+        | What::Partition { .. }
+        | What::Permit { .. }
+        | What::Unwritable { .. }
+        | What::DeleteTopic { .. } => {
             left_out.insert(format!("{}: not made with processes yet", what.kind()));
             return None;
         }

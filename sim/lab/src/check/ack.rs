@@ -8,6 +8,7 @@ use crate::history::{ById, Kind, Message, MessageId, Outcome, QueueContent, Queu
 pub(super) fn check(view: &View<'_>, judged: &mut Judged) {
     acknowledged(view, judged);
     delivered(view, judged);
+    brought_back(view, judged);
     copies(view, judged);
     by_id(view, judged);
     if view.history.messages.iter().any(|message| message.batch.is_some()) {
@@ -125,6 +126,47 @@ fn delivered(view: &View<'_>, judged: &mut Judged) {
     }
 }
 
+/// ACK-3 once more: what went with its topic does not come from one that was made with the same name.
+fn brought_back(view: &View<'_>, judged: &mut Judged) {
+    let history = view.history;
+    if history.deleted.is_empty() {
+        return;
+    }
+    let mut broken = |slot: Slot, message: Option<MessageId>, event: usize, how: &str| {
+        let name =
+            message.map_or("A message".to_owned(), |id| format!("Message {}", history.message_name(id)));
+        let sentence = format!(
+            "{name} was {how} from {}, after the topic it lay in was deleted.",
+            history.slot_name(slot)
+        );
+        judged.broken(view, Rule::Ack3, event, witness(history, message, slot.queue, slot.offset), sentence);
+    };
+    for delivery in view.deliveries.iter().filter(|_| !history.untapped) {
+        let queue = delivery.slot.queue;
+        let group = history.members[delivery.member.index()].group;
+        let gone = history.deleted.get(&queue).is_some_and(|deletion| deletion.event < delivery.entered);
+        let later = |of: &QueueId| history.queues[of.index()] == history.queues[queue.index()];
+        let haunted = view.haunted.iter().any(|(of, queue)| *of == group && later(queue));
+        if gone && delivery.session.is_none() && !haunted {
+            broken(delivery.slot, delivery.message, delivery.entered, "delivered");
+        }
+    }
+    // Of one attempt there is one copy, and that one was deleted.
+    let deleted = |message: &MessageId| {
+        let send = view.sends[message.index()];
+        let once = history.messages[message.index()].attempts == 1 && send.outcome == Some(Outcome::Ok);
+        once && send.at.is_some_and(|slot| !history.lives(slot.queue))
+    };
+    for content in &view.audit.queues {
+        for read in &content.read {
+            let slot = Slot { queue: content.queue, offset: read.offset };
+            if let Some(message) = read.message.filter(deleted) {
+                broken(slot, Some(message), view.last(), "read in the end");
+            }
+        }
+    }
+}
+
 /// ACK-2 once more: the ids that an acknowledgement gave lead to its message.
 fn by_id(view: &View<'_>, judged: &mut Judged) {
     let history = view.history;
@@ -137,6 +179,8 @@ fn by_id(view: &View<'_>, judged: &mut Judged) {
         let instead = match found {
             Some((Some(message), fit)) if message == asked && fit.body && fit.properties => continue,
             _ if view.excused(slot.queue, invoked) || view.made_room(slot) => continue,
+            // Its bytes may stay in the log, or not.
+            _ if !history.lives(slot.queue) => continue,
             _ if view.rots(slot) && found.is_none_or(|(_, fit)| fit.body) => continue,
             Some((Some(message), _)) if message == asked => "the message with another content".to_owned(),
             Some((Some(other), _)) => format!("message {}", history.message_name(other)),
@@ -456,6 +500,53 @@ mod tests {
         run("ACK-3", Expect::Kept, "its send timed out, but it arrived", |s| {
             s.sent("a", Outcome::Unknown, None);
             s.deliver("c0", "q", 0, "a");
+        });
+    }
+
+    #[test]
+    fn what_went_with_its_topic_does_not_come_back() {
+        run("ACK-3", Expect::Broken, "it is in the topic that was made again", |s: &mut Script| {
+            s.ok("a", "q", 0);
+            s.orders_deletion();
+            s.deletes();
+            s.makes_again();
+            s.holds("q", &["a"]);
+        });
+        run("ACK-3", Expect::Broken, "it is delivered to one that began later", |s| {
+            s.ok("a", "q", 0);
+            s.orders_deletion();
+            s.deletes();
+            s.deliver("c0", "q", 0, "a");
+        });
+        run("ACK-3", Expect::Kept, "its second attempt came later", |s| {
+            s.attempts("a", 2);
+            s.ok("a", "q", 0);
+            s.orders_deletion();
+            s.deletes();
+            s.makes_again();
+            s.holds("q", &["a"]);
+        });
+        run("ACK-3", Expect::Kept, "it was pulled before", |s| {
+            s.session("c0", "q", 0);
+            s.ok("a", "q", 0);
+            s.orders_deletion();
+            s.deletes();
+            s.deliver("c0", "q", 0, "a");
+        });
+        run("ACK-1", Expect::Kept, "its place is another one", |s| {
+            s.ok("a", "q", 0);
+            s.orders_deletion();
+            s.deletes();
+            s.makes_again();
+            s.ok("b", "q", 0);
+            s.holds("q", &["b"]);
+        });
+        run("ACK-1", Expect::Broken, "the later one is missing", |s| {
+            s.orders_deletion();
+            s.deletes();
+            s.makes_again();
+            s.ok("b", "q", 0);
+            s.holds("q", &[]);
         });
     }
 

@@ -13,6 +13,7 @@ pub(super) fn check(view: &View<'_>, judged: &mut Judged) {
     order(view, judged);
     one_order(view, judged);
     ends(view, judged);
+    deletions(view, judged);
     for image in &view.audit.images {
         pointing(view, image, judged);
         physical(view, image, judged);
@@ -59,7 +60,9 @@ fn one_value(view: &View<'_>, judged: &mut Judged) {
 /// LOG-2 by taps: offsets are given out one by one.
 fn dense(view: &View<'_>, judged: &mut Judged) {
     let history = view.history;
-    let mut next: Vec<Option<u64>> = vec![None; history.queues.len()];
+    // A queue that is made again begins anew.
+    let again = |index| history.former(QueueId(index)).map(|_| 0);
+    let mut next: Vec<Option<u64>> = (0..history.queues.len() as u32).map(again).collect();
     for (number, event) in history.events.iter().enumerate() {
         match event.kind {
             Kind::Append { slot, .. } => {
@@ -240,6 +243,20 @@ fn one_order(view: &View<'_>, judged: &mut Judged) {
     }
 }
 
+/// LOG-4: no topic is deleted but by order.
+fn deletions(view: &View<'_>, judged: &mut Judged) {
+    let history = view.history;
+    for (number, event) in history.events.iter().enumerate() {
+        let Kind::TopicDeleted { topic, broker } = event.kind else { continue };
+        judged.count(Rule::Log4, 1);
+        if !view.deletion_ordered(topic, broker, number) {
+            let name = format!("{} on {}", history.topic_name(topic), history.node_name(broker));
+            let sentence = format!("The queues of {name} were deleted, and nobody had ordered that.");
+            judged.broken(view, Rule::Log4, number, name, sentence);
+        }
+    }
+}
+
 /// LOG-4: the end of a queue does not move back, over answers and over recoveries.
 fn ends(view: &View<'_>, judged: &mut Judged) {
     let history = view.history;
@@ -366,7 +383,7 @@ fn pointing(view: &View<'_>, image: &Image, judged: &mut Judged) {
         return; // dispatch may still be on its way
     }
     for record in &image.records {
-        let Some(queue) = record.queue else { continue };
+        let Some(queue) = record.queue.filter(|queue| history.lives(*queue)) else { continue };
         if view.rots(Slot { queue, offset: record.offset }) {
             continue;
         }
@@ -521,6 +538,53 @@ mod tests {
             s.append("q", 0, 0, 100);
             s.ok("b", "q", 0);
             s.ok("c", "q", 0);
+        });
+    }
+
+    #[test]
+    fn a_topic_that_is_made_again_is_another_one() {
+        run("LOG-4", Expect::Broken, "nobody ordered its deletion", |s: &mut Script| s.deletes());
+        run("LOG-4", Expect::Broken, "it was ordered later", |s| {
+            s.deletes();
+            s.orders_deletion();
+        });
+        run("LOG-4", Expect::Kept, "by order", |s| {
+            s.orders_deletion();
+            s.deletes();
+        });
+        run("LOG-4", Expect::Kept, "its later queue ends before", |s| {
+            s.range("q", 0, 9);
+            s.orders_deletion();
+            s.deletes();
+            s.makes_again();
+            s.range("q", 0, 1);
+        });
+        run("LOG-1", Expect::Kept, "the place is another one", |s| {
+            s.ok("a", "q", 0);
+            s.orders_deletion();
+            s.deletes();
+            s.makes_again();
+            s.ok("b", "q", 0);
+        });
+        run("LOG-1", Expect::Broken, "the deletion was begun only", |s| {
+            s.ok("a", "q", 0);
+            s.orders_deletion();
+            s.unlists();
+            s.ok("b", "q", 0);
+        });
+        run("LOG-2", Expect::Broken, "offsets go on", |s| {
+            s.append("q", 0, 0, 100);
+            s.orders_deletion();
+            s.deletes();
+            s.makes_again();
+            s.append("q", 1, 1000, 1100);
+        });
+        run("LOG-2", Expect::Kept, "offsets begin anew", |s| {
+            s.append("q", 0, 0, 100);
+            s.orders_deletion();
+            s.deletes();
+            s.makes_again();
+            s.append("q", 0, 1000, 1100);
         });
     }
 

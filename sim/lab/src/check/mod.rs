@@ -16,6 +16,7 @@ mod poll;
 mod retry;
 mod search;
 mod sight;
+mod stall;
 mod transact;
 mod view;
 
@@ -91,6 +92,7 @@ rules! {
     Con5 "CON-5" "With membership and route stable every queue has exactly one owner in the group."
     Con6 "CON-6" "A committed offset never falls, but to the last persisted value by a broker crash."
     Con7 "CON-7" "A group gets only what its filter takes, also when tags share a hash."
+    Con8 "CON-8" "One failing message or one dead broker does not hold up the other queues of a group."
     Log1 "LOG-1" "A place in a queue holds one value for ever."
     Log2 "LOG-2" "Entries of a queue run without gap or repeat, and each points to its record."
     Log3 "LOG-3" "If one send returned before another to the same queue began, its offset is smaller; appends and questions for a queue's end have one order."
@@ -101,10 +103,12 @@ rules! {
     Idx1 "IDX-1" "A question for a key finds every readable message with it, and none with another."
     Ns1 "NS-1" "A silent broker leaves the answers in 120 s + 5 s, one whose connection closed in 1 s."
     Ns2 "NS-2" "A broker that registered within the last 30 s is in the answers."
+    Ns3 "NS-3" "An answer names queues of brokers with addresses only, and a broker's topics do not become older."
     L1 "L-1" "Every name server knows every broker 65 s after the faults are over."
     L2 "L-2" "Every producer gets an acknowledgement within 70 s after the faults are over."
     L3 "L-3" "Who owns which queue is settled 110 s after the faults are over."
     L4 "L-4" "Every group has consumed everything 180 s and the time for the backlog after the faults are over."
+    L9 "L-9" "Some call of a client returns in every minute after the faults, and no task runs in circles."
     L10 "L-10" "Nothing stays behind: a call that is over is in the table of its connection no more."
     L11 "L-11" "A member that waits for a message has it 200 ms after it can be read, when nothing is wrong."
     L12 "L-12" "A node that was started again serves, and one that is asked to stop ends."
@@ -127,7 +131,7 @@ impl Rule {
     /// A promise that something happens in time, not that something never happens.
     #[must_use]
     pub fn is_liveness(self) -> bool {
-        matches!(self, Self::L1 | Self::L2 | Self::L3 | Self::L4 | Self::L11 | Self::L12)
+        matches!(self, Self::L1 | Self::L2 | Self::L3 | Self::L4 | Self::L9 | Self::L11 | Self::L12)
     }
 }
 
@@ -198,6 +202,7 @@ pub fn judge(history: &History, audit: &Audit) -> Judged {
     leak::check(&view, &mut judged);
     live::check(&view, &mut judged);
     poll::check(&view, &mut judged);
+    stall::check(&view, &mut judged);
     delay::check(&view, &mut judged);
     retry::check(&view, &mut judged);
     transact::check(&view, &mut judged);

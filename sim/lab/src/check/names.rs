@@ -1,4 +1,4 @@
-//! NS-1 and NS-2: what name servers answer about brokers, against what they were told.
+//! NS-1 to NS-3: what name servers answer about brokers, against what they were told.
 
 use std::collections::BTreeMap;
 
@@ -15,6 +15,7 @@ struct Known {
 
 pub(super) fn check(view: &View<'_>, judged: &mut Judged) {
     let history = view.history;
+    one_snapshot(view, judged);
     if history.untapped {
         return by_deaths(view, judged);
     }
@@ -23,15 +24,16 @@ pub(super) fn check(view: &View<'_>, judged: &mut Judged) {
     for (number, event) in history.events.iter().enumerate() {
         let server = event.node;
         match event.kind {
-            Kind::Registered { broker, peer } => {
+            Kind::Registered { broker, peer, .. } => {
                 let fresh = Known { registered: Some((event.at_ns, peer)), ..Known::default() };
                 known.insert((server, broker), fresh);
             }
             Kind::Heard { broker, peer } => {
                 // It keeps a registration alive, but makes none.
                 let entry = known.entry((server, broker)).or_default();
-                if !entry.removed && entry.registered.is_some() {
-                    entry.registered = Some((event.at_ns, peer));
+                if let Some((_, before)) = entry.registered.filter(|_| !entry.removed) {
+                    // What was held up on an earlier connection may still arrive.
+                    entry.registered = Some((event.at_ns, peer.max(before)));
                 }
             }
             Kind::Removed { broker, why } => {
@@ -154,6 +156,45 @@ fn by_deaths(view: &View<'_>, judged: &mut Judged) {
     }
 }
 
+/// NS-3: no answer names queues of a broker that cannot be reached, and no name server goes back to older topics of a
+/// broker.
+fn one_snapshot(view: &View<'_>, judged: &mut Judged) {
+    let history = view.history;
+    let mut versions: BTreeMap<(NodeId, NodeId), u64> = BTreeMap::new();
+    for (number, event) in history.events.iter().enumerate() {
+        let server = history.node_name(event.node);
+        match event.kind {
+            Kind::RouteTold { queues, addresses } => {
+                judged.count(Rule::Ns3, 1);
+                let lost =
+                    (0..).zip(&history.brokers).find(|(place, _)| queues & !addresses & (1 << place) != 0);
+                let Some((_, broker)) = lost else { continue };
+                let name = history.node_name(broker.node).to_owned();
+                let sentence = format!(
+                    "At {} name server {server} answered with queues of {name}, and with no address of it.",
+                    seconds(event.at_ns)
+                );
+                judged.broken(view, Rule::Ns3, number, name, sentence);
+            }
+            Kind::Registered { broker, version, .. } => {
+                judged.count(Rule::Ns3, 1);
+                let before = versions.insert((event.node, broker), version).unwrap_or(0);
+                if version < before {
+                    let name = history.node_name(broker).to_owned();
+                    let sentence = format!(
+                        "At {} name server {server} took version {version} of the topics of {name}, which had told version {before} before.",
+                        seconds(event.at_ns)
+                    );
+                    judged.broken(view, Rule::Ns3, number, name, sentence);
+                }
+            }
+            // What was not on the disk yet is counted anew.
+            Kind::Down { .. } => versions.retain(|(of, broker), _| ![*of, *broker].contains(&event.node)),
+            _ => {}
+        }
+    }
+}
+
 /// Time-out, scan and a moment.
 const SILENT: u64 = 126 * SECOND;
 /// After the connection closed.
@@ -195,6 +236,31 @@ mod tests {
             s.peer_closed("ns0", 1);
             s.wait(30.0);
             s.routes("ns0", &["b0"]);
+        });
+    }
+
+    #[test]
+    fn answers_are_one_snapshot() {
+        run("NS-3", Expect::Broken, "queues without an address", |s: &mut Script| s.route_told(1, 0));
+        run("NS-3", Expect::Broken, "an older registration wins", |s| {
+            s.registered_as(5);
+            s.registered_as(4);
+        });
+        run("NS-3", Expect::Broken, "a crash of another name server excuses nothing", |s| {
+            s.registered_as(5);
+            s.crash("ns1", How::Process);
+            s.registered_as(4);
+        });
+        run("NS-3", Expect::Kept, "an address without queues", |s| s.route_told(0, 1));
+        run("NS-3", Expect::Kept, "the same version again", |s| {
+            s.registered_as(5);
+            s.registered_as(5);
+            s.registered_as(6);
+        });
+        run("NS-3", Expect::Kept, "the broker was restarted, and counts anew", |s| {
+            s.registered_as(5);
+            s.crash("b0", How::Power);
+            s.registered_as(4);
         });
     }
 

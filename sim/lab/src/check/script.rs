@@ -304,6 +304,7 @@ impl Script {
             wide: false,
             what: "a fault".to_owned(),
             stays: false,
+            deletes: None,
         });
         self.push(NodeId(0), Kind::StepOn { step });
         step
@@ -319,6 +320,34 @@ impl Script {
     pub(super) fn stays(&mut self, nodes: &[&str]) {
         let step = self.begin(nodes);
         self.history.steps[step as usize].stays = true;
+    }
+
+    /// An operator orders the deletion of topic `t`.
+    pub(super) fn orders_deletion(&mut self) {
+        let step = self.begin(&["b0"]);
+        self.history.steps[step as usize].deletes = self.history.known_topic("t");
+    }
+
+    /// The broker lists topic `t` no more.
+    pub(super) fn unlists(&mut self) {
+        let (topic, broker) = (self.history.topic("t"), self.history.node("b0"));
+        self.on_broker(Kind::TopicUnlisted { topic, broker });
+    }
+
+    /// It lists it no more and has deleted its queues.
+    pub(super) fn deletes(&mut self) {
+        let (topic, broker) = (self.history.topic("t"), self.history.node("b0"));
+        self.unlists();
+        self.history.delete_queues(topic, broker, 1000);
+        self.on_broker(Kind::TopicDeleted { topic, broker });
+    }
+
+    /// It has topic `t` again.
+    pub(super) fn makes_again(&mut self) {
+        let (topic, broker) = (self.history.topic("t"), self.history.node("b0"));
+        self.history.renew(topic, broker);
+        self.history.queue(topic, broker, 0);
+        self.on_broker(Kind::TopicSet { topic, broker, read: 1, write: 1 });
     }
 
     pub(super) fn defers(&mut self, member: &str, queue: &str, offset: u64) {
@@ -606,7 +635,24 @@ impl Script {
 
     pub(super) fn registered(&mut self, server: &str, broker: &str, peer: u64) {
         let (server, broker) = (self.history.node(server), self.history.node(broker));
-        self.push(server, Kind::Registered { broker, peer });
+        self.push(server, Kind::Registered { broker, peer, version: 1 });
+    }
+
+    pub(super) fn registered_as(&mut self, version: u64) {
+        let (server, broker) = (self.history.node("ns0"), self.history.node("b0"));
+        self.push(server, Kind::Registered { broker, peer: 1, version });
+    }
+
+    /// The route names queues of brokers and addresses of brokers, bits by broker.
+    pub(super) fn route_told(&mut self, queues: u64, addresses: u64) {
+        let server = self.history.node("ns0");
+        self.push(server, Kind::RouteTold { queues, addresses });
+    }
+
+    /// A task runs in circles.
+    pub(super) fn spun(&mut self, node: &str) {
+        let node = self.history.node(node);
+        self.push(node, Kind::Spun);
     }
 
     pub(super) fn peer_closed(&mut self, server: &str, peer: u64) {

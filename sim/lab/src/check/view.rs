@@ -4,7 +4,8 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use super::SECOND;
 use crate::history::{
-    Audit, Event, Fit, History, How, Kind, MemberId, MessageId, NodeId, Outcome, QueueId, SessionId, Slot,
+    Audit, Event, Fit, GroupId, History, How, Kind, MemberId, MessageId, NodeId, Outcome, QueueId, SessionId,
+    Slot, TopicId,
 };
 
 /// A history with its audit, and what was collected from it.
@@ -29,6 +30,11 @@ pub struct View<'a> {
     pub levels: BTreeMap<NodeId, Vec<(usize, u32)>>,
     /// When each step of the plan was on.
     pub steps: Vec<Option<(u64, u64)>>,
+    /// What groups had committed was forgotten with a topic: event, topic and broker.
+    pub unlisted: Vec<(usize, TopicId, NodeId)>,
+    /// Queues of topics that were made again before all members of the group could know that they had been deleted:
+    /// who goes on where it was skips what is there by then.
+    pub haunted: BTreeSet<(GroupId, QueueId)>,
     /// When the faults were over: event number and time.
     pub heal: Option<(usize, u64)>,
     /// When the drain ended: event number, time, and how many messages were left.
@@ -163,6 +169,8 @@ impl<'a> View<'a> {
             rotten: history.rotten.iter().map(|rotten| rotten.slot).collect(),
             levels: BTreeMap::new(),
             steps: vec![None; history.steps.len()],
+            unlisted: Vec::new(),
+            haunted: BTreeSet::new(),
             heal: None,
             drained: None,
         };
@@ -171,7 +179,55 @@ impl<'a> View<'a> {
             let line = &mut view.lines[content.queue.index()];
             line.begins = line.begins.max(content.min);
         }
+        view.haunted = view.unnoticed();
         view
+    }
+
+    /// The groups of which some member went on over the deletion of a topic, or may have had something under way, and
+    /// the queues that came after it.
+    fn unnoticed(&self) -> BTreeSet<(GroupId, QueueId)> {
+        let history = self.history;
+        let queues = (0..history.queues.len() as u32).map(QueueId);
+        let again = queues.filter_map(|queue| Some((history.former(queue)?, queue)));
+        let mut unnoticed = BTreeSet::new();
+        for (former, queue) in again {
+            let facts = history.queues[queue.index()];
+            let deleted = history.deleted[&former].event;
+            let made = history.events[deleted..].iter().position(|event| {
+                matches!(event.kind, Kind::TopicSet { topic, broker, .. } if facts.is_of(topic, broker))
+            });
+            let made = made.map_or(self.last(), |after| deleted + after);
+            for group in (0..history.groups.len() as u32).map(GroupId).filter(|it| history.reads(*it, queue))
+            {
+                let ours = |member: MemberId| history.members[member.index()].group == group;
+                let owned = self.sessions.iter().any(|it| {
+                    it.queue == former
+                        && ours(it.member)
+                        && it.started < made
+                        && it.ended.is_none_or(|end| end > made)
+                });
+                let members = history.members.iter().filter(|member| member.group == group);
+                let mut nodes = members.map(|member| member.node).chain([facts.broker]);
+                let (from, until) = (self.at(deleted).saturating_sub(AFTERMATH), self.at(made));
+                // Who is refused lets go, and asks often enough.
+                let ups = self.outages_of(facts.broker).iter().map(|outage| outage.until_ns);
+                let since = ups.filter(|up| *up < until).max().unwrap_or(0).max(self.at(deleted));
+                let owned = owned && until < since + NOTICED;
+                if owned || nodes.any(|node| self.held_up(node, from, until)) {
+                    unnoticed.insert((group, queue));
+                }
+            }
+        }
+        unnoticed
+    }
+
+    /// True when what comes from or goes to the node may have been held up at some moment from `from` to `until`.
+    fn held_up(&self, node: NodeId, from: u64, until: u64) -> bool {
+        let steps = self.steps.iter().zip(&self.history.steps);
+        let mut steps = steps.filter_map(|(on, step)| {
+            on.filter(|_| !step.kills && step.deletes.is_none() && step.nodes.contains(&node))
+        });
+        steps.any(|(start, end)| start <= until && end >= from)
     }
 
     fn collect(&mut self) {
@@ -263,6 +319,7 @@ impl<'a> View<'a> {
                         unsure.remove(&node);
                     }
                 }
+                Kind::TopicUnlisted { topic, broker } => self.unlisted.push((number, topic, broker)),
                 Kind::Heal => self.heal = Some((number, at_ns)),
                 Kind::Drained { rest } => self.drained = Some((number, at_ns, rest)),
                 Kind::Append { slot, .. } => {
@@ -395,6 +452,25 @@ impl<'a> View<'a> {
         slow.any(|(start, end)| start <= until && end.saturating_add(AFTERMATH) >= from)
     }
 
+    /// True when an operator had ordered the deletion of a topic on a broker before this event.
+    #[must_use]
+    pub fn deletion_ordered(&self, topic: TopicId, broker: NodeId, event: usize) -> bool {
+        let mut steps = self.steps.iter().zip(&self.history.steps);
+        steps.any(|(on, step)| {
+            let begun = on.is_some_and(|(start, _)| start <= self.at(event));
+            begun && step.deletes == Some(topic) && step.nodes.contains(&broker)
+        })
+    }
+
+    /// True when what groups had committed in the queue was forgotten between these events, as its topic was to be deleted.
+    #[must_use]
+    pub fn offsets_forgotten(&self, queue: QueueId, from: usize, until: usize) -> bool {
+        let queue = self.history.queues[queue.index()];
+        self.unlisted
+            .iter()
+            .any(|(event, topic, broker)| (from..until).contains(event) && queue.is_of(*topic, *broker))
+    }
+
     /// True when a tail of the queue that included this offset was lost by a recovery after that event.
     #[must_use]
     pub fn rewound(&self, slot: Slot, after: usize) -> bool {
@@ -495,6 +571,8 @@ impl<'a> View<'a> {
     }
 }
 
+/// A member that nothing holds up hears within this that a topic is gone.
+const NOTICED: u64 = 10 * SECOND;
 /// How long after a fault its consequences are still put down to it: a broken connection is noticed, dialled again,
 /// and the client has said hello.
 const AFTERMATH: u64 = 5 * SECOND;

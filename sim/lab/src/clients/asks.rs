@@ -9,8 +9,9 @@ use protocol::compression::Compression;
 use protocol::id::OffsetId;
 use protocol::record::{self, Scan};
 use protocol::rpc::{
-    AddWritePermOfBroker, GetBrokerClusterInfo, GetMaxOffset, GetMinOffset, GetRouteInfoByTopic,
-    QueryConsumerOffset, QueryMessage, UpdateAndCreateTopic, ViewMessageById, WipeWritePermOfBroker,
+    AddWritePermOfBroker, DeleteTopicInBroker, DeleteTopicInNamesrv, GetBrokerClusterInfo, GetMaxOffset,
+    GetMinOffset, GetRouteInfoByTopic, QueryConsumerOffset, QueryMessage, UpdateAndCreateTopic,
+    ViewMessageById, WipeWritePermOfBroker,
 };
 use protocol::{Command, Request, Text, body, json};
 use runtime::task::TaskSet;
@@ -102,6 +103,18 @@ impl<H: Home> Asker<H> {
             self.shared.recorder.ordered(broker, topic, read, write);
         }
         done
+    }
+
+    /// Deletes a topic on a broker.
+    pub async fn delete_topic(&self, broker: NodeId, topic: &str, deadline: Instant) -> bool {
+        let Some(server) = self.brokers.iter().find(|known| known.id == broker) else { return false };
+        self.order(vec![server.address.clone()], DeleteTopicInBroker { topic: topic.into() }, deadline).await
+    }
+
+    /// Lets all name servers forget a topic.
+    pub async fn delete_route(&self, topic: &str, deadline: Instant) -> bool {
+        let servers = self.name_servers.iter().map(|server| server.address.clone()).collect();
+        self.order(servers, DeleteTopicInNamesrv { topic: topic.into(), cluster_name: None }, deadline).await
     }
 
     /// Tells all name servers whether a broker may be written to.
@@ -249,7 +262,9 @@ impl<H: Home> Asker<H> {
             loop {
                 sleep(Duration::from_millis(draw.range(every_ms / 2, every_ms * 3 / 2))).await;
                 for server in &servers {
-                    ask_server(&client, &shared, server, draw.chance(60)).await;
+                    // A topic that an operator deletes says nothing of brokers.
+                    let whole_cluster = draw.chance(60) || shared.plan.deletes(0);
+                    ask_server(&client, &shared, server, whole_cluster).await;
                 }
                 for _ in 0..shared.plan.queries {
                     ask_key(&client, &shared, &brokers, &mut draw).await;
@@ -310,6 +325,10 @@ async fn cluster(client: &Client, shared: &Shared, server: &Server) -> Option<u6
 
 async fn route(client: &Client, shared: &Shared, server: &Server) -> Option<u64> {
     let route = route_of(client, server, shared.plan.topics[0].name.as_str().into()).await?;
+    let reachable = route.broker_datas.iter().filter(|broker| !broker.broker_addrs.is_empty());
+    let addresses = bits(shared, reachable.map(|broker| broker.broker_name.clone()));
+    let queues = bits(shared, route.queue_datas.iter().map(|queues| queues.broker_name.clone()));
+    shared.recorder.push(server.id, Kind::RouteTold { queues, addresses });
     Some(bits(shared, route.broker_datas.iter().map(|broker| broker.broker_name.clone())))
 }
 
@@ -350,6 +369,9 @@ async fn ask_queue(client: &Client, shared: &Shared, brokers: &[Server], queue: 
     let high = GetMaxOffset { topic, queue_id, committed: true };
     let Ok((max, _)) = client.call(address, &high, Bytes::new(), TIMEOUT).await else { return };
     let (min, max) = (min.offset.max(0) as u64, max.offset.max(0) as u64);
+    if !shared.recorder.live().history.lives(queue) {
+        return;
+    }
     shared.recorder.push(broker.id, Kind::Range { queue, asked_ns, min, max });
     shared.recorder.live().ends_at(queue, max);
 }
@@ -428,7 +450,9 @@ async fn ask_key(client: &Client, shared: &Shared, brokers: &[Server], draw: &mu
         found |= read == Some(message);
         others += u32::from(read != Some(message));
     }
-    shared.recorder.push(broker.id, Kind::Queried { message, slot, asked_ns, found, others });
+    if shared.recorder.live().history.lives(slot.queue) {
+        shared.recorder.push(broker.id, Kind::Queried { message, slot, asked_ns, found, others });
+    }
 }
 
 /// What an offset id leads to; none: nobody answers.

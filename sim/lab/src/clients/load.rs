@@ -5,15 +5,16 @@ use std::sync::atomic::{AtomicU8, Ordering};
 use std::time::Duration;
 
 use client::{
-    Batch, Consumed, Fault, Message, MessageQueue, Producer, PushConsumer, SendError, SendReceipt,
+    Batch, Consumed, Fault, Message, MessageQueue, Producer, PushConsumer, Received, SendError, SendReceipt,
     SendStatus, StartFrom,
 };
 use protocol::Text;
+use protocol::id::OffsetId;
 use runtime::task::TaskSet;
 use runtime::time::sleep;
 
 use super::marks;
-use super::recorder::{Made, Recorder, compare, key_name, make_body};
+use super::recorder::{At, Made, Recorder, compare, key_name, make_body};
 use super::transact;
 use crate::draw::Draw;
 use crate::history::{GroupId, Kind, MemberId, MessageId, Outcome, Slot};
@@ -276,7 +277,13 @@ fn returned(shared: &Shared, ids: &[MessageId], result: Result<Vec<SendReceipt>,
             for (id, receipt) in ids.iter().zip(receipts) {
                 let outcome = if receipt.status == SendStatus::Ok { Outcome::Ok } else { Outcome::Degraded };
                 let queue = &receipt.queue;
-                let at = (&*queue.topic, &*queue.broker, queue.id as u32, receipt.offset);
+                let at = At {
+                    topic: &queue.topic,
+                    broker: &queue.broker,
+                    number: queue.id as u32,
+                    offset: receipt.offset,
+                    position: receipt.offset_id.parse().map_or(u64::MAX, |id: OffsetId| id.position),
+                };
                 // What is delayed gets its place later.
                 let delayed = shared.recorder.live().history.messages[id.index()].delay_level.is_some();
                 shared.recorder.sent(*id, outcome, receipt.attempts, (!delayed).then_some(at));
@@ -359,9 +366,15 @@ async fn listen(shared: Shared, member: MemberId, batch: Batch, mut draw: Draw) 
     let (home, slots) = {
         let mut live = shared.recorder.live();
         let home = live.history.members[member.index()].node;
-        let queue = live.queue(&batch.queue.topic, &batch.queue.broker, batch.queue.id as u32);
-        let offsets = batch.messages.iter().map(|message| message.offset);
-        (home, offsets.filter_map(|offset| Some(Slot { queue: queue?, offset })).collect::<Vec<_>>())
+        let queue = &batch.queue;
+        let at = |message: &Arc<Received>| At {
+            topic: &queue.topic,
+            broker: &queue.broker,
+            number: queue.id as u32,
+            offset: message.offset,
+            position: message.position,
+        };
+        (home, batch.messages.iter().filter_map(|message| live.slot(at(message))).collect::<Vec<Slot>>())
     };
     let group = shared.recorder.live().history.members[member.index()].group;
     let (mut done, mut failing) = (0, None);

@@ -84,6 +84,11 @@ pub struct Live {
     found: BTreeMap<NodeId, BTreeSet<QueueId>>,
     /// Brokers whose delay levels were changed, and which they have now.
     levels: BTreeMap<NodeId, u32>,
+    /// Topics that a broker is deleting, and from which position of its log on records belong to later ones.
+    #[cfg(madsim)]
+    deleting: BTreeMap<(TopicId, NodeId), u64>,
+    /// Topics that were deleted on a broker and not made again.
+    gone_topics: BTreeSet<(TopicId, NodeId)>,
     /// Read queues of each topic on each broker.
     pub readable: BTreeMap<(u32, NodeId), u32>,
     /// The most of them there ever were.
@@ -105,6 +110,15 @@ pub struct Live {
     /// Nodes that a fault has struck for good.
     pub(crate) outside: BTreeSet<NodeId>,
     silent: bool,
+}
+
+/// A place as clients name it, and where in the log of its broker the record stands.
+pub(crate) struct At<'a> {
+    pub(crate) topic: &'a str,
+    pub(crate) broker: &'a str,
+    pub(crate) number: u32,
+    pub(crate) offset: u64,
+    pub(crate) position: u64,
 }
 
 /// A message as a producer makes it.
@@ -209,7 +223,12 @@ impl Recorder {
                     | What::Permit { .. }
                     | What::Unwritable { .. }
                     | What::SetQueues { .. }
+                    | What::DeleteTopic { .. }
             );
+            let deletes = match step.what {
+                What::DeleteTopic { topic, .. } => Some(TopicId(topic)),
+                _ => None,
+            };
             history.steps.push(Step {
                 nodes,
                 slows,
@@ -221,6 +240,7 @@ impl Recorder {
                 loses,
                 fills,
                 stays: step.stays,
+                deletes,
                 what: step.what.to_string(),
             });
         }
@@ -258,6 +278,9 @@ impl Recorder {
             delivered: BTreeMap::new(),
             found: BTreeMap::new(),
             levels: BTreeMap::new(),
+            #[cfg(madsim)]
+            deleting: BTreeMap::new(),
+            gone_topics: BTreeSet::new(),
             readable: BTreeMap::new(),
             most_readable: BTreeMap::new(),
             #[cfg(madsim)]
@@ -452,17 +475,9 @@ impl Recorder {
     }
 
     /// A send returned.
-    pub(crate) fn sent(
-        &self,
-        id: MessageId,
-        outcome: Outcome,
-        attempts: u32,
-        at: Option<(&str, &str, u32, u64)>,
-    ) {
+    pub(crate) fn sent(&self, id: MessageId, outcome: Outcome, attempts: u32, at: Option<At<'_>>) {
         let mut live = self.live();
-        let at = at.and_then(|(topic, broker, number, offset)| {
-            Some(Slot { queue: live.queue(topic, broker, number)?, offset })
-        });
+        let at = at.and_then(|at| live.slot(at));
         if outcome == Outcome::Ok {
             live.placed.extend(at.map(|slot| (id, slot)));
         }
@@ -588,6 +603,11 @@ impl Live {
     }
 
     fn topic_set(&mut self, topic: TopicId, broker: NodeId, read: u32, write: u32) {
+        let again = self.gone_topics.remove(&(topic, broker));
+        if again {
+            self.history.renew(topic, broker);
+            self.most_readable.remove(&(topic.0, broker));
+        }
         let most = self.most_readable.entry((topic.0, broker)).or_default();
         *most = read.max(*most);
         if self.readable.insert((topic.0, broker), read) == Some(read) {
@@ -598,6 +618,30 @@ impl Live {
             self.history.queue(topic, broker, number);
         }
         self.push(broker, Kind::TopicSet { topic, broker, read, write });
+        if again {
+            self.go_on(topic, broker);
+        }
+    }
+
+    /// Who pulled a queue when its topic was deleted, or took it since, pulls the one that has its name now.
+    fn go_on(&mut self, topic: TopicId, broker: NodeId) {
+        let history = &self.history;
+        let of_topic =
+            |queue: &QueueId| !history.lives(*queue) && history.queues[queue.index()].is_of(topic, broker);
+        let owned = self.open.extract_if(.., |(_, queue), _| of_topic(queue)).collect::<Vec<_>>();
+        for ((member, queue), old) in owned {
+            let node = self.history.members[member.index()].node;
+            let stands = self.history.events.iter().rev().find_map(|event| match event.kind {
+                Kind::Pulled { session, next, .. } if session == old => Some(next),
+                Kind::SessionStart { session, offset, .. } if session == old => Some(offset),
+                _ => None,
+            });
+            let queue = self.history.queue(topic, broker, self.history.queues[queue.index()].number);
+            let session = self.history.new_session();
+            self.open.insert((member, queue), session);
+            self.push(node, Kind::SessionEnd { session: old });
+            self.push(node, Kind::SessionStart { session, member, queue, offset: stands.unwrap_or(0) });
+        }
     }
 
     /// A broker was asked for the end of a queue, when nothing else tells of it.
@@ -654,6 +698,13 @@ impl Live {
         let topic = self.history.known_topic(topic)?;
         let broker = self.history.known_node(broker)?;
         Some(self.history.queue(topic, broker, number))
+    }
+
+    /// The place that is meant.
+    pub(crate) fn slot(&mut self, at: At<'_>) -> Option<Slot> {
+        let topic = self.history.known_topic(at.topic)?;
+        let broker = self.history.known_node(at.broker)?;
+        Some(Slot { queue: self.history.queue_at(topic, broker, at.number, at.position), offset: at.offset })
     }
 
     /// The message with this producer and serial, and the length of its body.
@@ -721,7 +772,8 @@ impl Live {
             let was = self.history.untapped || most.is_some_and(|most| facts.number < *most);
             was && !self.outside.contains(&facts.broker)
         };
-        all.filter(|queue| !self.history.is_inner(*queue) && there(queue)).collect()
+        let clients = |queue: &QueueId| !self.history.is_inner(*queue) && self.history.lives(*queue);
+        all.filter(|queue| clients(queue) && there(queue)).collect()
     }
 
     /// The half message with this unique key on a broker.
@@ -766,6 +818,7 @@ impl Live {
             }
             "flush" | "flushed" => self.push(node, Kind::Flushed { end: fields.number("end") }),
             "recovered" => {
+                self.deleted_or_not(node);
                 self.nothing_left(node);
                 *self.recoveries.entry(node).or_default() += 1;
                 let end = fields.number("end");
@@ -784,10 +837,12 @@ impl Live {
                 self.push(node, Kind::Dispatched { slot: Slot { queue, offset: fields.number("offset") } });
             }
             "acked" => {
-                let Some(queue) = self.tapped_queue(&fields, node) else { return };
+                let Some(topic) = self.history.known_topic(fields.text("topic")) else { return };
+                let Ok(number) = u32::try_from(fields.signed("queue")) else { return };
+                let (end, code) = (fields.number("end"), fields.signed("code") as i32);
+                let queue = self.history.queue_at(topic, node, number, end.saturating_sub(1));
                 let slot = Slot { queue, offset: fields.number("offset") };
-                let code = fields.signed("code") as i32;
-                self.push(node, Kind::Acked { slot, end: fields.number("end"), code });
+                self.push(node, Kind::Acked { slot, end, code });
             }
             "offset_stored" | "offset_loaded" => {
                 let group = self.history.group(fields.text("group"));
@@ -908,11 +963,28 @@ impl Live {
                 let (read, write) = (fields.number("read") as u32, fields.number("write") as u32);
                 self.topic_set(topic, node, read, write);
             }
+            "topic_unlisted" => {
+                let Some(topic) = self.history.known_topic(fields.text("topic")) else { return };
+                self.readable.remove(&(topic.0, node));
+                let queues = &self.history.queues;
+                self.committed.retain(|(_, queue), _| !queues[queue.index()].is_of(topic, node));
+                self.push(node, Kind::TopicUnlisted { topic, broker: node });
+            }
+            "delete_topic" => {
+                let Some(topic) = self.history.known_topic(fields.text("topic")) else { return };
+                self.deleting.insert((topic, node), fields.number("position"));
+            }
+            "topic_deleted" => {
+                let Some(topic) = self.history.known_topic(fields.text("topic")) else { return };
+                self.topic_deleted(topic, node);
+            }
             "route.register" | "route.heard" | "route.remove" => {
                 let Some(broker) = self.at_address(fields.text("address")) else { return };
                 let peer = fields.number("peer");
                 let kind = match (tap.name, fields.text("why")) {
-                    ("route.register", _) => Kind::Registered { broker, peer },
+                    ("route.register", _) => {
+                        Kind::Registered { broker, peer, version: fields.number("version") }
+                    }
                     ("route.heard", _) => Kind::Heard { broker, peer },
                     (_, "expired") => Kind::Removed { broker, why: Why::Expired },
                     (_, "unregistered") => Kind::Removed { broker, why: Why::Unregistered },
@@ -921,6 +993,7 @@ impl Live {
                 self.push(node, kind);
             }
             "calls_left" => self.push(node, Kind::CallsLeft { left: fields.number("left") as u32 }),
+            "spin" => self.push(node, Kind::Spun),
             "route.peer_closed" => self.push(node, Kind::PeerClosed { peer: fields.number("peer") }),
             "client.session" => self.session(&fields, node),
             "client.pulled" => {
@@ -938,6 +1011,29 @@ impl Live {
         self.open_halves.retain(|_, open| *open != half);
         if let Some(found) = self.loading.get_mut(&node) {
             found.remove(&half);
+        }
+    }
+
+    /// The deletion of a topic is durable.
+    fn topic_deleted(&mut self, topic: TopicId, broker: NodeId) {
+        let Some(position) = self.deleting.remove(&(topic, broker)) else { return };
+        self.history.delete_queues(topic, broker, position);
+        let history = &self.history;
+        self.ends.retain(|queue, _| history.lives(*queue));
+        self.gone_topics.insert((topic, broker));
+        self.push(broker, Kind::TopicDeleted { topic, broker });
+    }
+
+    /// What a broker had begun to delete when it died is deleted, unless it has found a queue of it.
+    fn deleted_or_not(&mut self, broker: NodeId) {
+        let begun = self.deleting.keys().filter(|(_, of)| *of == broker).map(|(topic, _)| *topic);
+        for topic in begun.collect::<Vec<_>>() {
+            let found = self.found.get(&broker).into_iter().flatten();
+            if found.into_iter().any(|queue| self.history.queues[queue.index()].topic == topic) {
+                self.deleting.remove(&(topic, broker));
+            } else {
+                self.topic_deleted(topic, broker);
+            }
         }
     }
 

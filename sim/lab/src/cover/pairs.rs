@@ -12,6 +12,7 @@ pub const FEATURES: &[&str] = &[
     "changes of members",
     "dead letters",
     "delays",
+    "deleted topics",
     "pulls that wait",
     "queries",
     "queue changes",
@@ -49,6 +50,7 @@ pub fn features(plan: &Plan, history: &History) -> BTreeSet<&'static str> {
             Kind::SentBack { dead, .. } => Some(if dead { "dead letters" } else { "retries" }),
             Kind::HalfEnded { .. } => Some("transactions"),
             Kind::Queried { .. } => Some("queries"),
+            Kind::TopicDeleted { .. } => Some("deleted topics"),
             Kind::Pulled { count: 0, .. } => Some("pulls that wait"),
             Kind::TopicSet { topic, broker, read, .. } => {
                 let before = widths.insert((topic, broker), read);
@@ -147,7 +149,7 @@ mod tests {
         for read in [4, 4, 6] {
             history.push(1, b0, Kind::TopicSet { topic, broker: b0, read, write: read });
         }
-        history.push(2, ns1, Kind::Registered { broker: b0, peer: 1 });
+        history.push(2, ns1, Kind::Registered { broker: b0, peer: 1, version: 1 });
         let mut two = plan;
         two.name_servers = 2;
         assert_eq!(features(&two, &history), BTreeSet::from(["queue changes", "two name servers"]));

@@ -71,6 +71,7 @@ pub(super) const TOLD: &[Property] = &[
     ("told.query_after_restart", "A key of a message from before the death of its broker: IDX-1, LOG-6."),
     ("told.query_found", "A question for a key that is answered: IDX-1."),
     ("told.queue_added", "A queue that is added under load: CON-1."),
+    ("told.topic_again", "A topic that is deleted and made again: LOG-1, CON-1, CON-2."),
     ("told.queue_removed", "A queue that is taken away under load: CON-1."),
     ("told.queue_rewound", "A queue that lost its end: LOG-1, CON-2, CON-3."),
     ("told.queue_rewound_acked", "An acknowledged message that a fault beyond its class took: ACK-1, LOG-1."),
@@ -246,6 +247,8 @@ struct State {
     unpersisted: BTreeSet<NodeId>,
     taken: BTreeSet<NodeId>,
     widths: BTreeMap<(TopicId, NodeId), u32>,
+    /// Topics that were deleted and not made again.
+    deleted: BTreeSet<(TopicId, NodeId)>,
     added: BTreeSet<QueueId>,
     removed: BTreeSet<NodeId>,
     /// Messages that wait for their time: deaths and changes of levels of their broker before.
@@ -337,7 +340,9 @@ impl Told<'_> {
                 let acked = state.acked.remove(&queue).is_some_and(|end| max < end);
                 self.met.note(acked, "told.queue_rewound_acked");
             }
+            Kind::TopicDeleted { topic, broker } => drop(state.deleted.insert((topic, broker))),
             Kind::TopicSet { topic, broker, read, .. } => {
+                self.met.note(state.deleted.remove(&(topic, broker)), "told.topic_again");
                 let before = state.widths.insert((topic, broker), read);
                 let Some(before) = before else { return };
                 self.met.note(read > before, "told.queue_added");

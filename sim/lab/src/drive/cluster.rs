@@ -192,8 +192,9 @@ fn broker_config(shared: &Shared, index: usize, node: Node) -> broker::Config {
     ];
     let levels = shared.recorder.levels(shared.recorder.id(node));
     let own = own.map(|(key, value)| (key.to_owned(), value));
-    // Nobody makes a topic with other queues on a broker that comes back with an empty disk.
-    let loses = shared.plan.steps.iter().any(|step| matches!(step.what, What::Lose { .. }));
+    // Nobody makes a topic that an operator deleted, or one with other queues on a broker that comes back with an empty disk.
+    let mut steps = shared.plan.steps.iter();
+    let loses = steps.any(|step| matches!(step.what, What::Lose { .. } | What::DeleteTopic { .. }));
     let topics = loses.then(|| ("autoCreateTopicEnable".to_owned(), "false".to_owned()));
     let mut config = broker::Config::default();
     let drawn = shared.plan.brokers[index].properties(&levels);

@@ -375,6 +375,21 @@ impl Steps {
                 self.asker.set_queues(broker, name, *read, *write, deadline).await;
                 return; // it lasts
             }
+            What::DeleteTopic { topic, brokers, .. } => {
+                let name = &self.plan.topics[*topic as usize].name;
+                let deadline = Instant::now() + lasts;
+                for broker in brokers {
+                    let node = cluster.node(broker);
+                    if self.asker.delete_topic(cluster.shared.recorder.id(node), name, deadline).await {
+                        world::effect(node, "operator.delete");
+                    }
+                }
+                if brokers.len() == cluster.brokers.len() {
+                    self.asker.delete_route(name, deadline).await;
+                }
+                sleep_until(deadline).await;
+                return;
+            }
         }
         sleep(lasts).await;
     }
@@ -440,6 +455,7 @@ impl Steps {
             | What::CloseBehind { .. }
             | What::Rot { .. }
             | What::ClockJump { .. }
+            | What::DeleteTopic { .. }
             | What::SetQueues { .. } => {}
         }
         if what.sickens() {
@@ -473,6 +489,13 @@ impl Steps {
                         deadline,
                     )
                     .await;
+            }
+            What::DeleteTopic { topic, brokers, queues } => {
+                let name = &plan.topics[*topic as usize].name;
+                for broker in brokers {
+                    let broker = cluster.shared.recorder.id(cluster.node(broker));
+                    self.asker.set_queues(broker, name, *queues, *queues, deadline).await;
+                }
             }
             What::Unwritable { broker } => drop(self.asker.set_writable(broker, true, deadline).await),
             _ => {}

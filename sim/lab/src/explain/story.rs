@@ -474,8 +474,8 @@ impl Teller<'_> {
             Kind::Registered { broker, .. } | Kind::Heard { broker, .. } | Kind::Removed { broker, .. } => {
                 queue.is_none() && self.nodes.contains(&broker)
             }
-            Kind::Routes { .. } | Kind::PeerClosed { .. } => {
-                matches!(self.rule, Rule::Ns1 | Rule::Ns2 | Rule::L2)
+            Kind::Routes { .. } | Kind::RouteTold { .. } | Kind::PeerClosed { .. } => {
+                matches!(self.rule, Rule::Ns1 | Rule::Ns2 | Rule::Ns3 | Rule::L2)
             }
             Kind::Down { .. } | Kind::Up => self.nodes.is_empty() || self.nodes.contains(&event.node),
             Kind::StepOn { .. } | Kind::StepOff { .. } | Kind::Heal | Kind::Drained { .. } => true,

@@ -56,6 +56,12 @@ impl Commits {
                         .filter(|((_, queue), _)| view.history.queues[queue.index()].broker == event.node);
                     of_node.for_each(|(_, values)| values.push(Commit { event: number, offset: None }));
                 }
+                Kind::TopicUnlisted { topic, broker } => {
+                    let of_topic = values
+                        .iter_mut()
+                        .filter(|((_, queue), _)| view.history.queues[queue.index()].is_of(topic, broker));
+                    of_topic.for_each(|(_, values)| values.push(Commit { event: number, offset: None }));
+                }
                 _ => {}
             }
         }
@@ -76,8 +82,10 @@ impl Commits {
 fn read_queues(view: &View<'_>, before: usize) -> BTreeMap<(TopicId, NodeId), u32> {
     let mut read_queues = BTreeMap::new();
     for event in &view.history.events[..before] {
-        if let Kind::TopicSet { topic, broker, read, .. } = event.kind {
-            read_queues.insert((topic, broker), read);
+        match event.kind {
+            Kind::TopicSet { topic, broker, read, .. } => drop(read_queues.insert((topic, broker), read)),
+            Kind::TopicUnlisted { topic, broker } => drop(read_queues.remove(&(topic, broker))),
+            _ => {}
         }
     }
     read_queues
@@ -141,6 +149,7 @@ fn at_least_once(view: &View<'_>, commits: &Commits, judged: &mut Judged) {
                     || waiting
                     || late.binary_search(&slot).is_ok()
                     || view.rots(slot)
+                    || view.haunted.contains(&(group, slot.queue))
                     || passed_before_rewind(view, commits, group, slot)
                 {
                     continue;
@@ -232,6 +241,9 @@ fn passed_before_stored(view: &View<'_>, judged: &mut Judged) {
             Kind::Down { .. } => {
                 committed.retain(|queue, _| history.queues[queue.index()].broker != event.node);
             }
+            Kind::TopicUnlisted { topic, broker } => {
+                committed.retain(|queue, _| !history.queues[queue.index()].is_of(topic, broker));
+            }
             Kind::Append { slot, .. } => {
                 let groups = committed.get(&slot.queue).into_iter().flatten();
                 judged.count(Rule::Con2, 1);
@@ -300,6 +312,9 @@ fn commit_safety(view: &View<'_>, commits: &Commits, judged: &mut Judged) {
         .map(|delivery| delivery.slot)
         .collect();
     for (&(group, queue), values) in &commits.values {
+        if view.haunted.contains(&(group, queue)) {
+            continue;
+        }
         let Some(due) = due.get(&(group, queue)) else { continue };
         let rewound = &view.lines[queue.index()].rewinds;
         // Running maximum: when everything up to here was consumed, and which place was the last.
@@ -366,7 +381,8 @@ fn no_skip(view: &View<'_>, commits: &Commits, judged: &mut Judged) {
                 break;
             }
         }
-        if !possible.contains(&session.offset) {
+        let haunted = view.haunted.contains(&(member.group, session.queue));
+        if !possible.contains(&session.offset) && !haunted {
             let name = history.queue_name(session.queue);
             let sentence = format!(
                 "{} began at {} to pull {name} for group {} from offset {}, but the committed offset then was {}.",
@@ -467,8 +483,20 @@ fn never_back(view: &View<'_>, judged: &mut Judged) {
                 );
                 continue;
             }
+            Kind::TopicUnlisted { topic, broker } => {
+                let tables = [&mut now, &mut durable].into_iter();
+                let tables = tables.chain(dirty.get_mut(&broker)).chain(taken.get_mut(&broker));
+                tables.for_each(|table| {
+                    table.retain(|(_, queue), _| !history.queues[queue.index()].is_of(topic, broker));
+                });
+                continue;
+            }
             _ => continue,
         };
+        // A start may read what was not written anew yet, and forgets it again.
+        if history.deleted.get(&queue).is_some_and(|deletion| deletion.event < number) {
+            continue;
+        }
         judged.count(Rule::Con6, 1);
         let key = (group, queue);
         let floor = now.get(&key).copied().unwrap_or(0);
@@ -550,6 +578,76 @@ const ASKED: u64 = 8 * SECOND;
 mod tests {
     use super::super::script::{Expect, Script, run};
     use crate::history::{How, Outcome};
+
+    /// The group has consumed a message, and its topic is deleted and made again after so many seconds.
+    fn made_again(s: &mut Script, after: f64) {
+        s.session("c0", "q", 0);
+        s.ok("a", "q", 0);
+        s.deliver("c0", "q", 0, "a");
+        s.stored("q", 1);
+        s.orders_deletion();
+        s.wait(1.0);
+        s.deletes();
+        s.wait(after);
+        s.makes_again();
+    }
+
+    #[test]
+    fn offsets_go_with_their_topic() {
+        run("CON-2", Expect::Broken, "a member goes on where it was", |s: &mut Script| {
+            made_again(s, 11.0);
+            s.ok("b", "q", 0);
+            s.stored("q", 1);
+        });
+        run("CON-2", Expect::Kept, "it had no time to hear of it", |s| {
+            made_again(s, 5.0);
+            s.ok("b", "q", 0);
+            s.stored("q", 1);
+        });
+        run("CON-2", Expect::Kept, "it was cut off", |s| {
+            let cut = s.begin(&["c0"]);
+            made_again(s, 20.0);
+            s.over(cut);
+            s.ok("b", "q", 0);
+            s.stored("q", 1);
+        });
+        run("CON-3", Expect::Broken, "a member begins where the one before was", |s| {
+            made_again(s, 11.0);
+            s.wait(10.0);
+            s.session("c0", "q", 1);
+        });
+        run("CON-3", Expect::Kept, "it begins with the first", |s| {
+            made_again(s, 11.0);
+            s.wait(10.0);
+            s.session("c0", "q", 0);
+        });
+        run("CON-1", Expect::Broken, "the first of the later topic is passed over", |s| {
+            made_again(s, 11.0);
+            s.ok("b", "q", 0);
+            s.stored("q", 1);
+            s.holds("q", &["b"]);
+            s.drained(0);
+        });
+        run("CON-1", Expect::Kept, "nobody asks for what was deleted", |s| {
+            s.ok("a", "q", 0);
+            s.orders_deletion();
+            s.deletes();
+            s.makes_again();
+            s.holds("q", &[]);
+            s.drained(0);
+        });
+        run("CON-4", Expect::Broken, "again without a deletion", |s| {
+            s.deliver("c0", "q", 0, "a");
+            s.orders_deletion();
+            s.deliver("c0", "q", 0, "a");
+        });
+        run("CON-4", Expect::Kept, "a deletion that was begun took the offsets", |s| {
+            s.deliver("c0", "q", 0, "a");
+            s.orders_deletion();
+            s.unlists();
+            s.deliver("c0", "q", 0, "a");
+        });
+    }
 
     #[test]
     fn everything_is_consumed_at_least_once() {

@@ -28,7 +28,7 @@ fn quiet(view: &View<'_>) -> Vec<(usize, usize)> {
         let quiet = faults == 0 && down.is_empty();
         let settles = match event.kind {
             Kind::Joined { .. } | Kind::Leaves { .. } => SETTLE_MEMBERS,
-            Kind::TopicSet { .. } => SETTLE_ALL,
+            Kind::TopicSet { .. } | Kind::TopicUnlisted { .. } => SETTLE_ALL,
             Kind::StepOn { .. } => {
                 faults += 1;
                 SETTLE_ALL
@@ -100,10 +100,16 @@ fn one_owner_each(view: &View<'_>, group: GroupId, from: usize, until: usize, ju
     let readable = read_queues(view, from);
     let mut owners: BTreeMap<QueueId, i64> = BTreeMap::new();
     for (index, queue) in history.queues.iter().enumerate() {
+        let id = QueueId(index as u32);
+        let deleted = |id: &QueueId| history.deleted.get(id).map(|deletion| deletion.event);
+        let there = deleted(&id).is_none_or(|event| event > from)
+            && history.former(id).is_none_or(|former| deleted(&former).is_some_and(|event| event < from));
         if queue.topic == topic
+            && there
+            && !view.haunted.contains(&(group, id))
             && readable.get(&(topic, queue.broker)).is_some_and(|read| queue.number < *read)
         {
-            owners.insert(QueueId(index as u32), 0);
+            owners.insert(id, 0);
         }
     }
     let mut changes: Vec<(usize, QueueId, i64)> = Vec::new();

@@ -56,6 +56,9 @@ fn cause(view: &View<'_>, ready: &Ready, first: &Delivery, again: &Delivery) -> 
     if view.rewound(first.slot, first.entered) {
         return Some("queue lost its tail");
     }
+    if view.offsets_forgotten(first.slot.queue, first.entered, again.entered) {
+        return Some("deletion of the topic that was begun and not ended");
+    }
     let (Some(old), Some(new)) = (first.session, again.session) else {
         // Without taps an ownership is not seen: any change since then counts.
         let down = |outage: &Outage| outage.event > done && outage.event < again.entered;

@@ -180,6 +180,20 @@ fn a_slave_learns_its_master_and_does_not_replace_it() {
 }
 
 #[test]
+fn a_registration_that_was_held_up_does_not_overrule_a_newer_one() {
+    let mut table = Table::default();
+    let topics = |names: &[&str], counter| versioned(broker("a", names), 0, counter);
+    table.register(topics(&["x", "y", "new"], 2), 2, at(0), RULES).unwrap();
+    // It was asked for the version first, and that was held up too.
+    assert!(!table.refresh(&key("a:1"), 1, at(1)));
+    assert!(table.register(topics(&["x", "y"], 1), 1, at(1), RULES).unwrap().overruled);
+    assert_eq!(table.version(&key("a:1")).unwrap().counter, 2);
+    // One that was started anew counts anew, and comes on a connection of its own.
+    assert!(!table.register(topics(&["x", "y"], 1), 3, at(2), RULES).unwrap().overruled);
+    assert_eq!(table.version(&key("a:1")).unwrap().counter, 1);
+}
+
+#[test]
 fn of_two_masters_the_one_of_the_newer_term_stays() {
     let mut table = Table::default();
     table.register(versioned(broker("a", &["x", "y"]), 5, 0), 1, at(0), RULES).unwrap();
