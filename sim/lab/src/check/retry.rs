@@ -249,7 +249,8 @@ fn dead_letters(view: &View<'_>, back: &Back, judged: &mut Judged) {
             let mut at = content.read.iter().filter(|read| read.offset == died.to.offset);
             at.any(|read| read.message == Some(died.message))
         });
-        let excused = view.may_be_lost(broker, died.event, died.end) || view.made_room(died.to);
+        let excused =
+            view.may_be_lost(broker, died.event, died.end) || view.made_room(died.to) || view.rots(died.to);
         if !there && !excused && view.drained.is_some() {
             let sentence = format!(
                 "Message {} of group {} died at {}, and there is no dead letter of it at {}.",
@@ -727,6 +728,19 @@ mod tests {
             s.crash("b0", How::Power);
             s.drained(0);
         });
+        let rots = |offset: u64| {
+            move |s: &mut Script| {
+                s.ok("a", "q", 0);
+                s.holds("retry", &["a"]);
+                s.last_read().times = 3;
+                tried(s, "retry", 0, "a", 3);
+                s.sent_back("retry", 0, 4, 0);
+                s.rots("dead", offset);
+                s.drained(0);
+            }
+        };
+        run("RTY-3", Expect::Broken, "another place rotted", rots(1));
+        run("RTY-3", Expect::Kept, "its letter rotted", rots(0));
         run("RTY-3", Expect::Kept, "the power took a letter that was not", |s| {
             s.ok("a", "q", 0);
             s.holds("retry", &["a"]);
