@@ -8,6 +8,7 @@ use std::time::Duration;
 use futures::future::join_all;
 use protocol::{Text, code, tag::Filter};
 use runtime::sync::{Mutex, Notify, Semaphore};
+use runtime::task::yield_now;
 use runtime::time::{Instant, sleep, sleep_until, timeout};
 use runtime::{buggify, planted, select, sometimes, tap};
 
@@ -326,6 +327,11 @@ impl Member {
                 Err(error) => {
                     sometimes!("client.pull.failed");
                     tracing::debug!(group = %self.group, queue = %session.queue, %error, "a pull failed");
+                    if planted!("B25") {
+                        for _ in 0..3000 {
+                            yield_now().await;
+                        }
+                    }
                     if planted!("B27") {
                         let _all = self.idle.acquire_many(self.manners.concurrency).await;
                         sleep(Duration::from_secs(25)).await;
