@@ -332,10 +332,6 @@ impl Member {
                             yield_now().await;
                         }
                     }
-                    if planted!("B27") {
-                        let _all = self.idle.acquire_many(self.manners.concurrency).await;
-                        sleep(Duration::from_secs(25)).await;
-                    }
                     sleep(AFTER_ERROR).await;
                 }
             }
@@ -507,6 +503,13 @@ impl Member {
             Consumed::First(count) => count.min(messages.len()),
         };
         let failed = messages.split_off(done);
+        if !failed.is_empty() && planted!("B27") {
+            let member = self.clone();
+            self.instance.spawn("hold", async move {
+                let _all = member.idle.acquire_many(member.manners.concurrency).await;
+                sleep(Duration::from_secs(25)).await;
+            });
+        }
         sometimes!("client.consume.partly", !failed.is_empty() && !messages.is_empty());
         let mut finished: Vec<u64> = messages.iter().map(|m| m.offset).collect();
         // One that was overdue has been given back already.
