@@ -152,9 +152,9 @@ bugs! {
     B22 Hard   [Con2 Con1]      "A member goes on where it was when the topic was deleted and made again."
     B23 Hard   [Con3 Con2 Con1] "Committed offsets outlive their topic."
     B24 Hard   [Log2 Ack3]      "The deletion of a topic is not on the disk when it is answered."
-    B25 Hard   [L9]             "A pull looks three thousand times before it waits."
+    B25 Hard   [L9]             "A pull that failed runs in circles before it is tried again."
     B26 Hard   [Ns3 Con5 L4]    "A route names queues of a broker, and no address of it."
-    B27 Hard   [Con8 L4]        "A member whose pull fails lets all its listeners wait."
+    B27 Hard   [Con8 L4]        "A message that a listener cannot handle lets all others wait."
 }
 
 #[cfg(test)]

@@ -95,11 +95,6 @@ impl Broker {
                 sleep(Duration::from_millis(2)).await;
                 wanted = queue.max() + 1;
             }
-            if planted!("B25") {
-                for _ in 0..3000 {
-                    yield_now().await;
-                }
-            }
             if planted!("B07") {
                 wanted += 1;
             }

@@ -8,6 +8,7 @@ use std::time::Duration;
 use futures::future::join_all;
 use protocol::{Text, code, tag::Filter};
 use runtime::sync::{Mutex, Notify, Semaphore};
+use runtime::task::yield_now;
 use runtime::time::{Instant, sleep, sleep_until, timeout};
 use runtime::{buggify, planted, select, sometimes, tap};
 
@@ -326,9 +327,10 @@ impl Member {
                 Err(error) => {
                     sometimes!("client.pull.failed");
                     tracing::debug!(group = %self.group, queue = %session.queue, %error, "a pull failed");
-                    if planted!("B27") {
-                        let _all = self.idle.acquire_many(self.manners.concurrency).await;
-                        sleep(Duration::from_secs(25)).await;
+                    if planted!("B25") {
+                        for _ in 0..3000 {
+                            yield_now().await;
+                        }
                     }
                     sleep(AFTER_ERROR).await;
                 }
@@ -501,6 +503,13 @@ impl Member {
             Consumed::First(count) => count.min(messages.len()),
         };
         let failed = messages.split_off(done);
+        if !failed.is_empty() && planted!("B27") {
+            let member = self.clone();
+            self.instance.spawn("hold", async move {
+                let _all = member.idle.acquire_many(member.manners.concurrency).await;
+                sleep(Duration::from_secs(25)).await;
+            });
+        }
         sometimes!("client.consume.partly", !failed.is_empty() && !messages.is_empty());
         let mut finished: Vec<u64> = messages.iter().map(|m| m.offset).collect();
         // One that was overdue has been given back already.

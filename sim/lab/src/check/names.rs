@@ -188,6 +188,8 @@ fn one_snapshot(view: &View<'_>, judged: &mut Judged) {
                     judged.broken(view, Rule::Ns3, number, name, sentence);
                 }
             }
+            // Who has dropped a broker takes the first word that comes.
+            Kind::Removed { broker, .. } => drop(versions.remove(&(event.node, broker))),
             // What was not on the disk yet is counted anew.
             Kind::Down { .. } => versions.retain(|(of, broker), _| ![*of, *broker].contains(&event.node)),
             _ => {}
@@ -256,6 +258,11 @@ mod tests {
             s.registered_as(5);
             s.registered_as(5);
             s.registered_as(6);
+        });
+        run("NS-3", Expect::Kept, "the name server had dropped the broker", |s| {
+            s.registered_as(5);
+            s.removed("ns0", "b0", Why::Closed);
+            s.registered_as(4);
         });
         run("NS-3", Expect::Kept, "the broker was restarted, and counts anew", |s| {
             s.registered_as(5);

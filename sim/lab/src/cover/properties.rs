@@ -148,12 +148,12 @@ pub const SYSTEM: &[Property] = &[
     ("client.pull.busy", "A broker that asks for a pause, and members that turn in a circle: L-4."),
     ("client.pull.failed", "A pull that fails: the next one skips or repeats: CON-3."),
     ("client.pull.not_known", "A broker that was restarted and does not know its members: CON-7, L-3."),
+    ("client.pull.rewound", "A queue that lost its end while a member stands behind it: CON-3, L-4."),
+    ("client.pull.tag_collision", "Tags that share a hash: CON-7."),
     (
         "client.pull.topic_gone",
         "A topic that is deleted while a member stands in the midst of it: CON-1, CON-2.",
     ),
-    ("client.pull.rewound", "A queue that lost its end while a member stands behind it: CON-3, L-4."),
-    ("client.pull.tag_collision", "Tags that share a hash: CON-7."),
     ("client.route.changed", "A route that changes under the feet of those who share queues: CON-5, CON-1."),
     (
         "client.route.from_other",

@@ -71,7 +71,6 @@ pub(super) const TOLD: &[Property] = &[
     ("told.query_after_restart", "A key of a message from before the death of its broker: IDX-1, LOG-6."),
     ("told.query_found", "A question for a key that is answered: IDX-1."),
     ("told.queue_added", "A queue that is added under load: CON-1."),
-    ("told.topic_again", "A topic that is deleted and made again: LOG-1, CON-1, CON-2."),
     ("told.queue_removed", "A queue that is taken away under load: CON-1."),
     ("told.queue_rewound", "A queue that lost its end: LOG-1, CON-2, CON-3."),
     ("told.queue_rewound_acked", "An acknowledged message that a fault beyond its class took: ACK-1, LOG-1."),
@@ -95,6 +94,7 @@ pub(super) const TOLD: &[Property] = &[
     ("told.send_failed", "A message that was refused and is read all the same: ACK-4."),
     ("told.send_unknown_lost", "A send of unknown outcome that was not stored: ACK-4, ACK-6."),
     ("told.send_unknown_stored", "A send of unknown outcome that was stored: ACK-4, ACK-6."),
+    ("told.topic_again", "A topic that is deleted and made again: LOG-1, CON-1, CON-2."),
     ("told.two_down", "Two nodes that are down at once: L-2, L-4."),
     ("told.two_owners", "A queue that is taken before its owner lets go: CON-5, CON-6."),
 ];
