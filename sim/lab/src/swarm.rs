@@ -523,10 +523,8 @@ pub fn fill(plan: &mut Plan) {
         producer.gap_ms = (shorter(producer.gap_ms.0), shorter(producer.gap_ms.1));
     }
     let least = plan.profile.more_faults() as usize;
-    let again = |step: &&Step| {
-        let whole = step.part.is_none() && step.on.is_none() && !step.stays;
-        whole && step.what.is_fault() && !matches!(step.what, What::Levels { .. })
-    };
+    let again =
+        |step: &&Step| step.part.is_none() && step.on.is_none() && !step.stays && step.what.is_fault();
     let kinds: Vec<Step> = plan.steps.iter().filter(again).cloned().collect();
     for _ in 0..ROUNDS {
         let missing = least.saturating_sub(plan.faults());

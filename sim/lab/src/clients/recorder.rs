@@ -694,7 +694,8 @@ impl Live {
     }
 
     /// The queue of the lab's topics that is meant.
-    pub(crate) fn queue(&mut self, topic: &str, broker: &str, number: u32) -> Option<QueueId> {
+    #[cfg(madsim)]
+    fn queue(&mut self, topic: &str, broker: &str, number: u32) -> Option<QueueId> {
         let topic = self.history.known_topic(topic)?;
         let broker = self.history.known_node(broker)?;
         Some(self.history.queue(topic, broker, number))
