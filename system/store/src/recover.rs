@@ -223,6 +223,16 @@ impl Recovery<'_> {
                 self.store.topics.load(topic, *id, *min, *max);
             }
         }
+        if !table.deleted.is_empty() {
+            // A crash may have come before the files of a deleted topic were gone.
+            let is_left_over = |topic: &str, id| {
+                let has_it = table.topics.get(topic).is_some_and(|queues| queues.contains_key(&id));
+                table.deleted.contains_key(topic) && !has_it
+            };
+            remove_queue_files(&self.store.log.disk, is_left_over)
+                .await
+                .map_err(failed("cannot remove the consume queues of a deleted topic"))?;
+        }
         self.replay_from = table.position;
         Ok(table)
     }
@@ -268,7 +278,9 @@ impl Recovery<'_> {
         let table = Table { position: start, log_min: truth.log_min, rebuild: true, deleted, ..truth };
         // Before the first file goes: a crash in the middle must not leave a table that trusts the files.
         self.store.put_table(&table).await.map_err(failed("cannot write config/queues.json"))?;
-        remove_queue_files(&self.store.log.disk).await.map_err(failed("cannot remove the consume queues"))?;
+        remove_queue_files(&self.store.log.disk, |_, _| true)
+            .await
+            .map_err(failed("cannot remove the consume queues"))?;
         self.store.topics.clear();
         *self.store.dispatch.lock() = Default::default();
         self.rebuild = true;
@@ -723,8 +735,10 @@ async fn names_in(disk: &Disk, folder: &str) -> io::Result<Option<Vec<String>>> 
     }
 }
 
-async fn remove_queue_files(disk: &Disk) -> io::Result<()> {
-    for (topic, id, names) in queue_folders(disk).await? {
+/// Removes the files of all queues that `goes` chooses by topic and number.
+async fn remove_queue_files(disk: &Disk, goes: impl Fn(&str, i32) -> bool) -> io::Result<()> {
+    for (topic, id, names) in queue_folders(disk).await?.into_iter().filter(|(topic, id, _)| goes(topic, *id))
+    {
         let folder = layout::queue(&topic, id);
         for name in names {
             disk.remove(&format!("{folder}/{name}")).await?;

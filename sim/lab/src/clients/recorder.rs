@@ -65,6 +65,8 @@ pub struct Live {
     batches: u32,
     /// Undecided half messages by broker and offset.
     open_halves: BTreeMap<(NodeId, u64), HalfId>,
+    /// What each broker is giving up, after so many checks: if it dies meanwhile, only its next start tells whether it has.
+    giving_up: BTreeMap<NodeId, (HalfId, u32)>,
     /// Brokers that have not told yet which half messages they found, and what they told so far.
     loading: BTreeMap<NodeId, BTreeMap<HalfId, u64>>,
     /// Producers that went away for good.
@@ -267,6 +269,7 @@ impl Recorder {
             lengths: Vec::new(),
             batches: 0,
             open_halves: BTreeMap::new(),
+            giving_up: BTreeMap::new(),
             loading: BTreeMap::new(),
             gone: BTreeSet::new(),
             halves: BTreeMap::new(),
@@ -516,7 +519,9 @@ impl Recorder {
     #[cfg(madsim)]
     pub(crate) fn lost(&self, node: Node) {
         let id = self.id(node);
-        self.live().readable.retain(|(_, broker), _| *broker != id);
+        let mut live = self.live();
+        live.readable.retain(|(_, broker), _| *broker != id);
+        live.most_readable.retain(|(_, broker), _| *broker != id);
     }
 
     /// A bit turned on the disk of a broker.
@@ -938,6 +943,10 @@ impl Live {
                 let checks = fields.number("checks") as u32;
                 self.push(node, Kind::HalfPutBack { half, from, offset, end, checks });
             }
+            "half_giving_up" => {
+                let half = self.half(fields.text("key"), node);
+                self.giving_up.insert(node, (half, fields.number("checks") as u32));
+            }
             "half_given_up" => {
                 let half = self.half(fields.text("key"), node);
                 self.close(half, node);
@@ -953,6 +962,11 @@ impl Live {
             "halves_loaded" => {
                 self.open_halves.retain(|(of, _), _| *of != node);
                 let found = self.loading.remove(&node).unwrap_or_default();
+                if let Some((half, checks)) = self.giving_up.remove(&node)
+                    && !found.contains_key(&half)
+                {
+                    self.push(node, Kind::HalfGivenUp { half, checks, end: 0 });
+                }
                 self.open_halves.extend(found.into_iter().map(|(half, offset)| ((node, offset), half)));
                 self.push(node, Kind::HalvesLoaded);
             }
@@ -1010,6 +1024,7 @@ impl Live {
     /// A half message has come to its end.
     fn close(&mut self, half: HalfId, node: NodeId) {
         self.open_halves.retain(|_, open| *open != half);
+        self.giving_up.retain(|_, (open, _)| *open != half);
         if let Some(found) = self.loading.get_mut(&node) {
             found.remove(&half);
         }

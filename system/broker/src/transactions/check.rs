@@ -309,6 +309,7 @@ impl Broker {
         };
         let body = found.end_body();
         crash_point!("broker.transaction.give_up").await;
+        tap!("half_giving_up", key = found.key, checks = half.checks);
         let [kept, end] = self.store.append_pair(&[kept, self.end_record(&body)]).await?;
         self.transactions.halves.lock().ended(root, end.end);
         tap!(
