@@ -2,6 +2,7 @@
 
 use std::{
     env,
+    io::ErrorKind,
     net::SocketAddr,
     path::{Path, PathBuf},
     sync::Arc,
@@ -130,6 +131,12 @@ fn explain(error: &StartError, folder: &Path) -> Failure {
                 lock.display()
             ))
         }
+        StartError::Store(store::OpenError::Io { source, .. }) if source.kind() == ErrorKind::StorageFull => {
+            Failure::start(format!(
+                "the broker cannot start on the store {shown}: {error}. Free some space on its disk; nothing of the store \
+                 has to go"
+            ))
+        }
         StartError::Listen { .. } => Failure::start(error.to_string()),
         _ => Failure::start(format!("the broker cannot start on the store {shown}: {error}")),
     }
@@ -165,5 +172,22 @@ async fn warn_when_full(disk: &Disk, shown: &str) {
             space.free >> 30,
             space.total >> 30
         );
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_start_without_space_says_what_to_do() {
+        let source = ErrorKind::StorageFull.into();
+        let error = StartError::Store(store::OpenError::Io {
+            what: "cannot write config/queues.json".into(),
+            source,
+        });
+        let told = explain(&error, Path::new("/data/store")).to_string();
+        assert!(told.contains("/data/store") && told.contains("config/queues.json"), "{told}");
+        assert!(told.contains("Free some space"), "{told}");
     }
 }

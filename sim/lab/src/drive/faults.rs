@@ -147,7 +147,7 @@ impl Steps {
             }
         }
         for index in on {
-            self.put_back(&self.plan.steps[index as usize].what).await;
+            self.put_back(&self.plan.steps[index as usize].what, Instant::now() + WATCHED).await;
         }
     }
 
@@ -181,7 +181,8 @@ impl Steps {
         }
         self.act(index, step).await;
         self.undo(index, &step.what);
-        self.put_back(&step.what).await;
+        // An operator tries until it is done, or the faults are over.
+        self.put_back(&step.what, Instant::now() + UNTIL_DONE).await;
         held(&self.on).remove(&index);
         recorder.push(NodeId(0), Kind::StepOff { step: index });
     }
@@ -464,41 +465,34 @@ impl Steps {
         }
     }
 
-    /// What an operator does when a step is over and the servers are up: a broker that lost its disk knows no topic.
-    async fn put_back(&self, what: &What) {
-        let (cluster, plan) = (&self.cluster, &self.plan);
-        let deadline = Instant::now() + WATCHED;
+    /// What an operator does when a step is over: a broker that lost its disk knows no topic. He tries until he is heard, but
+    /// not by a broker that is down for good.
+    async fn put_back(&self, what: &What, deadline: Instant) {
+        let plan = &self.plan;
         match what {
             What::Lose { node } if node.starts_with('b') => {
-                let node = cluster.node(node);
-                for (topic, index) in plan.topics.iter().zip(0..) {
-                    let queues = plan.most_queues(index);
-                    self.asker
-                        .set_queues(cluster.shared.recorder.id(node), &topic.name, queues, queues, deadline)
-                        .await;
+                for topic in 0..plan.topics.len() as u32 {
+                    self.make_topic(node, topic, plan.most_queues(topic), deadline).await;
                 }
             }
             What::Permit { topic, broker, .. } => {
-                let (name, queues) = (&plan.topics[*topic as usize].name, plan.most_queues(*topic));
-                self.asker
-                    .set_queues(
-                        cluster.shared.recorder.id(cluster.node(broker)),
-                        name,
-                        queues,
-                        queues,
-                        deadline,
-                    )
-                    .await;
+                self.make_topic(broker, *topic, plan.most_queues(*topic), deadline).await;
             }
             What::DeleteTopic { topic, brokers, queues } => {
-                let name = &plan.topics[*topic as usize].name;
                 for broker in brokers {
-                    let broker = cluster.shared.recorder.id(cluster.node(broker));
-                    self.asker.set_queues(broker, name, *queues, *queues, deadline).await;
+                    self.make_topic(broker, *topic, *queues, deadline).await;
                 }
             }
             What::Unwritable { broker } => drop(self.asker.set_writable(broker, true, deadline).await),
             _ => {}
+        }
+    }
+
+    async fn make_topic(&self, broker: &str, topic: u32, queues: u32, deadline: Instant) {
+        let node = self.cluster.node(broker);
+        if self.may_run(node) {
+            let (id, name) = (self.cluster.shared.recorder.id(node), &self.plan.topics[topic as usize].name);
+            self.asker.set_queues(id, name, queues, queues, deadline).await;
         }
     }
 
@@ -618,3 +612,5 @@ const USUAL_BACKLOG: usize = 1024;
 const AFTER_CLEAN_END: &str = "store.recover.begun";
 /// How long a node may take to reach the point where it is to die, and an operator to be heard.
 const WATCHED: Duration = Duration::from_secs(30);
+/// Longer than any load.
+const UNTIL_DONE: Duration = Duration::from_secs(24 * 3600);
