@@ -137,26 +137,37 @@ impl Broker {
         if self.is_system_topic(&h.topic) {
             return Err(Refusal::Parameter(format!("The topic[{}] is conflict with system topic.", h.topic)));
         }
-        let change = {
+        let (listed, change) = {
             let mut topics = self.topics.lock();
-            topics.remove(&h.topic, clock::now_ms()).then(|| topics.changes())
+            (topics.remove(&h.topic, clock::now_ms()), topics.changes())
         };
         // From here on nobody sends or pulls; the rest may be repeated after a failure.
         if !planted!("B23") {
             self.offsets.lock().forget_topic(&h.topic);
         }
         tap!("topic_unlisted", topic = h.topic.as_str());
-        if let Some(change) = change {
+        if listed {
             tracing::info!(topic = %h.topic, "topic deleted");
             self.topics_saved.kick();
-            self.topics_saved.reach(change).await?;
         }
+        self.topics_saved.reach(change).await?;
         crash_point!("broker.delete_topic.unlisted").await;
-        let deleted = self.store.delete_topic(&h.topic).await;
+        {
+            let topics = self.topics.lock();
+            if topics.get(&h.topic).is_some() {
+                // Its messages may be new ones.
+                return Err(Refusal::Failed(format!(
+                    "{} was made again meanwhile: delete it once more",
+                    h.topic
+                )));
+            }
+            self.store.begin_delete(&h.topic);
+        }
+        let deleted = self.store.finish_delete(&h.topic).await;
         deleted
             .map_err(|error| Refusal::Failed(format!("cannot delete the queues of {}: {error}", h.topic)))?;
         self.write_offsets().await;
-        if let Some(change) = change {
+        if listed {
             self.registered(change, PATIENCE).await;
         }
         Ok(Reply::ok())

@@ -18,21 +18,26 @@ use crate::state::unit::Unit;
 use crate::store::Store;
 
 impl Store {
-    /// Deletes a topic: its records are no messages any more, and a topic of the same name starts at offset 0.
-    /// Durable when it returns. A topic without queues here is fine.
+    /// Begins to delete a topic: its records are no messages any more, and it takes none until [`Store::finish_delete`] has
+    /// made that durable. A topic without queues here is fine.
+    pub fn begin_delete(&self, topic: &str) {
+        let begun = {
+            let end = self.end.lock();
+            self.topics.begin_delete(topic, end.at).then_some(end.at)
+        };
+        if let Some(position) = begun {
+            tap!("delete_topic", topic = topic, position = position);
+        }
+    }
+
+    /// Makes the deletion of a topic durable, if one has begun; a topic of the same name starts at offset 0 then.
     ///
     /// # Errors
-    /// When the deletion could not be made durable; the topic takes no records until it is tried again.
-    pub async fn delete_topic(&self, topic: &str) -> io::Result<()> {
+    /// When it could not be made durable. It is tried again until it is.
+    pub async fn finish_delete(&self, topic: &str) -> io::Result<()> {
         let _alone = self.settling.acquire().await.expect("never closed");
-        let position = {
-            let end = self.end.lock();
-            if !self.topics.begin_delete(topic, end.at) {
-                return Ok(());
-            }
-            end.at
-        };
-        tap!("delete_topic", topic = topic, position = position);
+        // Who was faster may have finished it, and what was made with its name meanwhile stays.
+        let Some(position) = self.topics.deleting_below(topic) else { return Ok(()) };
         crash_point!("store.delete.marked").await;
         // A log that ended below the mark after a crash would give new records positions that count as deleted.
         self.flush_to(position).await?;
@@ -50,6 +55,16 @@ impl Store {
             tracing::warn!(%error, topic, "files of a deleted topic are left over");
         }
         Ok(())
+    }
+
+    /// Goes on with the deletions that could not be made durable.
+    pub(crate) async fn retry_deletions(&self) {
+        for topic in self.topics.deleting() {
+            match self.finish_delete(&topic).await {
+                Ok(()) => sometimes!("store.delete.retried"),
+                Err(error) => tracing::warn!(%error, %topic, "a topic could not be deleted yet"),
+            }
+        }
     }
 
     async fn remove_topic_files(&self, topic: &str, queues: &[Arc<Queue>]) -> io::Result<()> {

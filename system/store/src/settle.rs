@@ -58,6 +58,7 @@ impl Store {
                 much = self.dispatched.reach(behind) => if much.is_err() { return },
                 () = time::sleep_until(next.min(Instant::now() + LOOK)) => {}
             }
+            self.retry_deletions().await;
             let (much, quiet) = {
                 let state = self.dispatch.lock();
                 let quiet = state.at == std::mem::replace(&mut seen, state.at) && !state.dirty.is_empty();

@@ -97,10 +97,10 @@ impl Topics {
     }
 
     /// Refuses records of a topic from now on and makes those below `position` no messages. To be called under the
-    /// lock of the log's end. False when there is no such topic.
+    /// lock of the log's end. False when there is no such topic, or it has begun before.
     pub(crate) fn begin_delete(&self, topic: &str, position: u64) -> bool {
         let mut inner = self.inner.lock();
-        let Some(found) = inner.topics.get_mut(topic) else { return false };
+        let Some(found) = inner.topics.get_mut(topic).filter(|topic| !topic.deleting) else { return false };
         found.deleting = true;
         for queue in &found.queues {
             queue.deleted.store(true, Ordering::Release);
@@ -108,6 +108,19 @@ impl Topics {
         let name = inner.name(topic);
         inner.deleted.insert(name, position);
         true
+    }
+
+    /// Topics whose deletion has begun and is not on the disk.
+    pub(crate) fn deleting(&self) -> Vec<Arc<str>> {
+        let inner = self.inner.lock();
+        inner.topics.iter().filter(|(_, topic)| topic.deleting).map(|(name, _)| name.clone()).collect()
+    }
+
+    /// Below which position the records of a topic are no messages, if its deletion has begun and is not on the disk.
+    pub(crate) fn deleting_below(&self, topic: &str) -> Option<u64> {
+        let inner = self.inner.lock();
+        inner.topics.get(topic).filter(|topic| topic.deleting)?;
+        inner.deleted.get(topic).copied()
     }
 
     /// The deletion is on the disk: the name is free again. Returns the queues that were there.

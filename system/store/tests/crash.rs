@@ -183,7 +183,8 @@ async fn write(store: Arc<Store>, shared: Shared, plan: Plan, writer: u64) {
         let batch = if random.chance(0.1) { 1 + random.below(5) } else { 1 };
         let topic = ["orders", "paid", "doomed"][random.below(if plan.deletes { 3 } else { 2 }) as usize];
         if topic == "doomed" && random.chance(0.05) && shared.lock().deleting.is_none() {
-            let _ = store.delete_topic(topic).await;
+            store.begin_delete(topic);
+            let _ = store.finish_delete(topic).await;
             continue;
         }
         let first = {

@@ -301,7 +301,8 @@ fn messages_of_a_deleted_topic_are_not_found() {
             send_numbered(&store, number).await;
         }
         assert_eq!(find(&store, "orders", "all").await, [1, 2, 4, 5, 7, 8]);
-        store.delete_topic("orders").await.unwrap();
+        store.begin_delete("orders");
+        store.finish_delete("orders").await.unwrap();
         assert_eq!(find(&store, "orders", "all").await, NOTHING);
         send_numbered(&store, 10).await;
         assert_eq!(find(&store, "orders", "all").await, [10]);

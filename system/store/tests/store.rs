@@ -346,7 +346,8 @@ fn a_deleted_topic_begins_anew_and_stays_deleted() {
         let (store, _, tasks) = open(&disk, small()).await;
         fill(&store, 0..300).await;
         let waiting = store.queue("orders", 1).unwrap();
-        store.delete_topic("orders").await.unwrap();
+        store.begin_delete("orders");
+        store.finish_delete("orders").await.unwrap();
         assert!(waiting.arrived.reach(1000).await.is_err(), "who waits for a deleted queue is told");
         assert_eq!(store.queues("orders"), [0_i32; 0]);
         let again = store.append(&message("orders", 1, &500_u64.to_be_bytes(), b"")).await.unwrap();
@@ -380,7 +381,8 @@ fn a_deletion_that_is_given_up_takes_no_units_of_other_queues_along() {
             let (store, _, _tasks) = open(&disk, config.clone()).await;
             fill(&store, 0..60).await;
             let limit = Duration::from_micros(1 << given_up_after);
-            let _ = runtime::time::timeout(limit, store.delete_topic("paid")).await;
+            store.begin_delete("paid");
+            let _ = runtime::time::timeout(limit, store.finish_delete("paid")).await;
             store.close().await.unwrap();
             drop(store);
             let (store, _, _tasks) = open(&disk, config).await;

@@ -190,8 +190,10 @@ fn one_snapshot(view: &View<'_>, judged: &mut Judged) {
             }
             // Who has dropped a broker takes the first word that comes.
             Kind::Removed { broker, .. } => drop(versions.remove(&(event.node, broker))),
-            // What was not on the disk yet is counted anew.
-            Kind::Down { .. } => versions.retain(|(of, broker), _| ![*of, *broker].contains(&event.node)),
+            // What was not on the disk yet is counted anew; what was under way from the dead may have come before.
+            Kind::Down { .. } | Kind::Up => {
+                versions.retain(|(of, broker), _| ![*of, *broker].contains(&event.node));
+            }
             _ => {}
         }
     }
@@ -267,6 +269,17 @@ mod tests {
         run("NS-3", Expect::Kept, "the broker was restarted, and counts anew", |s| {
             s.registered_as(5);
             s.crash("b0", How::Power);
+            s.registered_as(4);
+        });
+        run("NS-3", Expect::Kept, "what the dead had sent came before it was restarted", |s| {
+            s.down("b0", How::Power);
+            s.registered_as(5);
+            s.up("b0");
+            s.registered_as(4);
+        });
+        run("NS-3", Expect::Broken, "it was restarted before both", |s| {
+            s.crash("b0", How::Power);
+            s.registered_as(5);
             s.registered_as(4);
         });
     }

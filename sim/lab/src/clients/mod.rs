@@ -14,10 +14,12 @@ pub use asks::{Asker, Home, Server};
 pub use load::{DONE, LOAD, SETTLE, Shared, WAIT, consume, produce};
 pub use read::read_all;
 pub use recorder::{Live, Place, Recorder};
+
+use broker::Config;
 use runtime::time::{Instant, sleep};
 
 use crate::history::{Kind, NodeId};
-use crate::plan::What;
+use crate::plan::{Plan, What};
 
 /// Waits for the brokers and makes the topics on them.
 ///
@@ -46,7 +48,7 @@ pub async fn drain<H: Home>(shared: &Shared, asker: &Asker<H>, bound: Duration) 
     let deadline = healed + bound + Duration::from_millis(plan.backlog_ms() + plan.chain_ms());
     // What a full disk made a broker delete, it deletes at its next look: not in the midst of the reading that follows.
     let fills = plan.steps.iter().any(|step| matches!(step.what, What::DiskFull { .. }));
-    let deleted = if fills { DELETED } else { Duration::ZERO };
+    let deleted = if fills { next_look(plan) + SOON } else { Duration::ZERO };
     let least = healed + Duration::from_millis(plan.settle_ms).max(deleted);
     let producers_until = healed + PRODUCERS;
     loop {
@@ -94,11 +96,17 @@ async fn put_queues_back<H: Home>(shared: &Shared, asker: &Asker<H>) {
     }
 }
 
+/// The longest time from one look of a broker at old files to the next.
+fn next_look(plan: &Plan) -> Duration {
+    let given = plan.brokers.iter().flat_map(|broker| &broker.config);
+    let given = given.filter(|(key, _)| key == "cleanResourceInterval").filter_map(|(_, ms)| ms.parse().ok());
+    Duration::from_millis(given.max().unwrap_or(0).max(Config::default().clean_resource_interval))
+}
+
 /// What setting up may take when nothing is wrong.
 const SET_UP: Duration = Duration::from_secs(60);
 /// L-4's bound without backlog.
 pub const DRAIN: Duration = Duration::from_secs(180);
-/// From one look at old files to the next, as brokers are configured by default, and a moment.
-const DELETED: Duration = Duration::from_secs(12);
+const SOON: Duration = Duration::from_secs(2);
 /// L-2's bound and a moment.
 const PRODUCERS: Duration = Duration::from_secs(75);

@@ -1036,8 +1036,13 @@ impl Live {
         self.history.delete_queues(topic, broker, position);
         let history = &self.history;
         self.ends.retain(|queue, _| history.lives(*queue));
-        self.gone_topics.insert((topic, broker));
         self.push(broker, Kind::TopicDeleted { topic, broker });
+        if self.readable.contains_key(&(topic.0, broker)) {
+            // It was made again while the disk refused the deletion.
+            self.history.renew(topic, broker);
+        } else {
+            self.gone_topics.insert((topic, broker));
+        }
     }
 
     /// What a broker had begun to delete when it died is deleted, unless it has found a queue of it.

@@ -236,6 +236,10 @@ pub const SYSTEM: &[Property] = &[
         "store.checkpoint.failed",
         "A checkpoint that could not be written and is believed all the same: LOG-6.",
     ),
+    (
+        "store.delete.retried",
+        "A topic that is made again takes no message after a deletion that failed: L-2.",
+    ),
     ("store.dispatch.blank", "A queue with a hole where the log begins a new file: LOG-2, CON-3."),
     ("store.dispatch.index_busy", "Keys of records that are dispatched while the index is elsewhere: IDX-1."),
     (

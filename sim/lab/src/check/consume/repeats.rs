@@ -4,7 +4,7 @@
 //! 5 s (first after 10 s) and when it gives a queue away, and the broker writes its table every 5 s (first after 10 s).
 //! A crash may lose what had not gone all the way; a change of owner may overtake it by a moment.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use crate::check::view::{Delivery, Outage, Session};
 use crate::check::{Judged, Rule, SECOND, View, seconds, witness};
@@ -147,7 +147,10 @@ struct Ready(Vec<Vec<(u64, Option<u64>)>>);
 impl Ready {
     fn collect(view: &View<'_>) -> Self {
         let mut sessions: Vec<Vec<(u64, Option<u64>)>> = vec![Vec::new(); view.sessions.len()];
+        // A filter passes these.
+        let mut wanted: BTreeSet<(GroupId, Slot)> = BTreeSet::new();
         for delivery in &view.deliveries {
+            wanted.insert((group_of(view, delivery), delivery.slot));
             if let Some(session) = delivery.session {
                 sessions[session.index()]
                     .push((delivery.slot.offset, delivery.succeeded.map(|event| view.at(event))));
@@ -158,8 +161,10 @@ impl Ready {
             let filtered = view.history.groups[group.index()].tag.is_some();
             finished.sort_unstable();
             let (mut next, mut latest) = (session.offset, Some(0));
+            let slot = |offset| (group, Slot { queue: session.queue, offset });
             for (offset, at) in finished.iter_mut() {
-                let hole = !filtered && *offset > next;
+                let hole =
+                    *offset > next && (!filtered || wanted.range(slot(next)..slot(*offset)).next().is_some());
                 next = *offset + 1;
                 latest = if hole { None } else { latest.zip(*at).map(|(latest, at)| latest.max(at)) };
                 *at = latest;
@@ -258,6 +263,26 @@ mod tests {
             s.session("c1", "q", 0);
             s.deliver("c1", "q", 1, "b");
         });
+        let filtered = |first: u32| {
+            move |s: &mut Script| {
+                s.filter(1);
+                s.ok("a", "q", 0);
+                s.ok("b", "q", 1);
+                s.tag("a", first);
+                s.tag("b", 1);
+                s.session("c0", "q", 0);
+                s.deliver("c0", "q", 1, "b");
+                s.end("c0", "q");
+                s.wait(2.0);
+                s.session("c1", "q", 0);
+                if first == 1 {
+                    s.deliver("c1", "q", 0, "a");
+                }
+                s.deliver("c1", "q", 1, "b");
+            }
+        };
+        run("CON-4", Expect::Kept, "one that the filter passes had not come to the listener", filtered(1));
+        run("CON-4", Expect::Broken, "the filter refuses the one below", filtered(2));
         run("CON-4", Expect::Kept, "finished after the queue was given away", |s| {
             s.ok("a", "q", 0);
             s.session("c0", "q", 0);
