@@ -300,6 +300,10 @@ pub struct Network {
 
 /// Longest body; the smallest log files hold several such.
 const MOST_BYTES: usize = 16 << 10;
+/// More messages would take a reader too long to wait for.
+const MOST_BACKLOG: u64 = 30_000;
+/// Most records of an answer that come from the disk.
+const COLD_COUNT: u64 = 8;
 /// The level of the first retry.
 pub const FIRST_RETRY_LEVEL: u32 = 3;
 /// Listed calls that are shown with a plan.
@@ -880,24 +884,19 @@ impl Plan {
         self.producers.iter().map(|it| self.calls_of(it) * each(it.mode) * stays(it)).sum()
     }
 
-    /// How long the slowest group needs at most for all messages of the plan.
+    /// How long the slowest group needs at most for so many messages: its listeners' time, and that of its pulls.
     #[must_use]
-    pub fn backlog_ms(&self) -> u64 {
-        let listed = self.ops.as_ref().map(|ops| ops.iter().map(|op| op.messages.len() as u64).sum());
-        let drawn = || {
-            self.producers
-                .iter()
-                .map(|producer| {
-                    let each = if let Mode::Batch(most) = producer.mode { u64::from(most) } else { 1 };
-                    let bursts = self.load_ms / producer.gap_ms.0.max(1);
-                    bursts.min(self.load_ms) * u64::from(producer.burst) * each
-                })
-                .sum()
-        };
-        let messages: u64 = listed.unwrap_or_else(drawn);
+    pub fn backlog_ms(&self, messages: u64) -> u64 {
+        let messages = messages.min(MOST_BACKLOG);
+        let counts = self.brokers.iter().flat_map(|broker| &broker.config);
+        let counts = counts.filter(|(key, _)| key == "maxTransferCountOnMessageInMemory");
+        let at_once = counts.filter_map(|(_, count)| count.parse().ok()).fold(COLD_COUNT, u64::min).max(1);
+        let there_and_back = 1 + 2 * self.network.latency_us.1 / 1000;
         let slowest = self.groups.iter().map(|group| {
             let slow = if group.slow_one_in > 0 { 1 + 10 / u64::from(group.slow_one_in) } else { 1 };
-            messages.min(10_000) * group.work_ms.1 * slow / u64::from(group.threads)
+            let queues = u64::from(self.topics[group.topic as usize].queues).max(1);
+            messages * group.work_ms.1 * slow / u64::from(group.threads)
+                + messages * there_and_back / (at_once * queues)
         });
         slowest.max().unwrap_or(0)
     }

@@ -370,6 +370,24 @@ fn a_deleted_topic_begins_anew_and_stays_deleted() {
     });
 }
 
+#[test]
+fn a_deletion_takes_nothing_that_came_after_it() {
+    on_disk(|disk| async move {
+        let (store, _, _tasks) = open(&disk, small()).await;
+        fill(&store, 0..30).await;
+        store.begin_delete("orders");
+        let early = store.append(&message("orders", 1, &500_u64.to_be_bytes(), b"")).await;
+        assert!(matches!(early, Err(AppendError::TopicDeleted(_))), "{early:?}");
+        store.finish_delete("orders").await.unwrap();
+        let new = store.append(&message("orders", 1, &501_u64.to_be_bytes(), b"")).await.unwrap();
+        assert_eq!(new.queue_offset, 0);
+        // Somebody else was at the same deletion, and is late.
+        store.finish_delete("orders").await.unwrap();
+        store.dispatched().reach(new.end).await.unwrap();
+        assert_eq!(drain(&store, "orders", 1).await, [501]);
+    });
+}
+
 /// Under the simulator only: on tokio an operation of the disk that nobody waits for runs to its end, beside the next.
 #[cfg(madsim)]
 #[test]

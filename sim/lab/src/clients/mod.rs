@@ -45,7 +45,8 @@ pub async fn drain<H: Home>(shared: &Shared, asker: &Asker<H>, bound: Duration) 
     let (plan, recorder) = (&shared.plan, &shared.recorder);
     let untapped = recorder.live().history.untapped;
     let healed = Instant::now();
-    let deadline = healed + bound + Duration::from_millis(plan.backlog_ms() + plan.chain_ms());
+    let messages = recorder.live().history.messages.len() as u64;
+    let deadline = healed + bound + Duration::from_millis(plan.backlog_ms(messages) + plan.chain_ms());
     // What a full disk made a broker delete, it deletes at its next look: not in the midst of the reading that follows.
     let fills = plan.steps.iter().any(|step| matches!(step.what, What::DiskFull { .. }));
     let deleted = if fills { next_look(plan) + SOON } else { Duration::ZERO };

@@ -66,6 +66,7 @@ pub struct Live {
     /// Undecided half messages by broker and offset.
     open_halves: BTreeMap<(NodeId, u64), HalfId>,
     /// What each broker is giving up, after so many checks: if it dies meanwhile, only its next start tells whether it has.
+    #[cfg(madsim)]
     giving_up: BTreeMap<NodeId, (HalfId, u32)>,
     /// Brokers that have not told yet which half messages they found, and what they told so far.
     loading: BTreeMap<NodeId, BTreeMap<HalfId, u64>>,
@@ -269,6 +270,7 @@ impl Recorder {
             lengths: Vec::new(),
             batches: 0,
             open_halves: BTreeMap::new(),
+            #[cfg(madsim)]
             giving_up: BTreeMap::new(),
             loading: BTreeMap::new(),
             gone: BTreeSet::new(),
