@@ -36,8 +36,8 @@ fn plan(seed: u64, profile: Profile) -> Plan {
         return plan; // nothing changes: exactly once
     }
     changes(&mut plan, &mut draw);
-    // In some the topic goes as a whole, and comes again.
-    if Draw::new(seed, "deletes").chance(25) {
+    // In a few the topic goes as a whole, and comes again; the swarm does it more often.
+    if Draw::new(seed, "deletion").chance(10) {
         plan.steps.clear();
         swarm::deletion(&mut plan);
     }
