@@ -3,7 +3,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use super::consume::{Commits, passed_before_rewind};
+use super::consume::{Commits, passed_before_rewinds};
 use super::view::Delivery;
 use super::{Judged, Rule, View, seconds, witness};
 use crate::history::{GroupId, Kind, MessageId, NodeId, Outcome, QueueContent, Slot};
@@ -404,7 +404,8 @@ impl Way {
         let broker = view.history.queues[back.to.queue.index()].broker;
         let removed = self.skipped.contains(&back.to) && fills(view, broker) || view.made_room(back.to);
         let unseen = self.delivered.get(&back.to).is_some_and(|to| {
-            view.made_room(*to) || passed_before_rewind(view, &self.commits, back.group, *to)
+            let passed = passed_before_rewinds(view, &self.commits, back.group, to.queue);
+            view.made_room(*to) || passed.iter().any(|places| places.contains(&to.offset))
         });
         removed || unseen || view.may_be_lost(broker, back.event, back.end)
     }

@@ -4,8 +4,9 @@ mod owners;
 mod repeats;
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::ops::Range;
 
-use super::{Judged, Rule, SECOND, View, seconds, witness};
+use super::{Judged, Rule, SECOND, View, seconds, view::Delivery, witness};
 use crate::history::{GroupId, How, Kind, MessageId, NodeId, QueueId, SessionId, Slot, TopicId};
 
 pub(super) fn check(view: &View<'_>, judged: &mut Judged) {
@@ -91,27 +92,48 @@ fn read_queues(view: &View<'_>, before: usize) -> BTreeMap<(TopicId, NodeId), u3
     read_queues
 }
 
-/// One past the highest offset the group had pulled or committed before an event.
-fn seen_before(view: &View<'_>, commits: &Commits, group: GroupId, queue: QueueId, event: usize) -> u64 {
-    let committed =
-        commits.of(group, queue).iter().filter(|value| value.event < event).filter_map(|value| value.offset);
+/// The places of a queue in tails that were lost after the group had gone past them.
+pub(super) fn passed_before_rewinds(
+    view: &View<'_>,
+    commits: &Commits,
+    group: GroupId,
+    queue: QueueId,
+) -> Vec<Range<u64>> {
+    let rewinds = &view.lines[queue.index()].rewinds;
+    if rewinds.is_empty() {
+        return Vec::new();
+    }
     let of_group = |session: SessionId| {
         let session = view.sessions[session.index()];
         session.queue == queue && view.history.members[session.member.index()].group == group
     };
-    let pulled = view.history.events[..event].iter().filter_map(|event| match event.kind {
-        Kind::Pulled { session, next, .. } if of_group(session) => Some(next),
+    let committed =
+        commits.of(group, queue).iter().filter_map(|value| Some((value.event, value.offset?))).collect();
+    let pulled = view.history.events.iter().enumerate().filter_map(|(number, event)| match event.kind {
+        Kind::Pulled { session, next, .. } if of_group(session) => Some((number, next)),
         _ => None,
     });
-    committed.chain(pulled).max().unwrap_or(0)
-}
-
-/// True when the place lies in a tail that was lost after the group had gone past it.
-pub(super) fn passed_before_rewind(view: &View<'_>, commits: &Commits, group: GroupId, slot: Slot) -> bool {
-    let rewinds = &view.lines[slot.queue.index()].rewinds;
-    rewinds.iter().any(|rewind| {
-        rewind.to <= slot.offset && slot.offset < seen_before(view, commits, group, slot.queue, rewind.event)
-    })
+    let seen: Vec<(usize, u64)> = [committed, pulled.collect::<Vec<_>>()].concat();
+    let content = view.audit.queues.iter().filter(|content| content.queue == queue);
+    let content: BTreeMap<u64, Option<MessageId>> =
+        content.flat_map(|content| &content.read).map(|read| (read.offset, read.message)).collect();
+    // What was answered before the queue was cut off and read after that: the place has another message in the end.
+    let replaced = |delivery: &&Delivery| content.get(&delivery.slot.offset) != Some(&delivery.message);
+    let ours = |delivery: &&Delivery| {
+        delivery.slot.queue == queue && view.history.members[delivery.member.index()].group == group
+    };
+    let stale: Vec<&Delivery> = view.deliveries.iter().filter(ours).filter(replaced).collect();
+    let passed = rewinds.iter().map(|rewind| {
+        let before = seen.iter().filter(|(event, _)| *event < rewind.event).map(|(_, next)| *next);
+        let after = stale.iter().filter_map(|delivery| {
+            let invoked = view.sends[delivery.message?.index()].invoked?;
+            let lost = delivery.entered > rewind.event && invoked < rewind.event;
+            (lost && (rewind.to..rewind.from).contains(&delivery.slot.offset))
+                .then_some(delivery.slot.offset + 1)
+        });
+        rewind.to..before.chain(after).max().unwrap_or(0)
+    });
+    passed.collect()
 }
 
 /// CON-1: what is in the queues in the end was consumed with success.
@@ -138,6 +160,7 @@ fn at_least_once(view: &View<'_>, commits: &Commits, judged: &mut Judged) {
         }
         for group in (0..history.groups.len() as u32).map(GroupId) {
             let committed = commits.last(group, content.queue);
+            let passed = passed_before_rewinds(view, commits, group, content.queue);
             let left_behind = view.drained.is_some_and(|(_, _, rest)| rest > 0);
             for read in content.read.iter().filter(|_| history.reads(group, content.queue)) {
                 let Some(message) = read.message.filter(|id| history.matches(group, *id)) else { continue };
@@ -150,7 +173,7 @@ fn at_least_once(view: &View<'_>, commits: &Commits, judged: &mut Judged) {
                     || late.binary_search(&slot).is_ok()
                     || view.rots(slot)
                     || view.haunted.contains(&(group, slot.queue))
-                    || passed_before_rewind(view, commits, group, slot)
+                    || passed.iter().any(|places| places.contains(&slot.offset))
                 {
                     continue;
                 }
@@ -316,7 +339,7 @@ fn commit_safety(view: &View<'_>, commits: &Commits, judged: &mut Judged) {
             continue;
         }
         let Some(due) = due.get(&(group, queue)) else { continue };
-        let rewound = &view.lines[queue.index()].rewinds;
+        let passed = passed_before_rewinds(view, commits, group, queue);
         // Running maximum: when everything up to here was consumed, and which place was the last.
         let mut latest = (0, 0);
         let mut prefix = Vec::with_capacity(due.len());
@@ -324,7 +347,7 @@ fn commit_safety(view: &View<'_>, commits: &Commits, judged: &mut Judged) {
             let slot = Slot { queue, offset };
             let excused = view.made_room(slot)
                 || view.rots(slot)
-                || !rewound.is_empty() && passed_before_rewind(view, commits, group, slot);
+                || passed.iter().any(|places| places.contains(&offset));
             if done > latest.0 && !excused {
                 latest = (done, offset);
             }
@@ -714,6 +737,39 @@ mod tests {
             s.append("q", 0, 0, 100);
             s.ok("b", "q", 0);
             s.holds("q", &["b"]);
+            s.drained(0);
+        });
+        let answered_before = |lost: &'static str| {
+            move |s: &mut Script| {
+                s.append("q", 0, 0, 100);
+                s.ok("a", "q", 0);
+                s.session("c0", "q", 0);
+                s.crash("b0", How::Power);
+                s.recovered("b0", &[("q", 0)]);
+                s.append("q", 0, 0, 100);
+                s.ok("b", "q", 0);
+                s.append("q", 1, 100, 200);
+                s.ok("c", "q", 1);
+                s.deliver("c0", "q", 0, lost);
+                s.deliver("c0", "q", 1, "c");
+                s.holds("q", &["b", "c"]);
+                s.drained(0);
+            }
+        };
+        run("CON-1", Expect::Kept, "an answer from before a rewind was read after it", answered_before("a"));
+        run("CON-1", Expect::Kept, "what was there after it was delivered", answered_before("b"));
+        run("CON-1", Expect::Broken, "the second message after a rewind is passed over", |s| {
+            s.append("q", 0, 0, 100);
+            s.ok("a", "q", 0);
+            s.session("c0", "q", 0);
+            s.crash("b0", How::Power);
+            s.recovered("b0", &[("q", 0)]);
+            s.append("q", 0, 0, 100);
+            s.ok("b", "q", 0);
+            s.append("q", 1, 100, 200);
+            s.ok("c", "q", 1);
+            s.deliver("c0", "q", 0, "a");
+            s.holds("q", &["b", "c"]);
             s.drained(0);
         });
     }

@@ -99,6 +99,11 @@ fn cause(view: &View<'_>, ready: &Ready, first: &Delivery, again: &Delivery) -> 
     if view.outages_of(broker).iter().any(lost_by) {
         return Some("crash of the broker");
     }
+    let not_reached =
+        |outage: &Outage| outage.until_ns <= ready && ended < outage.until_ns.saturating_add(RECONNECT);
+    if view.outages_of(broker).iter().any(not_reached) {
+        return Some("given away before the broker that came back was reached");
+    }
     let until = began.max(view.at(again.entered));
     if [old_node, new_node, broker].iter().any(|node| view.disturbed(*node, ready, until)) {
         return Some("fault on the way of the commit");
@@ -184,6 +189,8 @@ impl Ready {
 const REBALANCED: u64 = 60 * SECOND;
 /// What a commit takes on its way when nothing is wrong.
 const COMMIT: u64 = SECOND / 5;
+/// So long a client may wait before it tries a broker again that it could not reach.
+const RECONNECT: u64 = 5 * SECOND / 2 + COMMIT;
 /// First periodic write after a start, of client and broker.
 const FIRST: u64 = 10 * SECOND;
 /// Period after that.
@@ -307,6 +314,25 @@ mod tests {
             s.session("c0", "q", 0);
             s.deliver("c0", "q", 0, "a");
         });
+        let given_away_after = |seconds: f64| {
+            move |s: &mut Script| {
+                s.ok("a", "q", 0);
+                s.session("c0", "q", 0);
+                s.wait(60.0);
+                s.enter("c0", "q", 0, "a");
+                s.down("b0", How::Stop);
+                s.wait(30.0);
+                s.up("b0");
+                s.exit("c0", "q", 0);
+                s.wait(seconds);
+                s.end("c0", "q");
+                s.wait(5.0);
+                s.session("c1", "q", 0);
+                s.deliver("c1", "q", 0, "a");
+            }
+        };
+        run("CON-4", Expect::Kept, "the broker had come back and was not reached yet", given_away_after(2.0));
+        run("CON-4", Expect::Broken, "it was reached again long before", given_away_after(3.0));
         run("CON-4", Expect::Kept, "two groups are two consumers", |s| {
             s.second_group();
             s.ok("a", "q", 0);
