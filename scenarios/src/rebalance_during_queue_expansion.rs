@@ -75,13 +75,13 @@ pub(crate) fn feature(plan: &mut Plan) {
     changes(plan, &mut draw);
 }
 
-/// One to three changes of the queues that the first group reads.
+/// One to three changes of the queues that the first group reads: first some are added.
 fn changes(plan: &mut Plan, draw: &mut Draw) {
     let topic = plan.groups[0].topic;
     let mut now = plan.topics[topic as usize].queues;
     let mut at_ms = draw.range(15_000, 50_000);
-    for _ in 0..draw.range(1, 3) {
-        let shrink = now > 1 && draw.chance(40);
+    for number in 0..draw.range(1, 3) {
+        let shrink = number > 0 && draw.chance(60);
         let next =
             if shrink { draw.range(1, u64::from(now) - 1) as u32 } else { now + draw.range(1, 6) as u32 };
         at_ms = change(plan, draw, topic, now, next, at_ms);

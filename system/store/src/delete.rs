@@ -30,14 +30,15 @@ impl Store {
         }
     }
 
-    /// Makes the deletion of a topic durable, if one has begun; a topic of the same name starts at offset 0 then.
+    /// Makes the deletion of a topic durable, if one has begun; a topic of the same name starts at offset 0 then. Answers
+    /// false when there was nothing to do.
     ///
     /// # Errors
     /// When it could not be made durable. It is tried again until it is.
-    pub async fn finish_delete(&self, topic: &str) -> io::Result<()> {
+    pub async fn finish_delete(&self, topic: &str) -> io::Result<bool> {
         let _alone = self.settling.acquire().await.expect("never closed");
         // Who was faster may have finished it, and what was made with its name meanwhile stays.
-        let Some(position) = self.topics.deleting_below(topic) else { return Ok(()) };
+        let Some(position) = self.topics.deleting_below(topic) else { return Ok(false) };
         crash_point!("store.delete.marked").await;
         // A log that ended below the mark after a crash would give new records positions that count as deleted.
         self.flush_to(position).await?;
@@ -54,14 +55,14 @@ impl Store {
         if let Err(error) = self.remove_topic_files(topic, &queues).await {
             tracing::warn!(%error, topic, "files of a deleted topic are left over");
         }
-        Ok(())
+        Ok(true)
     }
 
     /// Goes on with the deletions that could not be made durable.
     pub(crate) async fn retry_deletions(&self) {
         for topic in self.topics.deleting() {
             match self.finish_delete(&topic).await {
-                Ok(()) => sometimes!("store.delete.retried"),
+                Ok(done) => sometimes!("store.delete.retried", done),
                 Err(error) => tracing::warn!(%error, %topic, "a topic could not be deleted yet"),
             }
         }

@@ -225,11 +225,10 @@ impl Recovery<'_> {
         }
         if !table.deleted.is_empty() {
             // A crash may have come before the files of a deleted topic were gone.
-            let is_left_over = |topic: &str, id| {
-                let has_it = table.topics.get(topic).is_some_and(|queues| queues.contains_key(&id));
-                table.deleted.contains_key(topic) && !has_it
-            };
-            remove_queue_files(&self.store.log.disk, is_left_over)
+            let is_deleted = |topic: &str| table.deleted.contains_key(topic);
+            let is_left_over =
+                |topic: &str, id| !table.topics.get(topic).is_some_and(|queues| queues.contains_key(&id));
+            remove_queue_files(&self.store.log.disk, is_deleted, is_left_over)
                 .await
                 .map_err(failed("cannot remove the consume queues of a deleted topic"))?;
         }
@@ -278,7 +277,7 @@ impl Recovery<'_> {
         let table = Table { position: start, log_min: truth.log_min, rebuild: true, deleted, ..truth };
         // Before the first file goes: a crash in the middle must not leave a table that trusts the files.
         self.store.put_table(&table).await.map_err(failed("cannot write config/queues.json"))?;
-        remove_queue_files(&self.store.log.disk, |_, _| true)
+        remove_queue_files(&self.store.log.disk, |_| true, |_, _| true)
             .await
             .map_err(failed("cannot remove the consume queues"))?;
         self.store.topics.clear();
@@ -713,10 +712,13 @@ async fn small(disk: &Disk, path: &str) -> Result<Option<Vec<u8>>, OpenError> {
     }
 }
 
-/// The queue files that are there: topic, queue and the files' names.
-async fn queue_folders(disk: &Disk) -> io::Result<Vec<(String, i32, Vec<String>)>> {
+/// The queue files that are there of the topics that `of` chooses: topic, queue and the files' names.
+async fn queue_folders(
+    disk: &Disk,
+    of: impl Fn(&str) -> bool,
+) -> io::Result<Vec<(String, i32, Vec<String>)>> {
     let mut found = Vec::new();
-    for topic in disk.list(layout::QUEUES).await? {
+    for topic in disk.list(layout::QUEUES).await?.into_iter().filter(|topic| of(topic)) {
         for name in names_in(disk, &layout::topic(&topic)).await?.unwrap_or_default() {
             let Ok(id) = name.parse() else { continue };
             if let Some(names) = names_in(disk, &layout::queue(&topic, id)).await? {
@@ -735,10 +737,14 @@ async fn names_in(disk: &Disk, folder: &str) -> io::Result<Option<Vec<String>>> 
     }
 }
 
-/// Removes the files of all queues that `goes` chooses by topic and number.
-async fn remove_queue_files(disk: &Disk, goes: impl Fn(&str, i32) -> bool) -> io::Result<()> {
-    for (topic, id, names) in queue_folders(disk).await?.into_iter().filter(|(topic, id, _)| goes(topic, *id))
-    {
+/// Removes the files of all queues that `of` chooses by topic and `goes` by topic and number.
+async fn remove_queue_files(
+    disk: &Disk,
+    of: impl Fn(&str) -> bool,
+    goes: impl Fn(&str, i32) -> bool,
+) -> io::Result<()> {
+    let folders = queue_folders(disk, &of).await?;
+    for (topic, id, names) in folders.into_iter().filter(|(topic, id, _)| goes(topic, *id)) {
         let folder = layout::queue(&topic, id);
         for name in names {
             disk.remove(&format!("{folder}/{name}")).await?;
@@ -746,7 +752,7 @@ async fn remove_queue_files(disk: &Disk, goes: impl Fn(&str, i32) -> bool) -> io
         disk.remove(&folder).await?;
         crash_point!("store.recover.queue_removed").await;
     }
-    for topic in disk.list(layout::QUEUES).await? {
+    for topic in disk.list(layout::QUEUES).await?.into_iter().filter(|topic| of(topic)) {
         let folder = layout::topic(&topic);
         if names_in(disk, &folder).await?.is_some_and(|names| names.is_empty()) {
             disk.remove(&folder).await?;
@@ -758,7 +764,7 @@ async fn remove_queue_files(disk: &Disk, goes: impl Fn(&str, i32) -> bool) -> io
 /// What a directory made by Java tells only in its queue files: the next offset of queues whose records are gone.
 async fn java_offsets(disk: &Disk, config: &Config) -> Result<Table, OpenError> {
     let mut topics: BTreeMap<String, BTreeMap<i32, Offsets>> = BTreeMap::new();
-    let folders = queue_folders(disk).await.map_err(failed("cannot list the consume queues"))?;
+    let folders = queue_folders(disk, |_| true).await.map_err(failed("cannot list the consume queues"))?;
     for (topic, id, names) in folders {
         for name in names.iter().rev() {
             let Some(start) = layout::file_start(name) else { continue };

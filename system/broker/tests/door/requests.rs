@@ -1,8 +1,8 @@
-//! A broker behind its door, over real and simulated TCP: `cargo test -p broker` and `cargo sim-test -p broker`.
-#![allow(clippy::unwrap_used, reason = "a test may")]
+//! Messages, groups, locks, topics, restarts and operators, over real and simulated TCP.
 
-use std::{future::Future, sync::Arc};
+use std::sync::Arc;
 
+use crate::run;
 use broker::{Broker, Config};
 use bytes::{Bytes, BytesMut};
 use net::{CallError, Client, Limits, Options, Peer, Reply, Running, Server, Service};
@@ -230,12 +230,6 @@ fn heartbeat(client_id: &str, group: &str, topic: &str, expression: &str) -> Vec
         producer_data_set: vec![ProducerData { group_name: "p".into() }],
         ..HeartbeatData::default()
     })
-}
-
-fn run<F: Future<Output = ()> + Send + 'static>(main: impl FnOnce(String) -> F + Send + 'static) {
-    let root = tempfile::tempdir().unwrap();
-    let path = root.path().join("store").to_str().unwrap().to_owned();
-    runtime::run(Some(2), move || main(path));
 }
 
 #[test]

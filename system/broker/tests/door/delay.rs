@@ -1,11 +1,11 @@
 //! Delayed messages, retries and dead letters behind the broker's door, over real and simulated TCP.
-#![allow(clippy::unwrap_used, reason = "a test may")]
 
-use std::{future::Future, sync::Arc};
+use std::sync::Arc;
 
+use crate::{Deaf, run};
 use broker::{Broker, Config};
 use bytes::{Bytes, BytesMut};
-use net::{Client, Options, Peer, Reply, Service};
+use net::{Client, Options};
 use protocol::{
     Command, Request,
     batch::Item,
@@ -28,14 +28,6 @@ struct Node {
     tasks: TaskSet,
     broker: Arc<Broker>,
     client: Client,
-}
-
-struct Deaf;
-
-impl Service for Deaf {
-    async fn handle(&self, _: &Arc<Peer>, command: Command) -> Reply {
-        Reply::unsupported(command.code)
-    }
 }
 
 /// A stored message, as a reader sees it.
@@ -212,12 +204,6 @@ fn pull(topic: &str, queue_id: i32, from: i64) -> PullMessage {
 
 fn bodies(seen: &[Seen]) -> Vec<&str> {
     seen.iter().map(|s| s.body.as_str()).collect()
-}
-
-fn run<F: Future<Output = ()> + Send + 'static>(main: impl FnOnce(String) -> F + Send + 'static) {
-    let root = tempfile::tempdir().unwrap();
-    let path = root.path().join("store").to_str().unwrap().to_owned();
-    runtime::run(Some(2), move || main(path));
 }
 
 const SCHEDULE: &str = "SCHEDULE_TOPIC_XXXX";

@@ -1,12 +1,12 @@
 //! Requests that cannot be meant: ends of transactions that are none, delays out of range, messages given back that
 //! are not there, queries without sense, keys with separators. Each has its answer, nothing is lost, nobody falls.
-#![allow(clippy::unwrap_used, reason = "a test may")]
 
-use std::{fmt::Debug, future::Future, sync::Arc};
+use std::{fmt::Debug, sync::Arc};
 
+use crate::{Deaf, run};
 use broker::{Broker, Config};
 use bytes::Bytes;
-use net::{Client, Options, Peer, Reply, Service};
+use net::{Client, Options};
 use protocol::{
     Command, Request, code, name,
     properties::{self, names},
@@ -25,14 +25,6 @@ struct Node {
     tasks: TaskSet,
     broker: Arc<Broker>,
     client: Client,
-}
-
-struct Deaf;
-
-impl Service for Deaf {
-    async fn handle(&self, _: &Arc<Peer>, command: Command) -> Reply {
-        Reply::unsupported(command.code)
-    }
 }
 
 /// A stored message, as a reader sees it.
@@ -171,12 +163,6 @@ fn query(key: &str) -> QueryMessage {
         end_timestamp: i64::MAX,
         unique_key_query: Some(false),
     }
-}
-
-fn run<F: Future<Output = ()> + Send + 'static>(main: impl FnOnce(String) -> F + Send + 'static) {
-    let root = tempfile::tempdir().unwrap();
-    let path = root.path().join("store").to_str().unwrap().to_owned();
-    runtime::run(Some(2), move || main(path));
 }
 
 #[test]

@@ -1,7 +1,5 @@
 //! Delayed messages while the broker is killed, loses power, and has its clock set: each comes once, in order, when
 //! it is due.
-#![cfg(madsim)]
-#![allow(clippy::unwrap_used, reason = "a test may")]
 #![allow(
     clippy::print_stdout,
     clippy::disallowed_methods,
@@ -13,9 +11,10 @@ use std::ops::Range;
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Duration;
 
+use crate::Deaf;
 use broker::{Broker, Config};
 use bytes::Bytes;
-use net::{Client, Options, Peer, Reply, Service};
+use net::{Client, Options};
 use protocol::{
     Command,
     config::FlushDiskType,
@@ -92,14 +91,6 @@ fn config(flush: FlushDiskType) -> Config {
         flush_interval_commit_log: 2000,
         flush_disk_type: flush,
         ..Config::default()
-    }
-}
-
-struct Deaf;
-
-impl Service for Deaf {
-    async fn handle(&self, _: &Arc<Peer>, command: Command) -> Reply {
-        Reply::unsupported(command.code)
     }
 }
 

@@ -1,8 +1,8 @@
 //! Transactions behind the broker's door, over real and simulated TCP.
-#![allow(clippy::unwrap_used, reason = "a test may")]
 
-use std::{future::Future, sync::Arc};
+use std::sync::Arc;
 
+use crate::run;
 use broker::{Broker, Config};
 use bytes::Bytes;
 use net::{Client, Options, Peer, Reply, Service};
@@ -252,12 +252,6 @@ fn end(half: &Half, decision: i32) -> EndTransaction {
         transaction_id: Some(half.key.as_str().into()),
         ..EndTransaction::default()
     }
-}
-
-fn run<F: Future<Output = ()> + Send + 'static>(main: impl FnOnce(String) -> F + Send + 'static) {
-    let root = tempfile::tempdir().unwrap();
-    let path = root.path().join("store").to_str().unwrap().to_owned();
-    runtime::run(Some(2), move || main(path));
 }
 
 #[test]

@@ -1,7 +1,5 @@
 //! Transactions of a broker that dies at every step of them, with its producer's ends late, lost and repeated: what
 //! was to be committed is there once, the rest never.
-#![cfg(madsim)]
-#![allow(clippy::unwrap_used, reason = "a test may")]
 #![allow(
     clippy::print_stdout,
     clippy::disallowed_methods,

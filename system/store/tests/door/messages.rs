@@ -1,9 +1,9 @@
-//! The store through its public door, on both disks.
-#![allow(clippy::unwrap_used, reason = "a test may")]
+//! Appending, reading, deleting, restarting.
 
 use std::sync::Arc;
 use std::time::Duration;
 
+use crate::on_disk;
 use protocol::record::{self, NewRecord, Scan};
 use runtime::disk::Disk;
 use runtime::task::TaskSet;
@@ -11,17 +11,6 @@ use store::audit::{Audit, audit};
 use store::{
     AppendError, Boundary, Config, FlushMode, OnDamage, OpenError, ReadStatus, RecoveryReport, Store, Timed,
 };
-
-/// Runs the test in a folder of its own.
-fn on_disk<F: Future<Output = ()> + Send + 'static>(test: impl FnOnce(Disk) -> F + Send + 'static) {
-    #[cfg(not(madsim))]
-    let folder = tempfile::tempdir().unwrap();
-    #[cfg(not(madsim))]
-    let root = folder.path().to_str().unwrap().to_owned();
-    #[cfg(madsim)]
-    let root = "/store".to_owned();
-    runtime::run(Some(2), move || async move { test(Disk::open(&root).unwrap()).await });
-}
 
 fn small() -> Config {
     Config {

@@ -1,25 +1,14 @@
 //! Finding records by key, through the store's public door, on both disks.
-#![allow(clippy::unwrap_used, reason = "a test may")]
 
 use std::sync::Arc;
 use std::time::Duration;
 
+use crate::on_disk;
 use protocol::record::{self, NewRecord, Scan, sys_flag};
 use runtime::disk::Disk;
 use runtime::task::TaskSet;
 use runtime::time::sleep;
 use store::{Config, Key, KeyQuery, Matches, QueryError, Store};
-
-/// Runs the test in a folder of its own.
-fn on_disk<F: Future<Output = ()> + Send + 'static>(test: impl FnOnce(Disk) -> F + Send + 'static) {
-    #[cfg(not(madsim))]
-    let folder = tempfile::tempdir().unwrap();
-    #[cfg(not(madsim))]
-    let root = folder.path().to_str().unwrap().to_owned();
-    #[cfg(madsim)]
-    let root = "/store".to_owned();
-    runtime::run(Some(2), move || async move { test(Disk::open(&root).unwrap()).await });
-}
 
 fn small() -> Config {
     Config {

@@ -1,7 +1,5 @@
 //! A store that is killed and loses power at random and at every crash point, held against a plain list of what
 //! was appended: what was promised is there, what is there was appended, and in between there is no hole.
-#![cfg(madsim)]
-#![allow(clippy::unwrap_used, reason = "a test may")]
 #![allow(
     clippy::print_stdout,
     clippy::disallowed_methods,
