@@ -55,6 +55,18 @@ mod tests {
     }
 
     #[test]
+    fn every_setting_that_plans_draw_says_what_it_could_bring_to_light() {
+        let mut drawn = BTreeSet::new();
+        for scenario in list::all() {
+            let plans = (0..500).map(|seed| scenario.usual(seed));
+            drawn.extend(plans.flat_map(|plan| lab::cover::knobs(&plan).into_keys()));
+        }
+        let told: BTreeSet<_> = lab::cover::KNOBS.iter().map(|(name, _)| (*name).to_owned()).collect();
+        assert_eq!(drawn, told);
+        assert!(told.len() >= 60, "{} settings", told.len());
+    }
+
+    #[test]
     fn profiles_are_as_large_as_they_say() {
         use lab::plan::Profile;
         use lab::scenario::Drawing;

@@ -13,7 +13,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::outcome::Run;
 
-pub use knobs::knobs;
+pub use knobs::{KNOBS, knobs};
 pub use pairs::{FEATURES, features, felt};
 pub use told::told;
 

@@ -43,7 +43,7 @@ pub const SITES: &[Property] = &[
         "broker.transaction.end_slow",
         "A check, or another end, that comes while a half message ends: TXN-2, TXN-3.",
     ),
-    ("broker.transaction.few", "A round of checks that ends after one half message: TXN-4, L-5."),
+    ("broker.transaction.few", "A round of checks that ends after one half message: TXN-4."),
     (
         "broker.transaction.noted_late",
         "Progress of half messages that is old when the end comes: TXN-3, TXN-6.",
@@ -66,7 +66,7 @@ pub const SITES: &[Property] = &[
     ("client.rebalance.again", "Queues that change hands between two commits: CON-4, CON-5."),
     (
         "client.route.other_first",
-        "Name servers that are asked in turn and do not know the same: CON-5, NS-4.",
+        "Name servers that are asked in turn and do not know the same: CON-5, NS-1.",
     ),
     ("client.route.soon", "Routes that are asked for while they change: CON-5, L-1."),
     (

@@ -40,7 +40,7 @@ pub(super) const TOLD: &[Property] = &[
         "A producer that does not know, whose transaction is ended all the same: TXN-1, TXN-4.",
     ),
     ("told.half_checked_thrice", "Checks that are counted wrongly, or come too fast: TXN-5."),
-    ("told.half_decided_by_check", "A transaction whose end was lost and which a check decides: TXN-4, L-5."),
+    ("told.half_decided_by_check", "A transaction whose end was lost and which a check decides: TXN-4."),
     (
         "told.half_decided_then_died",
         "A crash between the decision of a producer and its end at the broker: TXN-4, TXN-3.",

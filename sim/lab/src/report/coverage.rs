@@ -5,7 +5,7 @@ use std::fmt::Write as _;
 
 use super::grouped;
 use super::page::escape;
-use crate::cover::{Coverage, FEATURES, Met, properties, sites};
+use crate::cover::{Coverage, FEATURES, KNOBS, Met, properties, sites};
 
 /// Never-met properties, one a line with what each could bring to light; empty when there are none.
 #[must_use]
@@ -130,7 +130,8 @@ fn histogram(out: &mut String, coverage: &Coverage, runs: u64) {
         coverage.knobs.len()
     );
     for (knob, values) in &coverage.knobs {
-        let _ = write!(out, "<div><dt>{}</dt><dd>", escape(knob));
+        let exposes = KNOBS.iter().find(|(name, _)| name == knob).map_or("", |(_, exposes)| exposes);
+        let _ = write!(out, "<div><dt>{} <small>{}</small></dt><dd>", escape(knob), escape(exposes));
         let mut values: Vec<_> = values.iter().collect();
         values.sort_by(|a, b| b.1.cmp(a.1).then(a.0.cmp(b.0)));
         for (value, count) in values {
