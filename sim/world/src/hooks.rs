@@ -3,6 +3,7 @@
 use std::{collections::BTreeMap, future::pending, time::Duration};
 
 use crate::{
+    named::Named,
     node::{Crash, Node, crash_here},
     random::Dice,
     state::{State, with},
@@ -15,11 +16,11 @@ pub(crate) struct Hooks {
     armed: Vec<Armed>,
     arms: u64,
     /// How often each crash point was passed.
-    points: BTreeMap<&'static str, u64>,
+    points: Named<u64>,
     /// How often each state was met that runs should come to.
-    met: BTreeMap<&'static str, u64>,
+    met: Named<u64>,
     buggify: Vec<Buggify>,
-    sites: BTreeMap<&'static str, Site>,
+    sites: Named<Site>,
     tap: Option<Listener>,
     tapped: bool,
 }
@@ -120,7 +121,7 @@ pub async fn crash_point(point: &'static str) {
         if !state.is_alive(here) {
             return None;
         }
-        *state.hooks.points.entry(point).or_default() += 1;
+        state.hooks.points.count(point);
         let armed = &mut state.hooks.armed;
         let is_here = |armed: &Armed| armed.node == here.node && armed.point == point;
         for armed in armed.iter_mut().filter(|armed| is_here(armed)) {
@@ -144,16 +145,15 @@ pub fn buggify(site: &'static str) -> bool {
         if state.hooks.buggify.is_empty() {
             return false;
         }
-        let Some(rule) = state.hooks.buggify.iter().rev().find(|rule| site.starts_with(&rule.prefix)) else {
-            return false;
+        let found = match state.hooks.sites.find(site) {
+            Some(found) => found,
+            None => {
+                let mut dice = state.dice(Node::DRIVER, site);
+                let rule = state.hooks.buggify.iter().rev().find(|rule| site.starts_with(&rule.prefix));
+                let fire = rule.map_or(0.0, |rule| if dice.chance(rule.active) { rule.fire } else { 0.0 });
+                state.hooks.sites.add(site, Site { dice, fire, fired: 0 })
+            }
         };
-        let (active, fire) = (rule.active, rule.fire);
-        if !state.hooks.sites.contains_key(site) {
-            let mut dice = state.dice(Node::DRIVER, site);
-            let fire = if dice.chance(active) { fire } else { 0.0 };
-            state.hooks.sites.insert(site, Site { dice, fire, fired: 0 });
-        }
-        let found = state.hooks.sites.get_mut(site).expect("it is there now");
         let fires = found.fire > 0.0 && found.dice.chance(found.fire);
         if fires {
             found.fired += 1;
@@ -169,7 +169,7 @@ pub fn buggify(site: &'static str) -> bool {
 pub fn sometimes(name: &'static str) {
     with(|state| {
         if state.is_alive(state.here()) {
-            *state.hooks.met.entry(name).or_default() += 1;
+            state.hooks.met.count(name);
         }
     });
 }
@@ -219,21 +219,20 @@ impl State {
     }
 
     pub(crate) fn points(&self) -> BTreeMap<&'static str, u64> {
-        self.hooks.points.clone()
+        self.hooks.points.collect(|passed| Some(*passed))
     }
 
     pub(crate) fn met(&self) -> BTreeMap<&'static str, u64> {
-        self.hooks.met.clone()
+        self.hooks.met.collect(|met| Some(*met))
     }
 
     pub(crate) fn fired(&self) -> BTreeMap<&'static str, u64> {
-        let fired = self.hooks.sites.iter().filter(|(_, site)| site.fired > 0);
-        fired.map(|(name, site)| (*name, site.fired)).collect()
+        self.hooks.sites.collect(|site| Some(site.fired).filter(|fired| *fired > 0))
     }
 
     pub(crate) fn allow_buggify(&mut self, prefix: &str, active: f64, fire: f64) {
         self.hooks.buggify.push(Buggify { prefix: prefix.to_owned(), active, fire });
-        self.hooks.sites.clear();
+        self.hooks.sites = Named::default();
     }
 
     pub(crate) fn listen(&mut self, listener: Listener) {

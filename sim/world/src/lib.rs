@@ -11,6 +11,7 @@ mod clock;
 mod detail;
 mod host;
 mod logs;
+mod named;
 mod net;
 mod node;
 mod run;

@@ -123,16 +123,19 @@ impl Store {
     /// Dispatches records of which there are notes, up to `limit` and about as many bytes as wanted; true when it was
     /// at least one.
     fn dispatch_notes(&self, state: &mut Dispatch, limit: u64, wanted: usize) -> bool {
-        let start = state.at;
+        let until = limit.min(state.at + wanted as u64);
+        let next = |state: &mut Dispatch| (state.at < until).then(|| state.notes.next(state.at)).flatten();
+        let Some(mut note) = next(state) else { return false };
         let mut run = Run::default();
         let mut index = self.join_index();
-        while state.at < limit.min(start + wanted as u64) {
-            let Some(note) = state.notes.next(state.at) else { break };
+        loop {
             self.dispatch_note(state, &mut run, &mut index, note);
+            let Some(more) = next(state) else { break };
+            note = more;
         }
         run.end(state);
-        sometimes!("store.dispatch.noted", state.at > start);
-        state.at > start
+        sometimes!("store.dispatch.noted");
+        true
     }
 
     /// Gives a record its unit and its keys.
