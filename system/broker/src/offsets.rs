@@ -155,8 +155,9 @@ impl Broker {
     }
 
     /// The offset the next message of a queue gets.
-    pub(crate) fn max_offset(&self, h: &GetMaxOffset) -> Answer {
+    pub(crate) async fn max_offset(&self, h: GetMaxOffset) -> Answer {
         self.check_queue(&h.topic, h.queue_id)?;
+        self.store.catch_up().await;
         Ok(Reply::with(&GetMaxOffsetReply { offset: self.bounds(&h.topic, h.queue_id).max }))
     }
 
@@ -171,6 +172,7 @@ impl Broker {
         self.check_queue(&h.topic, h.queue_id)?;
         let upper = h.boundary_type.as_deref().is_some_and(|text| text.eq_ignore_ascii_case("UPPER"));
         let boundary = if upper { Boundary::Upper } else { Boundary::Lower };
+        self.store.catch_up().await;
         let offset = match self.store.queue(&h.topic, h.queue_id) {
             None => 0,
             Some(queue) => {

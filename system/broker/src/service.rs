@@ -81,7 +81,7 @@ impl Broker {
 
             QueryConsumerOffset::CODE => Box::pin(self.query_offset(read(c)?)).await,
             UpdateConsumerOffset::CODE => self.update_offset(peer, c.is_oneway(), &read(c)?),
-            GetMaxOffset::CODE => self.max_offset(&read(c)?),
+            GetMaxOffset::CODE => Box::pin(self.max_offset(read(c)?)).await,
             GetMinOffset::CODE => self.min_offset(&read(c)?),
             SearchOffsetByTimestamp::CODE => Box::pin(self.offset_by_time(read(c)?)).await,
             GetEarliestMsgStoretime::CODE => Box::pin(self.earliest_time(read(c)?)).await,

@@ -78,6 +78,7 @@ impl Broker {
     pub(crate) async fn topic_stats(&self, h: GetTopicStatsInfo) -> Answer {
         let topic = self.topics.lock().get(&h.topic).cloned();
         let config = topic.ok_or_else(|| no_topic(&h.topic))?.config;
+        self.store.catch_up().await;
         let mut table = TopicStatsTable::default();
         for queue_id in 0..config.write_queue_nums.max(config.read_queue_nums) {
             let bounds = self.bounds(&h.topic, queue_id);
@@ -103,6 +104,7 @@ impl Broker {
                 topics.retain(|topic| group.subscriptions.contains_key(topic.as_str()));
             }
         }
+        self.store.catch_up().await;
         let mut stats = ConsumeStats::default();
         for topic in &topics {
             let Some(config) = self.topics.lock().get(topic).map(|topic| topic.config.clone()) else {

@@ -69,6 +69,20 @@ impl Store {
         more
     }
 
+    /// Waits until readers see everything that had been acknowledged when this was called: who asks for the end of a
+    /// queue must find there what somebody was told before (LOG-3).
+    pub async fn catch_up(&self) {
+        let end = self.log.readable_end();
+        if self.dispatched.get() < end {
+            self.dispatch_some();
+        }
+        if self.dispatched.get() < end {
+            sometimes!("store.dispatch.waited_for");
+            // Closed: nothing more will be seen, and what is there is told.
+            let _ = self.dispatched.reach(end).await;
+        }
+    }
+
     fn dispatch_chunk(&self) -> bool {
         if self.broken_dispatch.load(Ordering::Relaxed) {
             return false;

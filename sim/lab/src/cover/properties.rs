@@ -251,6 +251,10 @@ pub const SYSTEM: &[Property] = &[
         "A record at the end of what was read of the log, dispatched in part or passed over: LOG-2.",
     ),
     (
+        "store.dispatch.waited_for",
+        "A question for the end of a queue that comes before what was answered can be read: LOG-3.",
+    ),
+    (
         "store.durable.failed",
         "A send that waits for a sync which fails, and is told that all is well: ACK-5, ACK-1.",
     ),

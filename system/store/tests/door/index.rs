@@ -270,8 +270,9 @@ fn old_index_files_go_with_the_messages_they_name() {
             send_numbered(&store, number).await;
         }
         store.index_complete().await;
-        let before = files(&disk).await.len();
-        while store.min_position() == 0 || files(&disk).await.len() + 8 > before {
+        // Each message has four keys; some have gone meanwhile.
+        let made = 800 * 4 / config.index_entries as usize;
+        while store.min_position() == 0 || files(&disk).await.len() + 8 > made {
             sleep(Duration::from_millis(50)).await;
         }
         assert_eq!(find(&store, "orders", "u1").await, NOTHING);
