@@ -81,7 +81,7 @@ fn changes(plan: &mut Plan, draw: &mut Draw) {
     let mut now = plan.topics[topic as usize].queues;
     let mut at_ms = draw.range(15_000, 50_000);
     for number in 0..draw.range(1, 3) {
-        let shrink = number > 0 && draw.chance(60);
+        let shrink = number > 0 && draw.chance(60) && now > 1;
         let next =
             if shrink { draw.range(1, u64::from(now) - 1) as u32 } else { now + draw.range(1, 6) as u32 };
         at_ms = change(plan, draw, topic, now, next, at_ms);
