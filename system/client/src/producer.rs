@@ -498,7 +498,10 @@ impl Open {
 
     fn request(&self, parcel: &Parcel, queue: &MessageQueue, unique_key: &str) -> rpc::SendMessageV2 {
         let mut text = parcel.properties.clone();
-        properties::push(&mut text, names::UNIQ_KEY, unique_key);
+        // Genuine brokers give the properties of a batch to all its messages, where they come last and win over their own.
+        if !parcel.is_batch {
+            properties::push(&mut text, names::UNIQ_KEY, unique_key);
+        }
         rpc::SendMessageV2 {
             producer_group: self.settings.common.group.clone(),
             topic: parcel.topic.clone(),

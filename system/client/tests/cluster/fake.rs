@@ -308,7 +308,12 @@ impl Broker {
         }
         let properties = header.properties.clone().unwrap_or_default().into_bytes();
         let items = if header.batch == Some(true) {
-            batch::decode(command.body.clone()).unwrap()
+            // As genuine brokers do: what the batch says comes behind what its messages say.
+            let mut items = batch::decode(command.body.clone()).unwrap();
+            for item in &mut items {
+                item.properties = [&item.properties[..], &properties[..]].concat().into();
+            }
+            items
         } else {
             vec![batch::Item { flag: header.flag, body: command.body.clone(), properties }]
         };
