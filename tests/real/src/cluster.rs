@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 use anyhow::{Context as _, Result};
 use lab::clients::{Home, Place, Recorder, Shared, consume, produce};
 use lab::history::{How, Kind, MemberId, NodeId};
-use lab::plan::Plan;
+use lab::plan::{Plan, What};
 use process::free_port;
 use protocol::Text;
 use tokio::task::AbortHandle;
@@ -123,6 +123,12 @@ impl Cluster {
         let plan_clients = plan.client_nodes();
         let dialling = servers.keys().filter(|name| brokers.contains(name)).chain(&plan_clients);
         let dialling = dialling.map(String::as_str).chain([ASKER]);
+        let speaks_of = |a: &str, b: &str| {
+            plan.steps.iter().any(|step| match &step.what {
+                What::Request { from, to, .. } => (from == a && to == b) || (from == b && to == a),
+                _ => false,
+            })
+        };
         for (index, from) in dialling.enumerate() {
             let own = own(index);
             let door_of = |to: &String| at(own, place(to), door).to_string();
@@ -135,6 +141,7 @@ impl Cluster {
                     target: targets[to],
                     names: if is_server { renamed.clone() } else { Vec::new() },
                     doubles: !is_server && lie == Some(Lie::Double),
+                    framed: speaks_of(from, to),
                     seed: plan.seed,
                 };
                 let door = at(own, place(to), door);

@@ -3,7 +3,7 @@
 
 use std::collections::BTreeSet;
 
-use lab::plan::{Mode, Need, Plan, Step, What};
+use lab::plan::{Harm, Mode, Need, Plan, Step, What};
 
 use crate::servers::{Make, Running};
 
@@ -39,13 +39,16 @@ pub(crate) fn fit(mut plan: Plan, make: &Make) -> Fit {
     let steps = std::mem::take(&mut plan.steps);
     for step in steps {
         let Some(what) = replaced(&step.what, &mut left_out) else { continue };
-        let most_ms = match what.need() {
-            Need::Operator => step.for_ms,
-            Need::Link => 6000,
-            _ => 3000,
+        if step.stays {
+            left_out.insert("faults that never end: they end with the load".to_owned());
+        }
+        let most_ms = if matches!(what.need(), Need::Link | Need::Operator) { 6000 } else { 3000 };
+        let for_ms = match what {
+            // The deadline of an order; what routes say, which clients ask for seldom; and how long a lost request is felt.
+            What::SetQueues { .. } | What::Unwritable { .. } | What::Request { .. } => step.for_ms,
+            _ if step.for_ms == 0 => 0,
+            _ => short(step.for_ms, load_ms).clamp(500, most_ms),
         };
-        let for_ms = if step.for_ms == 0 { 0 } else { short(step.for_ms, load_ms).clamp(500, most_ms) };
-        let for_ms = if what.need() == Need::Operator { step.for_ms } else { for_ms };
         plan.steps.push(Step::new(short(step.at_ms, load_ms), for_ms, what));
     }
     plan.steps.truncate(MOST_STEPS);
@@ -96,11 +99,13 @@ fn adopt(plan: &mut Plan, running: &Running, left_out: &mut BTreeSet<String>) {
     plan.steps.retain(|step| {
         let process =
             matches!(step.what.need(), Need::Kill | Need::Stop | Need::Pause | Need::Power | Need::Point);
+        // That would touch what others have there.
+        let process = process || matches!(step.what, What::Unwritable { .. });
         let fits = step.what.nodes().iter().all(|node| {
             clients.iter().any(|it| it == node) || !process && servers.iter().any(|it| it == node)
         });
         if !fits {
-            left_out.insert(format!("{} of a server: its process is not ours", step.what.kind()));
+            left_out.insert(format!("{} of a server: it is not ours", step.what.kind()));
         }
         fits
     });
@@ -117,11 +122,16 @@ fn replaced(what: &What, left_out: &mut BTreeSet<String>) -> Option<What> {
             let levels_s = levels_s.iter().map(|level| (*level).min(LONGEST_DELAY_S)).collect();
             What::Levels { node: node.clone(), levels_s, crash: *crash }
         }
-        What::Request { .. }
-        | What::Partition { .. }
-        | What::Permit { .. }
-        | What::Unwritable { .. }
-        | What::DeleteTopic { .. } => {
+        What::Request { from, to, code, answer, nth, harm } => {
+            // There are fewer of them, and less time.
+            let harm = match harm {
+                Harm::Late { ms } => Harm::Late { ms: (*ms).min(LONGEST_LAG_MS) },
+                other => *other,
+            };
+            let (from, to, nth) = (from.clone(), to.clone(), (*nth).div_ceil(FEWER));
+            What::Request { from, to, code: *code, answer: *answer, nth, harm }
+        }
+        What::DeleteTopic { .. } => {
             left_out.insert(format!("{}: not made with processes yet", what.kind()));
             return None;
         }
@@ -180,6 +190,10 @@ const LOAD_MS: u64 = 18_000;
 const MESSAGES: u64 = 500;
 const MOST_STEPS: usize = 8;
 const LONGEST_DELAY_S: u64 = 3;
+/// A request is late by so much at most.
+const LONGEST_LAG_MS: u64 = 5000;
+/// Of requests that a plan counts there are so many times fewer.
+const FEWER: u64 = 4;
 /// Settings and the most they may be.
 const SHORTER: [(&str, u64); 3] =
     [("transactionCheckInterval", 2000), ("transactionTimeOut", 2000), ("transactionCheckMax", 3)];

@@ -1,7 +1,7 @@
 //! A proxy in front of every server, with a door of its own for each who dials it: so every link can be cut, slowed and
 //! broken alone. Who asks a name server for brokers is told the doors that are meant for him.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::io::{self, ErrorKind};
 use std::net::SocketAddr;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -10,6 +10,7 @@ use std::time::Duration;
 
 use bytes::BytesMut;
 use lab::draw::Draw;
+use lab::plan::Harm;
 use protocol::Command;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::tcp::{ReadHalf, WriteHalf};
@@ -35,8 +36,25 @@ pub(crate) struct Effects {
     pub(crate) broken: AtomicU64,
     /// Pieces of data that were late.
     pub(crate) late: AtomicU64,
-    /// Requests that were sent twice.
+    /// Requests that were sent twice: a lie.
     pub(crate) doubled: AtomicU64,
+    /// Requests and answers that the plan meant, by what happened to them.
+    pub(crate) harmed: Mutex<BTreeMap<&'static str, u64>>,
+}
+
+/// A request that something is to happen to, or the answer to it.
+#[derive(Debug)]
+pub(crate) struct Sought {
+    /// The step of the plan that it belongs to.
+    pub(crate) step: usize,
+    /// Code of the request.
+    pub(crate) code: i32,
+    /// The answer is meant.
+    pub(crate) answer: bool,
+    /// So many of them from now on, this one included.
+    pub(crate) left: u64,
+    /// What happens to it.
+    pub(crate) harm: Harm,
 }
 
 /// From one who dials to a server.
@@ -47,6 +65,8 @@ struct Link {
     names: Vec<(String, String)>,
     /// Some sends are given to the server twice: a lie, to see that it is noticed.
     doubles: bool,
+    /// The plan speaks of requests on this link: what passes is cut into frames, from its first byte on.
+    framed: bool,
     state: Mutex<State>,
     changed: Notify,
     effects: Arc<Effects>,
@@ -58,6 +78,8 @@ struct State {
     blocked: [u32; 2],
     lag: Option<(u64, u32)>,
     close_behind: [bool; 2],
+    /// By the way that the request goes.
+    sought: [Vec<Sought>; 2],
     /// Grows when all connections break.
     epoch: u64,
     draw: Draw,
@@ -66,11 +88,12 @@ struct State {
 impl Net {
     /// Opens the door by which `from` reaches the server `to`.
     pub(crate) async fn open(&mut self, from: &str, to: &str, door: SocketAddr, way: Way) -> io::Result<()> {
-        let Way { target, names, doubles, seed } = way;
+        let Way { target, names, doubles, framed, seed } = way;
         let draw = Draw::new(seed, &format!("link {from} {to}"));
-        let state = State { blocked: [0; 2], lag: None, close_behind: [false; 2], epoch: 0, draw };
+        let (sought, epoch) = Default::default();
+        let state = State { blocked: [0; 2], lag: None, close_behind: [false; 2], sought, epoch, draw };
         let (state, changed, effects) = (Mutex::new(state), Notify::new(), self.effects.clone());
-        let link = Arc::new(Link { target, names, doubles, state, changed, effects });
+        let link = Arc::new(Link { target, names, doubles, framed, state, changed, effects });
         let listener = TcpListener::bind(door).await?;
         self.links.insert((from.to_owned(), to.to_owned()), link.clone());
         self.doors.spawn(async move {
@@ -106,6 +129,34 @@ impl Net {
         }
     }
 
+    /// Holds back what goes between nodes that are in circles but not together in any, or lets it go.
+    pub(crate) fn part(&self, circles: &[Vec<String>], on: bool) {
+        for (from, to) in parted(circles) {
+            self.block(from, to, on);
+        }
+    }
+
+    /// Looks for a request from one to the other, or the answer to it.
+    pub(crate) fn seek(&self, from: &str, to: &str, sought: impl Fn() -> Sought) {
+        for (link, way) in self.between(from, to) {
+            link.change(|state| state.sought[way].push(sought()));
+        }
+    }
+
+    /// Waits until what a step of the plan meant has been found on a link of the two.
+    pub(crate) async fn found(&self, from: &str, to: &str, step: usize) {
+        for (link, way) in self.between(from, to) {
+            link.until(|state| state.sought[way].iter().all(|sought| sought.step != step)).await;
+        }
+    }
+
+    /// Looks no more for what a step meant.
+    pub(crate) fn forget(&self, from: &str, to: &str, step: usize) {
+        for (link, way) in self.between(from, to) {
+            link.change(|state| state.sought[way].retain(|sought| sought.step != step));
+        }
+    }
+
     /// Breaks all connections between the two.
     pub(crate) fn reset(&self, a: &str, b: &str) {
         self.between(a, b).for_each(|(link, _)| link.change(|state| state.epoch += 1));
@@ -129,6 +180,15 @@ impl Net {
     }
 }
 
+/// Who does not reach whom.
+fn parted(circles: &[Vec<String>]) -> Vec<(&str, &str)> {
+    let nodes: BTreeSet<&str> = circles.iter().flatten().map(String::as_str).collect();
+    let holds = |circle: &[String], node: &str| circle.iter().any(|it| it == node);
+    let together = |a: &str, b: &str| circles.iter().any(|circle| holds(circle, a) && holds(circle, b));
+    let ways = nodes.iter().flat_map(|from| nodes.iter().map(|to| (*from, *to)));
+    ways.filter(|(from, to)| from != to && !together(from, to)).collect()
+}
+
 /// Where a door leads.
 #[derive(Debug)]
 pub(crate) struct Way {
@@ -138,6 +198,8 @@ pub(crate) struct Way {
     pub(crate) names: Vec<(String, String)>,
     /// Some sends are given to the server twice.
     pub(crate) doubles: bool,
+    /// The plan speaks of requests on this link.
+    pub(crate) framed: bool,
     /// For what is left to chance.
     pub(crate) seed: u64,
 }
@@ -184,31 +246,100 @@ impl Link {
     }
 
     /// What goes on instead of what came; frames that are not whole yet wait.
-    fn changed(&self, way: usize, waiting: &mut BytesMut, came: &[u8]) -> Vec<u8> {
-        if self.names.is_empty() && way == BACK || !self.doubles && way == THERE {
-            return came.to_vec();
+    fn changed(&self, way: usize, open: &Open, waiting: &mut BytesMut, came: &[u8]) -> Vec<Part> {
+        let plain = match way {
+            THERE => !self.doubles,
+            _ => self.names.is_empty(),
+        };
+        if plain && !self.framed {
+            return vec![Part::Bytes(came.to_vec())];
         }
         waiting.extend_from_slice(came);
-        let mut out = Vec::new();
+        let mut parts = Vec::new();
         while let Some(length) = waiting.first_chunk::<4>().map(|head| u32::from_be_bytes(*head) as usize) {
             if waiting.len() < 4 + length {
                 break;
             }
             let frame = waiting.split_to(4 + length);
             let twice = way == THERE && self.is_doubled(&frame);
+            let harm = if self.framed { self.harm(way, open, &frame) } else { None };
             let frame = if way == BACK { renamed(&frame, &self.names) } else { frame.to_vec() };
-            out.extend_from_slice(&frame);
             if twice {
                 self.effects.doubled.fetch_add(1, Ordering::Relaxed);
-                out.extend_from_slice(&frame);
+                parts.push(Part::Bytes(frame.clone()));
+            }
+            match harm {
+                None => parts.push(Part::Bytes(frame)),
+                Some(Harm::Lost) => {}
+                Some(Harm::Twice) => parts.extend([Part::Bytes(frame.clone()), Part::Bytes(frame)]),
+                Some(Harm::Late { ms }) => {
+                    parts.extend([Part::Wait(Duration::from_millis(ms)), Part::Bytes(frame)]);
+                }
+                Some(Harm::Broken) => {
+                    parts.push(Part::Break);
+                    break;
+                }
             }
         }
-        out
+        parts
+    }
+
+    /// What happens to a request or answer, if anything.
+    fn harm(&self, way: usize, open: &Open, frame: &[u8]) -> Option<Harm> {
+        let command = Command::decode(frame[4..].into()).ok()?;
+        let mut open = open.lock().unwrap_or_else(PoisonError::into_inner);
+        let answer = command.is_response();
+        let asked = if answer { 1 - way } else { way };
+        let code = if answer {
+            open.remove(&(asked, command.opaque))?
+        } else {
+            open.insert((asked, command.opaque), command.code);
+            command.code
+        };
+        let mut state = self.state();
+        let all = &mut state.sought[asked];
+        for sought in all.iter_mut().filter(|it| (it.code, it.answer) == (code, answer)) {
+            sought.left = sought.left.saturating_sub(1);
+        }
+        let place = all.iter().position(|it| it.left == 0)?;
+        let Sought { harm, .. } = all.remove(place);
+        drop(state);
+        self.changed.notify_waiters();
+        let mut harmed = self.effects.harmed.lock().unwrap_or_else(PoisonError::into_inner);
+        *harmed.entry(in_words(harm)).or_default() += 1;
+        Some(harm)
     }
 
     fn is_doubled(&self, frame: &[u8]) -> bool {
+        if !self.doubles {
+            return false;
+        }
         let sends = Command::decode(frame[4..].into()).is_ok_and(|command| SENDS.contains(&command.code));
         sends && self.state().draw.chance(10)
+    }
+}
+
+/// Codes of requests whose answers have not been seen, by the way they went and their number: of one connection.
+type Open = Mutex<BTreeMap<(usize, i32), i32>>;
+
+/// What the proxy does next.
+#[derive(Debug, PartialEq)]
+enum Part {
+    /// These go on.
+    Bytes(Vec<u8>),
+    /// What follows is late.
+    Wait(Duration),
+    /// The connection breaks.
+    Break,
+}
+
+/// What is counted for a harm.
+fn in_words(harm: Harm) -> &'static str {
+    match harm {
+        Harm::Lost => "requests or answers lost by the proxy",
+        Harm::Late { .. } => "requests or answers delayed by the proxy",
+        Harm::Twice => "requests or answers doubled by the proxy",
+        Harm::Broken => "requests or answers broken off by the proxy",
     }
 }
 
@@ -259,8 +390,9 @@ async fn pass(link: Arc<Link>, mut client: TcpStream) {
 async fn both_ways(link: &Link, client: &mut TcpStream, server: &mut TcpStream) -> End {
     let (from_client, to_client) = client.split();
     let (from_server, to_server) = server.split();
-    let there = pump(link, THERE, from_client, to_server);
-    let back = pump(link, BACK, from_server, to_client);
+    let open = Open::default();
+    let there = pump(link, THERE, &open, from_client, to_server);
+    let back = pump(link, BACK, &open, from_server, to_client);
     match tokio::try_join!(there, back) {
         Ok(_) => End::Closed,
         Err(error) if error.kind() == ErrorKind::ConnectionAborted => End::Closed,
@@ -269,7 +401,13 @@ async fn both_ways(link: &Link, client: &mut TcpStream, server: &mut TcpStream) 
 }
 
 /// Carries one way until its end.
-async fn pump(link: &Link, way: usize, mut from: ReadHalf<'_>, mut to: WriteHalf<'_>) -> io::Result<()> {
+async fn pump(
+    link: &Link,
+    way: usize,
+    open: &Open,
+    mut from: ReadHalf<'_>,
+    mut to: WriteHalf<'_>,
+) -> io::Result<()> {
     let (mut room, mut waiting) = (vec![0; ROOM], BytesMut::new());
     loop {
         let count = from.read(&mut room).await?;
@@ -277,7 +415,16 @@ async fn pump(link: &Link, way: usize, mut from: ReadHalf<'_>, mut to: WriteHalf
         if count == 0 {
             return to.shutdown().await;
         }
-        to.write_all(&link.changed(way, &mut waiting, &room[..count])).await?;
+        for part in link.changed(way, open, &mut waiting, &room[..count]) {
+            match part {
+                Part::Bytes(bytes) => to.write_all(&bytes).await?,
+                Part::Wait(late) => tokio::time::sleep(late).await,
+                Part::Break => {
+                    link.effects.broken.fetch_add(1, Ordering::Relaxed);
+                    return Err(ErrorKind::ConnectionReset.into());
+                }
+            }
+        }
         if std::mem::take(&mut link.state().close_behind[way]) {
             link.effects.broken.fetch_add(1, Ordering::Relaxed);
             return Err(ErrorKind::ConnectionAborted.into());
@@ -293,3 +440,95 @@ const ROOM: usize = 64 << 10;
 const RETRANSMITTED_MS: u64 = 200;
 /// Requests that send messages.
 const SENDS: [i32; 3] = [10, 310, 320];
+
+#[cfg(test)]
+mod tests {
+    use bytes::Bytes;
+    use protocol::{Encoding, Request as _, rpc};
+
+    use super::*;
+
+    fn link(sought: impl IntoIterator<Item = Sought>) -> Link {
+        let (names, effects) = Default::default();
+        let state = State {
+            blocked: [0; 2],
+            lag: None,
+            close_behind: [false; 2],
+            sought: [sought.into_iter().collect(), Vec::new()],
+            epoch: 0,
+            draw: Draw::new(1, "link"),
+        };
+        let (state, changed) = (Mutex::new(state), Notify::new());
+        let target = "127.0.0.1:1".parse().expect("an address");
+        Link { target, names, doubles: false, framed: true, state, changed, effects }
+    }
+
+    fn request(code: i32, opaque: i32, encoding: Encoding) -> Vec<u8> {
+        let command =
+            Command { code, opaque, encoding, body: Bytes::from_static(b"body"), ..Command::default() };
+        frame(&command)
+    }
+
+    fn answer(opaque: i32, encoding: Encoding) -> Vec<u8> {
+        frame(&Command { opaque, flag: 1, encoding, ..Command::default() })
+    }
+
+    fn frame(command: &Command) -> Vec<u8> {
+        let mut out = BytesMut::new();
+        command.encode(&mut out).expect("it is short");
+        out.to_vec()
+    }
+
+    const SOUGHT: Sought = Sought { step: 0, code: 11, answer: false, left: 2, harm: Harm::Lost };
+
+    #[test]
+    fn the_request_that_is_meant_is_lost_whatever_its_header_is_written_in() {
+        for encoding in [Encoding::Json, Encoding::Binary] {
+            let (link, open) = (link([SOUGHT]), Open::default());
+            let all = [request(11, 1, encoding), request(10, 2, encoding), request(11, 3, encoding)];
+            let more = request(11, 4, encoding);
+            let came = [all.concat(), more.clone()].concat();
+            let mut waiting = BytesMut::new();
+            // In pieces that end in the midst of a frame.
+            let mut out = Vec::new();
+            for piece in came.chunks(7) {
+                out.extend(link.changed(THERE, &open, &mut waiting, piece));
+            }
+            let kept = [&all[0], &all[1], &more].map(|it| Part::Bytes(it.clone()));
+            assert_eq!(out, kept);
+        }
+    }
+
+    #[test]
+    fn an_answer_is_known_by_the_number_of_its_request() {
+        let meant = Sought { answer: true, left: 1, harm: Harm::Late { ms: 5 }, ..SOUGHT };
+        let (link, open) = (link([meant]), Open::default());
+        let mut waiting = BytesMut::new();
+        let passes = |way, waiting: &mut BytesMut, bytes: &[u8]| link.changed(way, &open, waiting, bytes);
+        for (code, opaque) in [(10, 1), (11, 2)] {
+            passes(THERE, &mut waiting, &request(code, opaque, Encoding::Json));
+        }
+        let (first, second) = (answer(1, Encoding::Json), answer(2, Encoding::Json));
+        assert_eq!(passes(BACK, &mut waiting, &first), [Part::Bytes(first.clone())]);
+        let late = [Part::Wait(Duration::from_millis(5)), Part::Bytes(second.clone())];
+        assert_eq!(passes(BACK, &mut waiting, &second), late);
+        // A request of the server that has the same number is another one.
+        let own = request(rpc::NotifyConsumerIdsChanged::CODE, 2, Encoding::Json);
+        assert_eq!(passes(BACK, &mut waiting, &own), [Part::Bytes(own.clone())]);
+    }
+
+    #[test]
+    fn what_comes_before_a_request_that_is_broken_off_goes_on() {
+        let (link, open) = (link([Sought { harm: Harm::Broken, ..SOUGHT }]), Open::default());
+        let (first, second) = (request(11, 1, Encoding::Json), request(11, 2, Encoding::Json));
+        let parts = link.changed(THERE, &open, &mut BytesMut::new(), &[&*first, &second].concat());
+        assert_eq!(parts, [Part::Bytes(first), Part::Break]);
+    }
+
+    #[test]
+    fn who_is_in_two_circles_hears_both() {
+        let circle = |nodes: &[&str]| nodes.iter().map(|it| (*it).to_owned()).collect::<Vec<_>>();
+        let bridge = [circle(&["b0", "c0"]), circle(&["c0", "p0"])];
+        assert_eq!(parted(&bridge), [("b0", "p0"), ("p0", "b0")]);
+    }
+}

@@ -162,7 +162,8 @@ fn effects(cluster: &Cluster) -> BTreeMap<&'static str, u64> {
         ("sent twice by the proxy", &net.doubled),
     ];
     let of_net = of_net.map(|(what, count)| (what, count.load(Ordering::Relaxed)));
-    let all = held(&cluster.done).clone().into_iter().chain(of_net);
+    let harmed = held(&net.harmed).clone();
+    let all = held(&cluster.done).clone().into_iter().chain(of_net).chain(harmed);
     all.filter(|(_, count)| *count > 0).collect()
 }
 

@@ -13,6 +13,7 @@ use tokio::task::JoinSet;
 
 use crate::Lie;
 use crate::cluster::{Cluster, Here, held};
+use crate::proxy::Sought;
 
 /// The steps under way.
 #[derive(Clone)]
@@ -95,6 +96,9 @@ impl Steps {
         if self.wait(leaves_ms - member.joins_ms).await {
             held(&self.away).insert(name.to_owned());
             self.cluster.pause(name, false);
+            if member.dies {
+                self.cluster.crash(name).await;
+            }
             self.cluster.stop(name).await;
         }
     }
@@ -113,6 +117,10 @@ impl Steps {
         for name in self.cluster.servers.keys().chain(&clients) {
             self.again(name).await;
         }
+        // Who was down may not have heard the operator.
+        for step in &self.plan.steps {
+            self.put_back(&step.what).await;
+        }
     }
 
     /// Starts a node that is down, unless it is to stay away.
@@ -128,6 +136,7 @@ impl Steps {
         recorder.push(NodeId(0), Kind::StepOn { step: index as u32 });
         self.act(index, step).await;
         self.undo(&step.what).await;
+        self.put_back(&step.what).await;
         recorder.push(NodeId(0), Kind::StepOff { step: index as u32 });
     }
 
@@ -162,6 +171,33 @@ impl Steps {
             What::Reset { a, b } => net.reset(a, b),
             What::Lag { a, b, max_ms, loss } => net.lag(a, b, Some((*max_ms, *loss))),
             What::CloseBehind { from, to } => net.close_behind(from, to),
+            What::Partition { circles, .. } => net.part(circles, true),
+            What::Request { from, to, code, answer, nth, harm } => {
+                let (code, answer, left, harm) = (*code, *answer, *nth, *harm);
+                net.seek(from, to, || Sought { step: index, code, answer, left, harm });
+                let mut over = self.over.subscribe();
+                let found = tokio::select! {
+                    biased;
+                    () = net.found(from, to, index) => true,
+                    _ = over.wait_for(|over| *over) => false,
+                };
+                net.forget(from, to, index);
+                if !found {
+                    return;
+                }
+            }
+            What::Permit { topic, broker, perm } => {
+                let (name, queues) = (&self.plan.topics[*topic as usize].name, self.plan.most_queues(*topic));
+                let (id, deadline) = (cluster.id(broker), Instant::now() + lasts);
+                if self.asker.set_topic(id, name, (queues, queues), *perm, deadline).await {
+                    cluster.count("permissions taken away");
+                }
+            }
+            What::Unwritable { broker } => {
+                if self.asker.set_writable(broker, false, Instant::now() + lasts).await {
+                    cluster.count("write permissions wiped");
+                }
+            }
             What::SetQueues { topic, broker, read, write, after_drain } => {
                 let deadline = Instant::now() + lasts;
                 let id = cluster.id(broker);
@@ -190,7 +226,21 @@ impl Steps {
                 }
             }
             What::Isolate { node } => net.isolate(node, false),
+            What::Partition { circles, .. } => net.part(circles, false),
             What::Lag { a, b, .. } => net.lag(a, b, None),
+            _ => {}
+        }
+    }
+
+    /// What an operator gives back when a step is over. He tries until he is heard.
+    async fn put_back(&self, what: &What) {
+        let deadline = Instant::now() + HEARD_WITHIN;
+        match what {
+            What::Permit { topic, broker, .. } => {
+                let (name, queues) = (&self.plan.topics[*topic as usize].name, self.plan.most_queues(*topic));
+                self.asker.set_queues(self.cluster.id(broker), name, queues, queues, deadline).await;
+            }
+            What::Unwritable { broker } => drop(self.asker.set_writable(broker, true, deadline).await),
             _ => {}
         }
     }
@@ -210,3 +260,6 @@ impl Steps {
         false
     }
 }
+
+/// How long an operator tries to take an order back.
+const HEARD_WITHIN: Duration = Duration::from_secs(30);
