@@ -249,6 +249,8 @@ pub enum Kind {
     Committed { group: GroupId, queue: QueueId, offset: u64 },
     /// A broker answered that it has taken this decision, the first of its producer.
     Ended { message: MessageId, commit: bool },
+    /// A member that is asked each second says that a queue is its own, or no more.
+    Holds { member: MemberId, queue: QueueId, on: bool },
 }
 
 /// One place in a queue.
@@ -448,6 +450,10 @@ pub struct History {
     pub deleted: BTreeMap<QueueId, Deletion>,
     /// No part of the system told about itself: there are no taps, and rules see what clients see.
     pub untapped: bool,
+    /// What the wall clock of all said when the run began, ms, where there are no taps.
+    pub began_ms: i64,
+    /// Queues that producers chose for what has to wait first.
+    pub meant: BTreeMap<MessageId, QueueId>,
     /// How brokers ask about transactions.
     pub checks: Checks,
     nodes: Names,
@@ -842,6 +848,10 @@ impl History {
             Kind::Ended { message, commit } => {
                 let name = self.message_name(message);
                 format!("transaction {name} is ended: {}", decision(Some(commit)))
+            }
+            Kind::Holds { member, queue, on } => {
+                let (member, queue) = (self.member_name(member), self.queue_name(queue));
+                if on { format!("{member} holds {queue}") } else { format!("{member} holds {queue} no more") }
             }
             Kind::SessionStart { session, queue, offset, .. } => {
                 format!("session {} pulls {} from {offset}", session.0, self.queue_name(queue))

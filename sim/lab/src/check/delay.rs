@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::view::{Outage, Trouble};
-use super::{Judged, Rule, SECOND, View, seconds};
+use super::{Judged, Rule, SECOND, View, seconds, waited};
 use crate::history::{How, Kind, MessageId, NodeId, Outcome, QueueId, Slot, TopicId};
 
 /// A message in the schedule topic.
@@ -132,6 +132,7 @@ pub(super) fn check(view: &View<'_>, judged: &mut Judged) {
     came(view, judged);
     if history.untapped {
         not_early(view, judged);
+        waited::check(view, judged);
     }
 }
 
@@ -170,11 +171,8 @@ fn in_time(
         );
         judged.broken(view, Rule::Dly1, event, history.slot_name(from), sentence);
     }
-    let over = troubles.iter().filter(|trouble| trouble.touches(broker) && trouble.from_ns <= at);
-    let over = over.map(|trouble| trouble.until_ns.min(at)).max().unwrap_or(0);
-    // So shortly after a fault the longer bound holds.
-    let shaken = over > 0 && due < over + CALM;
-    let (expected, bound) = if shaken { (due.max(over), LATE_AFTER_FAULT) } else { (due, LATE) };
+    let (expected, bound) = bound(troubles, broker, due, at);
+    let shaken = bound == LATE_AFTER_FAULT;
     // Then it waits once more after the restart, at the most.
     let unseen = set_back_unseen(view, troubles, broker, (since, at)).min(held);
     let late = at.saturating_sub(expected);
@@ -192,9 +190,18 @@ fn in_time(
     }
 }
 
+/// From when on what was due and came `at` this time is late, and by how much it may be.
+pub(super) fn bound(troubles: &[Trouble], broker: NodeId, due: u64, at: u64) -> (u64, u64) {
+    let over = troubles.iter().filter(|trouble| trouble.touches(broker) && trouble.from_ns <= at);
+    let over = over.map(|trouble| trouble.until_ns.min(at)).max().unwrap_or(0);
+    // So shortly after a fault the longer bound holds.
+    let shaken = over > 0 && due < over + CALM;
+    if shaken { (due.max(over), LATE_AFTER_FAULT) } else { (due, LATE) }
+}
+
 /// When something was wrong with a broker. A plan to kill it is nothing yet, and what was killed is well again when it
-/// has recovered its log.
-fn troubles(view: &View<'_>) -> Vec<Trouble> {
+/// has recovered its log, or where no taps tell, when it answers again.
+pub(super) fn troubles(view: &View<'_>) -> Vec<Trouble> {
     let mut troubles = Vec::new();
     for (step, on) in view.history.steps.iter().zip(&view.steps).filter(|(step, _)| !step.kills) {
         let Some((from_ns, until_ns)) = *on else { continue };
@@ -203,8 +210,15 @@ fn troubles(view: &View<'_>) -> Vec<Trouble> {
         troubles.extend(step.wide.then(|| of(None)));
     }
     let mut recovered: BTreeMap<NodeId, Vec<u64>> = BTreeMap::new();
-    for event in view.history.events.iter().filter(|event| matches!(event.kind, Kind::Recovered { .. })) {
-        recovered.entry(event.node).or_default().push(event.at_ns);
+    for event in &view.history.events {
+        let well = match event.kind {
+            Kind::Recovered { .. } => true,
+            Kind::Range { .. } | Kind::Committed { .. } => view.history.untapped,
+            _ => false,
+        };
+        if well {
+            recovered.entry(event.node).or_default().push(event.at_ns);
+        }
     }
     for broker in &view.history.brokers {
         for outage in view.outages_of(broker.node) {
@@ -402,12 +416,12 @@ fn came(view: &View<'_>, judged: &mut Judged) {
     }
 }
 
-const MS: u64 = 1_000_000;
+pub(super) const MS: u64 = 1_000_000;
 /// Store times are whole milliseconds.
 const ROUNDING: u64 = 2 * MS;
 /// The rule's own.
-const LATE: u64 = SECOND;
-const LATE_AFTER_FAULT: u64 = 5 * SECOND;
+pub(super) const LATE: u64 = SECOND;
+pub(super) const LATE_AFTER_FAULT: u64 = 5 * SECOND;
 /// So long after a fault it may still be felt.
 const CALM: u64 = 5 * SECOND;
 /// A broker that is well remembers within this time that its clock was set back.

@@ -108,11 +108,10 @@ fn producers(view: &View<'_>, healed: usize, heal_ns: u64, judged: &mut Judged) 
 
 /// L-3: after its bound no queue changes hands.
 fn owners(view: &View<'_>, heal_ns: u64, judged: &mut Judged) {
-    if view.history.untapped {
-        return; // owners are not seen
-    }
     judged.count(Rule::L3, 1);
     let mut bound = heal_ns + OWNER_BOUND;
+    // Members are asked each second.
+    let told = if view.history.untapped { SECOND } else { 0 };
     for (number, event) in view.history.events.iter().enumerate() {
         match event.kind {
             // Members that come or go by plan, and nodes that the lab itself stops, move queues rightly.
@@ -123,10 +122,15 @@ fn owners(view: &View<'_>, heal_ns: u64, judged: &mut Judged) {
             | Kind::TopicSet { .. } => {
                 bound = bound.max(event.at_ns + OWNER_BOUND);
             }
-            Kind::SessionStart { .. } if event.at_ns > heal_ns && event.at_ns <= bound => {
-                judged.worst(SETTLED, (event.at_ns - (bound - OWNER_BOUND)) / MS);
+            Kind::SessionStart { .. } | Kind::Holds { on: true, .. }
+                if event.at_ns > heal_ns && event.at_ns <= bound + told =>
+            {
+                let since = event.at_ns.saturating_sub(bound - OWNER_BOUND);
+                judged.worst(SETTLED, since / MS);
             }
-            Kind::SessionStart { member, queue, .. } if event.at_ns > bound => {
+            Kind::SessionStart { member, queue, .. } | Kind::Holds { member, queue, on: true }
+                if event.at_ns > bound + told =>
+            {
                 let name = view.history.queue_name(queue);
                 let sentence = format!(
                     "{} took over {name} {} after the faults were over; by then owners should be settled.",

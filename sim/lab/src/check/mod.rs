@@ -19,6 +19,7 @@ mod sight;
 mod stall;
 mod transact;
 mod view;
+mod waited;
 
 #[cfg(test)]
 mod script;
@@ -210,6 +211,13 @@ pub fn judge(history: &History, audit: &Audit) -> Judged {
     judged.told = told(&view);
     judged.violations.sort_by_key(|violation| (violation.rule, violation.event));
     judged
+}
+
+/// True when every queue of each group that has a member has one owner, as far as members have told.
+#[must_use]
+pub fn owned_once(history: &History) -> bool {
+    let (audit, mut judged) = Default::default();
+    consume::owners_now(&View::new(history, &audit), &mut judged)
 }
 
 /// A message and a place, for a witness.

@@ -75,6 +75,31 @@ impl Script {
     /// Nothing in the system tells about itself.
     pub(super) fn untapped(&mut self) {
         self.history.untapped = true;
+        self.history.began_ms = BEGAN_MS;
+    }
+
+    /// What was last read was stored so long after the run began.
+    pub(super) fn stored_after(&mut self, seconds: f64) {
+        let stored_ms = BEGAN_MS + (seconds * 1e3) as i64;
+        self.last_content().read.iter_mut().for_each(|read| read.stored_ms = stored_ms);
+    }
+
+    /// A producer chose a queue.
+    pub(super) fn meant(&mut self, message: &str, queue: &str) {
+        let (message, queue) = (self.message(message), self.queue(queue));
+        self.history.meant.insert(message, queue);
+    }
+
+    /// What has to wait is acknowledged without a place.
+    pub(super) fn acknowledged(&mut self, message: &str) {
+        self.sent(message, Outcome::Ok, None);
+    }
+
+    /// A member says that a queue is its own, or no more.
+    pub(super) fn says(&mut self, member: &str, queue: &str, on: bool) {
+        let queue = self.queue(queue);
+        let (member, node) = self.member(member);
+        self.push(node, Kind::Holds { member, queue, on });
     }
 
     /// A broker told what the group had committed.
@@ -745,3 +770,6 @@ impl Script {
         self.audit.images.last_mut().expect("an image")
     }
 }
+
+/// The wall clock when a run without taps begins.
+const BEGAN_MS: i64 = 1_000_000;

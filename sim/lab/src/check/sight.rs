@@ -43,9 +43,13 @@ impl Rule {
             Self::Ns3 => Part("by the routes that were asked for"),
             Self::Con8 => Blind("since when a message could be read, and who owned its queue"),
             Self::L9 => Blind("which pulls were answered, and how often tasks ran"),
-            Self::Con3 | Self::Con5 | Self::L3 => Blind("which member owns which queue when"),
-            Self::Dly3 | Self::Dly4 | Self::Dly5 => Blind("when and where the broker delivered"),
-            Self::Txn2 => Blind("which decision was taken first; TXN-1 holds what was rolled back"),
+            Self::Con3 => Blind("which pulls were answered"),
+            Self::Con5 => Part("by what members say each second, in the end"),
+            Self::L3 => Part("by what members say each second"),
+            Self::Dly3 => Part("from the acknowledgement to the time that the stored message tells"),
+            Self::Dly4 => Part("messages for a queue that the producer chose"),
+            Self::Dly5 => Part("by store times, where one was acknowledged before the next was sent"),
+            Self::Txn2 => Part("rollbacks that a broker answered to have taken"),
             Self::Txn6 => Blind("where undecided half messages are"),
             Self::L10 => Blind("which calls a connection still holds"),
             Self::L11 => Blind("when a message could be read"),
@@ -229,10 +233,84 @@ mod tests {
             s.deliver("c0", "q", 0, "a");
             s.drained(0);
         });
+        unseen("TXN-2", Expect::Broken, "a rollback was taken, and the message is delivered", |s| {
+            s.decided("a", Some(false));
+            s.answered("a", false);
+            s.deliver("c0", "q", 0, "a");
+        });
+        unseen("TXN-2", Expect::Broken, "a rollback was taken, and the message is there in the end", |s| {
+            s.decided("a", Some(false));
+            s.answered("a", false);
+            s.holds("q", &["a"]);
+        });
+        unseen("TXN-2", Expect::Kept, "a commit was taken", |s| {
+            s.decided("a", Some(true));
+            s.answered("a", true);
+            s.deliver("c0", "q", 0, "a");
+        });
+        unseen("TXN-2", Expect::Kept, "a rollback was taken, and it is gone", |s| {
+            s.decided("a", Some(false));
+            s.answered("a", false);
+            s.ok("b", "q", 0);
+            s.holds("q", &["b"]);
+        });
         unseen("TXN-4", Expect::Kept, "nobody answered", |s| {
             s.decided("a", Some(true));
             s.drained(0);
         });
+    }
+
+    #[test]
+    fn owners_are_known_by_what_members_say() {
+        unseen("CON-5", Expect::Broken, "two members say so", |s| {
+            s.queues("b0", 1, 1);
+            s.joined("c0");
+            s.joined("c1");
+            s.says("c0", "q", true);
+            s.says("c1", "q", true);
+            s.wait(120.0);
+            s.drained(0);
+        });
+        unseen("CON-5", Expect::Broken, "nobody says so any more", |s| {
+            s.queues("b0", 1, 1);
+            s.joined("c0");
+            s.says("c0", "q", true);
+            s.says("c0", "q", false);
+            s.wait(120.0);
+            s.drained(0);
+        });
+        unseen("CON-5", Expect::Kept, "one does, and the one before died with its process", |s| {
+            s.queues("b0", 1, 1);
+            s.joined("c0");
+            s.joined("c1");
+            s.says("c1", "q", true);
+            s.down("c1", How::Process);
+            s.says("c0", "q", true);
+            s.wait(120.0);
+            s.drained(0);
+        });
+        unseen("CON-5", Expect::Kept, "two do, shortly after one came", |s| {
+            s.queues("b0", 1, 1);
+            s.joined("c0");
+            s.says("c0", "q", true);
+            s.joined("c1");
+            s.says("c1", "q", true);
+            s.wait(10.0);
+            s.drained(0);
+        });
+        let later = |seconds: f64| {
+            move |s: &mut Script| {
+                s.says("c0", "q", true);
+                s.heal();
+                s.wait(seconds);
+                s.says("c0", "q", false);
+                s.says("c1", "q", true);
+            }
+        };
+        unseen("L-3", Expect::Broken, "two minutes later a queue changes hands", later(120.0));
+        unseen("L-3", Expect::Broken, "just after the bound", later(111.5));
+        unseen("L-3", Expect::Kept, "within the bound", later(100.0));
+        unseen("L-3", Expect::Kept, "within the bound, and told a moment later", later(110.5));
     }
 
     #[test]

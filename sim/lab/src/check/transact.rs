@@ -39,6 +39,8 @@ struct Ends {
     committed: BTreeMap<MessageId, usize>,
     /// Commits that a broker answered to have taken.
     taken: BTreeSet<MessageId>,
+    /// Rollbacks that a broker answered to have taken.
+    refused: BTreeSet<MessageId>,
     /// First event with which a producer said anything but "unknown".
     said: BTreeMap<MessageId, usize>,
     /// When each half message was stored, and up to where in the log.
@@ -54,6 +56,7 @@ impl Ends {
         let mut ends = Self {
             committed: BTreeMap::new(),
             taken: BTreeSet::new(),
+            refused: BTreeSet::new(),
             said: BTreeMap::new(),
             stored: BTreeMap::new(),
             all: BTreeMap::new(),
@@ -79,6 +82,10 @@ impl Ends {
             let (half, commit, checks, end) = match told.kind {
                 Kind::Ended { message, commit: true } => {
                     ends.taken.insert(message);
+                    continue;
+                }
+                Kind::Ended { message, commit: false } => {
+                    ends.refused.insert(message);
                     continue;
                 }
                 Kind::HalfStored { half, end, .. } => {
@@ -128,7 +135,10 @@ fn seen<'a>(view: &'a View<'_>) -> impl Iterator<Item = (MessageId, Slot, usize)
 fn hidden(view: &View<'_>, ends: &Ends, judged: &mut Judged) {
     for (message, slot, event) in seen(view) {
         judged.count(Rule::Txn1, 1);
-        if ends.committed.get(&message).is_some_and(|committed| *committed < event) {
+        // Whoever said commit after that is told of by TXN-2.
+        if ends.refused.contains(&message)
+            || ends.committed.get(&message).is_some_and(|committed| *committed < event)
+        {
             continue;
         }
         let event = event.min(view.last());
@@ -169,6 +179,10 @@ fn final_decision(view: &View<'_>, ends: &Ends, judged: &mut Judged) {
             rolled_back.insert(*message);
         }
     }
+    // Where no taps tell, what a broker answered is its first decision: producers say nothing else before they have it.
+    let refused = ends.refused.difference(&ends.taken);
+    judged.count(Rule::Txn2, refused.clone().count() as u64);
+    rolled_back.extend(refused);
     for (message, slot, event) in seen(view).filter(|(message, ..)| rolled_back.contains(message)) {
         let event = event.min(view.last());
         let sentence = format!(

@@ -404,6 +404,16 @@ impl<'a> View<'a> {
     /// when there were fewer levels, and its level may have become shorter meanwhile.
     #[must_use]
     pub fn least_delay_ms(&self, broker: NodeId, level: u32, from: usize, until: usize) -> u64 {
+        self.all_delays_ms(broker, level, from, until).into_iter().min().unwrap_or(0)
+    }
+
+    /// The same at the most.
+    #[must_use]
+    pub fn most_delay_ms(&self, broker: NodeId, level: u32, from: usize, until: usize) -> u64 {
+        self.all_delays_ms(broker, level, from, until).into_iter().max().unwrap_or(0)
+    }
+
+    fn all_delays_ms(&self, broker: NodeId, level: u32, from: usize, until: usize) -> Vec<u64> {
         let changes = self.levels.get(&broker).map_or(&[][..], Vec::as_slice);
         let between = changes.iter().map(|(event, _)| *event).filter(|event| (from..until).contains(event));
         let sets: Vec<_> =
@@ -412,7 +422,7 @@ impl<'a> View<'a> {
         let held = stored.flat_map(|level| {
             sets.iter().filter_map(move |set| set.get(level.min(set.len()).checked_sub(1)?).copied())
         });
-        held.min().unwrap_or(0)
+        held.collect()
     }
 
     /// True when a fault has struck the node for good: it is outside of what must go on.

@@ -1,5 +1,6 @@
 //! The programs that make the load: producers that send, members that consume, both writing the history.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU8, Ordering};
 use std::time::Duration;
@@ -241,6 +242,9 @@ async fn call(shared: &Shared, producer: &Producer, op: Op) {
             transactional: false,
         };
         let id = shared.recorder.message(made);
+        if let Some((broker, number)) = &op.to {
+            shared.recorder.meant(id, broker, *number);
+        }
         let message = Message::new(&*topic.name, make_body(plan.seed, op.producer, serial, bytes))
             .tag(tag_name(tag))
             .key(&key_name(op.producer, serial))
@@ -357,7 +361,21 @@ pub async fn consume(
     };
     let home = shared.recorder.live().history.members[member.index()].node;
     shared.recorder.push(home, Kind::Joined { member });
-    stop.await;
+    if shared.recorder.live().history.untapped {
+        let mut told = BTreeSet::new();
+        let tells = async {
+            loop {
+                shared.recorder.holds(member, &mut told, &consumer.queues());
+                sleep(Duration::from_secs(1)).await;
+            }
+        };
+        runtime::select! {
+            () = stop => {}
+            () = tells => {}
+        }
+    } else {
+        stop.await;
+    }
     shared.recorder.push(home, Kind::Leaves { member });
     consumer.shutdown().await;
 }

@@ -6,6 +6,8 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 #[cfg(madsim)]
 use std::time::Duration;
 
+use client::MessageQueue;
+use runtime::clock;
 use runtime::sync::Watermark;
 #[cfg(madsim)]
 use runtime::time::sleep;
@@ -306,8 +308,12 @@ impl Recorder {
     /// An empty history of a run in which no part of the system tells about itself.
     #[must_use]
     pub fn untapped(plan: &Plan, place: Arc<dyn Place>) -> Self {
+        let elapsed_ms = (place.elapsed_ns() / 1_000_000) as i64;
         let recorder = Self::new(plan, place);
-        recorder.live().history.untapped = true;
+        let mut live = recorder.live();
+        live.history.untapped = true;
+        live.history.began_ms = clock::now_ms() - elapsed_ms;
+        drop(live);
         recorder
     }
 
@@ -438,6 +444,36 @@ impl Recorder {
         let node = live.history.producers[producer as usize].node;
         live.push(node, Kind::Send { message: id });
         id
+    }
+
+    /// A producer chose a queue for a message that has to wait first. Taps tell it themselves.
+    pub(crate) fn meant(&self, id: MessageId, broker: &str, number: u32) {
+        let mut live = self.live();
+        let Some(broker) = live.history.known_node(broker) else { return };
+        let Message { topic, delay_level, .. } = live.history.messages[id.index()];
+        if live.history.untapped && delay_level.is_some() {
+            let queue = live.history.queue(topic, broker, number);
+            live.history.meant.insert(id, queue);
+        }
+    }
+
+    /// A member says which queues it holds; `before` is what it said last.
+    pub(crate) fn holds(&self, member: MemberId, before: &mut BTreeSet<QueueId>, now: &[MessageQueue]) {
+        let mut live = self.live();
+        let mut held = BTreeSet::new();
+        for queue in now {
+            let topic = live.history.known_topic(&queue.topic);
+            if let Some((topic, broker)) = topic.zip(live.history.known_node(&queue.broker)) {
+                held.insert(live.history.queue(topic, broker, queue.id as u32));
+            }
+        }
+        let node = live.history.members[member.index()].node;
+        for (queues, on) in [(before.difference(&held), false), (held.difference(before), true)] {
+            for queue in queues {
+                live.push(node, Kind::Holds { member, queue: *queue, on });
+            }
+        }
+        *before = held;
     }
 
     /// The number of one more batch.

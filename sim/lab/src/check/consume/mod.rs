@@ -211,6 +211,11 @@ fn after_drain(view: &View<'_>) -> Vec<Slot> {
     late
 }
 
+/// True when every queue has one owner now, as far as is told.
+pub(super) fn owners_now(view: &View<'_>, judged: &mut Judged) -> bool {
+    owners::now(view, judged)
+}
+
 /// Messages that a broker took back from a group, or a copy of them, with the event.
 fn sent_back(view: &View<'_>) -> impl Iterator<Item = (usize, GroupId, Slot)> {
     view.history.events.iter().enumerate().filter_map(|(number, event)| match event.kind {

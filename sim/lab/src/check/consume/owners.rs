@@ -4,19 +4,97 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use super::read_queues;
 use crate::check::{Judged, Rule, SECOND, View, seconds};
-use crate::history::{GroupId, How, Kind, QueueId};
+use crate::history::{Event, GroupId, How, Kind, MemberId, QueueId};
 
 pub(super) fn check(view: &View<'_>, judged: &mut Judged) {
-    if view.sessions.is_empty() {
-        return; // no taps: owners are not seen
+    let holders = holders(view);
+    if holders.is_empty() {
+        return; // owners are not seen
     }
     for (from, until) in quiet(view) {
         for group in (0..view.history.groups.len() as u32).map(GroupId) {
             if anyone_lives(view, group, from) {
-                one_owner_each(view, group, from, until, judged);
+                one_owner_each(view, group, (from, until), &holders, judged);
             }
         }
     }
+    if view.history.untapped {
+        at_the_end(view, &holders, judged);
+    }
+}
+
+/// A member that owns a queue for a while.
+struct Holder {
+    member: MemberId,
+    queue: QueueId,
+    started: usize,
+    ended: Option<usize>,
+}
+
+/// All owners: as taps tell, or else as members say.
+fn holders(view: &View<'_>) -> Vec<Holder> {
+    let history = view.history;
+    let mut holders: Vec<Holder> = view
+        .sessions
+        .iter()
+        .map(|it| Holder { member: it.member, queue: it.queue, started: it.started, ended: it.ended })
+        .collect();
+    for (number, event) in history.events.iter().enumerate() {
+        let over = |holder: &Holder| match event.kind {
+            Kind::Holds { member, queue, .. } => (holder.member, holder.queue) == (member, queue),
+            Kind::Down { .. } => {
+                history.untapped && history.members[holder.member.index()].node == event.node
+            }
+            _ => false,
+        };
+        if matches!(event.kind, Kind::Holds { .. } | Kind::Down { .. }) {
+            let ended = holders.iter_mut().filter(|it| it.ended.is_none() && over(it));
+            ended.for_each(|holder| holder.ended = Some(number));
+        }
+        if let Kind::Holds { member, queue, on: true } = event.kind {
+            holders.push(Holder { member, queue, started: number, ended: None });
+        }
+    }
+    holders
+}
+
+/// True when every queue has one owner at the last event.
+pub(super) fn now(view: &View<'_>, judged: &mut Judged) -> bool {
+    let (holders, at) = (holders(view), view.last());
+    let groups = (0..view.history.groups.len() as u32).map(GroupId);
+    groups.filter(|group| anyone_lives(view, *group, at)).all(|group| {
+        let owners = owners_at(view, group, at, &holders);
+        judged.count(Rule::Con5, owners.len() as u64);
+        owners.values().all(|count| *count == 1)
+    })
+}
+
+/// Runs on real machines end before things have been quiet for long. When each queue has one owner all the same, that
+/// is seen; what is not so yet may still come, and the driver waits for it.
+fn at_the_end(view: &View<'_>, holders: &[Holder], judged: &mut Judged) {
+    let Some((drained, ..)) = view.drained else { return };
+    let ends = |event: &Event| matches!(event.kind, Kind::Leaves { .. } | Kind::Down { .. });
+    let after = view.history.events[drained..].iter().position(ends);
+    let at = after.map_or(view.last(), |after| drained + after.saturating_sub(1));
+    for group in (0..view.history.groups.len() as u32).map(GroupId) {
+        if anyone_lives(view, group, at) {
+            let owners = owners_at(view, group, at, holders);
+            judged.count(Rule::Con5, owners.values().filter(|count| **count == 1).count() as u64);
+        }
+    }
+}
+
+/// How many owners each queue of a group has at an event.
+fn owners_at(view: &View<'_>, group: GroupId, at: usize, holders: &[Holder]) -> BTreeMap<QueueId, i64> {
+    let mut owners = due(view, group, at);
+    let ours = |it: &&Holder| view.history.members[it.member.index()].group == group;
+    for holder in holders.iter().filter(ours) {
+        let owns = holder.started <= at && holder.ended.is_none_or(|ended| ended > at);
+        if let Some(count) = owners.get_mut(&holder.queue).filter(|_| owns) {
+            *count += 1;
+        }
+    }
+    owners
 }
 
 /// Stretches of events in which membership and routes have been stable for long enough.
@@ -93,8 +171,8 @@ fn anyone_lives(view: &View<'_>, group: GroupId, at: usize) -> bool {
     live.iter().any(|member| view.history.members[member.index()].group == group)
 }
 
-/// Looks at the owners when the stretch begins, and at each change within it.
-fn one_owner_each(view: &View<'_>, group: GroupId, from: usize, until: usize, judged: &mut Judged) {
+/// The queues that must have an owner in a group, without owners yet.
+fn due(view: &View<'_>, group: GroupId, from: usize) -> BTreeMap<QueueId, i64> {
     let history = view.history;
     let topic = history.groups[group.index()].topic;
     let readable = read_queues(view, from);
@@ -112,8 +190,21 @@ fn one_owner_each(view: &View<'_>, group: GroupId, from: usize, until: usize, ju
             owners.insert(id, 0);
         }
     }
+    owners
+}
+
+/// Looks at the owners when the stretch begins, and at each change within it.
+fn one_owner_each(
+    view: &View<'_>,
+    group: GroupId,
+    (from, until): (usize, usize),
+    holders: &[Holder],
+    judged: &mut Judged,
+) {
+    let history = view.history;
+    let mut owners = due(view, group, from);
     let mut changes: Vec<(usize, QueueId, i64)> = Vec::new();
-    for session in &view.sessions {
+    for session in holders {
         let ours = history.members[session.member.index()].group == group;
         let ended = session.ended.unwrap_or(usize::MAX);
         if !ours || ended <= from || session.started >= until {
