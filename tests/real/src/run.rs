@@ -35,6 +35,8 @@ pub(crate) struct Told {
     pub(crate) took: Duration,
     /// The events before and just after the first violation.
     pub(crate) around: Vec<String>,
+    /// For each rule that is broken, what happened to the first message that shows it.
+    pub(crate) evidence: Vec<(Rule, Vec<String>)>,
 }
 
 impl Told {
@@ -210,10 +212,58 @@ fn judge(
             .map(|it| history.line(it))
             .collect()
     });
-    Told { fit, violations, checked: judged.checked, sends, deliveries, consumed, effects, took, around }
+    let evidence = evidence(history, &violations);
+    let checked = judged.checked;
+    Told { fit, violations, checked, sends, deliveries, consumed, effects, took, around, evidence }
+}
+
+/// The life of the first message that each broken rule names, and the faults and ends of servers meanwhile.
+fn evidence(history: &History, violations: &[Violation]) -> Vec<(Rule, Vec<String>)> {
+    let mut evidence: Vec<(Rule, Vec<String>)> = Vec::new();
+    for violation in violations {
+        if evidence.iter().any(|(rule, _)| *rule == violation.rule) {
+            continue;
+        }
+        let names = |text: &str, name: &str| words(text).any(|word| word == name);
+        let told = [&violation.sentence, &violation.witness];
+        let mut messages = told.into_iter().flat_map(|text| words(text)).filter(|word| is_message(word));
+        let Some(message) = messages.next() else { continue };
+        let of_server = |node: NodeId| matches!(history.node_name(node).as_bytes()[0], b'b' | b'n');
+        let mut lines = Vec::new();
+        for (number, event) in history.events.iter().enumerate() {
+            let fault = match event.kind {
+                Kind::Down { .. } | Kind::Up => of_server(event.node),
+                Kind::StepOn { .. } | Kind::StepOff { .. } | Kind::Heal | Kind::Drained { .. } => true,
+                _ => false,
+            };
+            let line = history.line(number);
+            if fault || names(&line, message) {
+                lines.push(line);
+            }
+        }
+        if lines.len() > MOST_LINES {
+            let left_out = lines.len() - MOST_LINES;
+            lines.splice(MOST_LINES / 2..MOST_LINES / 2 + left_out, [format!("    ({left_out} more)")]);
+        }
+        evidence.push((violation.rule, lines));
+    }
+    evidence
+}
+
+fn words(text: &str) -> impl Iterator<Item = &str> {
+    text.split(|letter: char| !letter.is_alphanumeric() && letter != '#')
+}
+
+/// True for the name of a message: `p0#12`.
+fn is_message(word: &str) -> bool {
+    let digits = |text: &str| !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit());
+    let parts = word.strip_prefix('p').and_then(|rest| rest.split_once('#'));
+    parts.is_some_and(|(producer, serial)| digits(producer) && digits(serial))
 }
 
 /// What CON-5 allows after the last change, and a moment.
 const OWNERS: Duration = Duration::from_secs(115);
+/// Events that are shown for one rule.
+const MOST_LINES: usize = 60;
 /// How long a drain is waited for when it cannot end well.
 const LIES_SHOW_WITHIN: Duration = Duration::from_secs(20);
