@@ -125,7 +125,7 @@ fn rules(page: &mut String, all: &[Of]) {
     }
 }
 
-/// What was broken, the plan that did it, and what happened to the first message that shows it, for each rule.
+/// What was broken, the plan that did it, and what happened to the first message or queue that shows it, for each rule.
 fn broken(page: &mut String, all: &[Of]) {
     let runs =
         all.iter().flat_map(|(make, told)| told.iter().map(move |(scenario, told)| (make, scenario, told)));
@@ -142,7 +142,7 @@ fn broken(page: &mut String, all: &[Of]) {
         }
         let _ = writeln!(page, "\n```\n{}```", told.fit.plan);
         for (rule, lines) in &told.evidence {
-            let _ = writeln!(page, "\n{}, its first message:\n\n```\n{}\n```", rule.id(), lines.join("\n"));
+            let _ = writeln!(page, "\n{}, what happened:\n\n```\n{}\n```", rule.id(), lines.join("\n"));
         }
         if told.evidence.is_empty() {
             let _ = writeln!(page, "\n```\n{}\n```", told.around.join("\n"));

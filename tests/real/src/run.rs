@@ -35,7 +35,7 @@ pub(crate) struct Told {
     pub(crate) took: Duration,
     /// The events before and just after the first violation.
     pub(crate) around: Vec<String>,
-    /// For each rule that is broken, what happened to the first message that shows it.
+    /// For each rule that is broken, what happened to the first message or queue that shows it.
     pub(crate) evidence: Vec<(Rule, Vec<String>)>,
 }
 
@@ -217,17 +217,18 @@ fn judge(
     Told { fit, violations, checked, sends, deliveries, consumed, effects, took, around, evidence }
 }
 
-/// The life of the first message that each broken rule names, and the faults and ends of servers meanwhile.
+/// The life of the first message that each broken rule names, or of the first queue, and the faults meanwhile.
 fn evidence(history: &History, violations: &[Violation]) -> Vec<(Rule, Vec<String>)> {
     let mut evidence: Vec<(Rule, Vec<String>)> = Vec::new();
     for violation in violations {
         if evidence.iter().any(|(rule, _)| *rule == violation.rule) {
             continue;
         }
-        let names = |text: &str, name: &str| words(text).any(|word| word == name);
         let told = [&violation.sentence, &violation.witness];
-        let mut messages = told.into_iter().flat_map(|text| words(text)).filter(|word| is_message(word));
-        let Some(message) = messages.next() else { continue };
+        let message = told.into_iter().flat_map(|text| words(text)).find(|word| is_message(word));
+        // A queue has slashes in its name.
+        let queue = told.into_iter().flat_map(|text| places(text)).find(|it| it.matches('/').count() == 2);
+        let Some(name) = message.or(queue) else { continue };
         let of_server = |node: NodeId| matches!(history.node_name(node).as_bytes()[0], b'b' | b'n');
         let mut lines = Vec::new();
         for (number, event) in history.events.iter().enumerate() {
@@ -237,7 +238,7 @@ fn evidence(history: &History, violations: &[Violation]) -> Vec<(Rule, Vec<Strin
                 _ => false,
             };
             let line = history.line(number);
-            if fault || names(&line, message) {
+            if fault || words(&line).chain(places(&line)).any(|word| word == name) {
                 lines.push(line);
             }
         }
@@ -248,6 +249,10 @@ fn evidence(history: &History, violations: &[Violation]) -> Vec<(Rule, Vec<Strin
         evidence.push((violation.rule, lines));
     }
     evidence
+}
+
+fn places(text: &str) -> impl Iterator<Item = &str> {
+    text.split_whitespace().map(|word| word.trim_end_matches([',', '.', ':']))
 }
 
 fn words(text: &str) -> impl Iterator<Item = &str> {
