@@ -127,17 +127,21 @@ impl<H: Home> Asker<H> {
         }
     }
 
-    /// Gives an order to each of these servers, trying until the deadline. True: all have carried it out.
+    /// Gives an order to each of these servers, trying until the deadline, or until nobody waits for it any more: an order
+    /// that goes on would overrule the one that takes it back. True: all have carried it out.
     async fn order<R: Request + Send + Sync + 'static>(
         &self,
         mut servers: Vec<Text>,
         request: R,
         deadline: Instant,
     ) -> bool {
+        let wanted = Arc::new(());
+        let still_wanted = Arc::downgrade(&wanted);
         let question = async move {
             let (tasks, client) = connect();
             while let Some(server) = servers.last()
                 && Instant::now() < deadline
+                && still_wanted.strong_count() > 0
             {
                 if client.call(server, &request, Bytes::new(), TIMEOUT).await.is_ok() {
                     servers.pop();
@@ -148,7 +152,9 @@ impl<H: Home> Asker<H> {
             tasks.close().await;
             servers.is_empty()
         };
-        self.home.run(question).await.unwrap_or(false)
+        let done = self.home.run(question).await;
+        drop(wanted);
+        done.unwrap_or(false)
     }
 
     /// Waits until every name server lists every broker.
