@@ -51,7 +51,7 @@ pub struct File {
     pub gone: bool,
 }
 
-/// A sector that is not as it was written.
+/// A sector that is not as it was written, or some in a row.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Sector {
     /// The file it is in.
@@ -256,7 +256,14 @@ fn sectors(file: &Fallen, records: &[Record]) -> Vec<Sector> {
             of: of.map(|it| format!("{} at {} to {}", it.message, it.position, it.end)).collect(),
         }
     };
-    changed(file).map(sector).collect()
+    let mut sectors: Vec<Sector> = Vec::new();
+    for sector in changed(file).map(sector) {
+        match sectors.last_mut().filter(|last| last.until == sector.from) {
+            Some(last) if (last.synced, &last.of) == (sector.synced, &sector.of) => last.until = sector.until,
+            _ => sectors.push(sector),
+        }
+    }
+    sectors
 }
 
 /// Records at these places that deaths changed.

@@ -79,7 +79,9 @@ pub fn grids(history: &History, audit: &Audit, focus: &Focus, marked: &[usize]) 
         .map(|queue| grid(history, audit, focus, queue, marked))
         .filter(|grid| !grid.rows.is_empty())
         .collect();
-    grids.sort_by_key(|grid| grid.rows.first().map(|row| row.at_ns));
+    if grids.iter().any(|grid| !grid.lives.is_empty()) {
+        grids.sort_by_key(|grid| grid.rows.first().map(|row| row.at_ns));
+    }
     grids
 }
 
@@ -135,8 +137,10 @@ fn grid(history: &History, audit: &Audit, focus: &Focus, queue: QueueId, marks: 
             Kind::Stored { group: of, queue: at, offset } | Kind::Loaded { group: of, queue: at, offset }
                 if Some(of) == group && at == queue =>
             {
-                if committed != Some(offset) {
-                    committed = Some(offset);
+                let before = committed.replace(offset);
+                // What moves left of the columns that are shown moves nothing there.
+                let aside = offset < first && before.is_none_or(|before| before < first);
+                if before != committed && (!aside || marks.contains(&number)) {
                     rows.push((Look::Commits(of), number, row(event.at_ns, committed, true)));
                 }
                 continue;

@@ -23,7 +23,7 @@ button.copy { font: inherit; text-align: left; color: inherit; background: var(-
   border-radius: .3rem; padding: .35rem .6rem; cursor: copy; overflow-wrap: anywhere; }
 button.copy:hover { border-color: var(--blue); } button.done::after { content: ' copied'; color: var(--blue); }
 code, pre, .path { font: 13px/1.45 ui-monospace, monospace; }
-.wide, .scroll { overflow-x: auto; } .scroll { max-height: 80vh; overflow-y: auto; border: 1px solid var(--line); border-radius: .3rem; }
+.wide, .scroll { overflow-x: auto; } .scroll { isolation: isolate; max-height: 80vh; overflow-y: auto; border: 1px solid var(--line); border-radius: .3rem; }
 table { border-collapse: collapse; font-variant-numeric: tabular-nums; margin: .4rem 0; }
 th, td { padding: .28rem .6rem; border-bottom: 1px solid var(--line); text-align: left; vertical-align: top; }
 thead th { color: var(--dim); font-weight: 600; background: var(--soft); } tbody th { font-weight: 500; }
@@ -38,7 +38,7 @@ tr.fault td { color: var(--amber); } tr.missing td { border-bottom-style: dashed
 .grid tr.cut td { border-top: 3px double var(--amber); color: var(--amber); font-weight: 600; }
 .grid th.witness { background: var(--red); color: var(--paper); } .grid tr.marked td.time, .grid tr.marked td.who { background: var(--redsoft); font-weight: 600; color: var(--red); }
 pre { background: var(--soft); border: 1px solid var(--line); border-radius: .3rem; padding: .7rem; overflow-x: auto; }
-pre.tip { min-height: 3.2em; max-height: 15em; overflow-y: auto; white-space: pre-wrap; overflow-wrap: anywhere; position: sticky; bottom: 0; margin: .4rem 0; }
+pre.tip { min-height: 3.2em; max-height: 15em; overflow-y: auto; white-space: pre-wrap; overflow-wrap: anywhere; position: sticky; bottom: 0; z-index: 3; margin: .4rem 0; }
 .switch > input { margin-left: .2rem; } .switch > label { margin-right: 1.2rem; } .drawing { margin-top: .5rem; }
 .drawing.all, #all:checked ~ .drawing.near { display: none; } #all:checked ~ .drawing.all { display: block; }
 svg text { font: 11px system-ui, sans-serif; fill: var(--ink); } svg text.dim { fill: var(--dim); font-size: 10px; }
@@ -61,7 +61,7 @@ svg.bands { width: 100%; min-width: 40rem; max-width: 62rem; } .rail { fill: var
   .stack, .stack tbody { display: block; } .stack thead { display: none; } .stack tr { display: block; border-bottom: 2px solid var(--line); padding: .3rem 0; }
   .stack td { display: flex; justify-content: space-between; gap: 1rem; border: 0; padding: .1rem .3rem; text-align: right; overflow-wrap: anywhere; white-space: normal; }
   .stack td::before { content: attr(data-name); color: var(--dim); text-align: left; font-weight: 400; } }
-@media print { .scroll { max-height: none; } pre.tip, .switch > input, .switch > label { display: none; } }
+@media print { .scroll { isolation: isolate; max-height: none; } pre.tip, .switch > input, .switch > label { display: none; } }
 ";
 
 pub(super) const SCRIPT: &str = "

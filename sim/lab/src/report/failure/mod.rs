@@ -137,6 +137,9 @@ fn faults(out: &mut String, page: &Page) {
     head(out, 3, "faults", "The faults it needs");
     let shrinking = &page.shrinking;
     let left = match (shrinking.skipped, shrinking.minimal, page.faults.len()) {
+        (true, _, 1) if needed(page) == 1 => {
+            "The plan was not made smaller. This fault is needed: without it the promise is kept.".to_owned()
+        }
         (true, _, _) => {
             "The plan was not made smaller: some of these faults may have nothing to do with the failure."
                 .to_owned()
@@ -251,7 +254,7 @@ fn plain(name: &str) -> &str {
     match name {
         "node.crash" => "processes killed",
         "node.power" => "machines without power",
-        "node.pause" => "processes stopped",
+        "node.pause" => "processes that stood still",
         "node.slow" => "moments of standing still",
         "net.block" => "pieces of data held back",
         "net.reset" => "connections broken",
@@ -269,6 +272,11 @@ fn plain(name: &str) -> &str {
         "disk.full" => "writes refused for want of room",
         "disk.cut_write" => "writes cut",
         "hook.point" => "crash points struck",
+        "operator.delete" => "topics deleted",
+        "operator.permit" => "permissions changed",
+        "operator.unwritable" => "permissions wiped",
+        "disk.replaced" => "disks lost",
+        "node.stop" => "processes stopped cleanly",
         other => other,
     }
 }
