@@ -233,8 +233,9 @@ fn queue_named(history: &History, word: &str, again: bool) -> Option<(QueueId, b
     let (number, broker, topic) = (parts.next()?.parse().ok()?, parts.next()?, parts.next()?);
     let (topic, broker) = (history.known_topic(topic)?, history.known_node(broker)?);
     let queue = crate::history::Queue { topic, broker, number };
-    let same = (0..history.queues.len() as u32).map(QueueId).filter(|id| history.queues[id.index()] == queue);
-    let found = same.filter(|id| history.former(*id).is_some() == again).last();
+    let mut same =
+        (0..history.queues.len() as u32).map(QueueId).filter(|id| history.queues[id.index()] == queue);
+    let found = same.rfind(|id| history.former(*id).is_some() == again);
     found.map(|id| (id, again)).or_else(|| Some((history.known_queue(topic, broker, number)?, again)))
 }
 

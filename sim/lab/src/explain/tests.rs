@@ -214,13 +214,8 @@ fn the_member_that_sends_a_wrong_offset_decided_it_and_not_the_broker_that_takes
         script.enter(slot, message, 0);
     }
     script.exit(slots[1], true);
-    let sends = UpdateConsumerOffset {
-        consumer_group: "g".into(),
-        topic: "t".into(),
-        queue_id: 0,
-        commit_offset: 2,
-        ..UpdateConsumerOffset::default()
-    };
+    let sends =
+        UpdateConsumerOffset { consumer_group: "g".into(), topic: "t".into(), queue_id: 0, commit_offset: 2 };
     let mut bytes = BytesMut::new();
     Command { opaque: 5, ..Command::request(&sends, Bytes::new()) }.encode(&mut bytes).unwrap();
     let queue = slots[0].queue;
