@@ -168,14 +168,16 @@ impl Job<'_> {
         let mut near = Vec::new();
         for candidate in candidates {
             let done = drive::run(&candidate, &self.options());
-            if keeps(&done.run, rule) {
-                near.push((parting::without(plan, &candidate), done));
+            let name = parting::without(plan, &candidate);
+            if keeps(&done.run, rule) && !name.is_empty() {
+                near.push((name, done));
             }
         }
-        if near.is_empty() && !self.plants.is_empty() {
+        if !self.plants.is_empty() {
             let done = drive::run(plan, &Options::default());
             if keeps(&done.run, rule) {
-                near.push((format!("without the planted bug {}", self.plants.join(", ")), done));
+                let many = if self.plants.len() > 1 { "s" } else { "" };
+                near.push((format!("without the planted bug{many} {}", self.plants.join(", ")), done));
             }
         }
         near
@@ -197,8 +199,9 @@ impl Job<'_> {
             format!("cargo sim explain {relative}/original.json --rule {}{plants}", violation.rule.id());
         let again =
             Again { replay: replay.clone(), seed: seed_form, explain: explain_line, commit, toolchain };
+        // The longer two runs are the same, the less there is to compare.
         let latest =
-            near.iter().max_by_key(|(name, other)| parting::part(name, &done.history, &other.history).same);
+            near.iter().max_by_key(|(name, other)| parting::part(name, &done.history, &other.history).at_ns);
         let needed: Vec<String> = near.iter().map(|(name, _)| format!("{name}.")).collect();
         let detail = done.detail.clone().unwrap_or_default();
         let page = explain(Case {

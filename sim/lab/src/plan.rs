@@ -1032,7 +1032,8 @@ impl fmt::Display for What {
             }
             Self::DeleteTopic { topic, brokers, queues } => {
                 let brokers = brokers.join(" and ");
-                write!(f, "topic {topic} is deleted on {brokers}, and made again with {queues} queues")
+                let many = if *queues == 1 { "" } else { "s" };
+                write!(f, "topic {topic} is deleted on {brokers}, and made again with {queues} queue{many}")
             }
         }
     }

@@ -34,7 +34,8 @@ pub(super) fn check(view: &View<'_>, judged: &mut Judged) {
         judged.worst(DRAINED, done.map_or(0, |last| (last.at_ns - heal_ns) / MS));
         if rest > 0 {
             let sentence = format!(
-                "{rest} messages were not consumed {} after the faults were over.",
+                "{rest} {} not consumed {} after the faults were over.",
+                if rest == 1 { "message was" } else { "messages were" },
                 seconds(at_ns - heal_ns)
             );
             judged.broken(view, Rule::L4, event, format!("{rest} messages"), sentence);

@@ -479,9 +479,13 @@ fn asked(view: &View<'_>, judged: &mut Judged) {
         let wrong = if checked.ended.is_some() {
             Some("after its end".to_owned())
         } else if event.at_ns + ROUNDING < checked.stored + checked.immunity_ns {
-            Some(format!("{} after it was stored", seconds(event.at_ns - checked.stored)))
+            Some(format!(
+                "{} after it was stored; it may be asked from {} on",
+                seconds(event.at_ns - checked.stored),
+                seconds(checked.immunity_ns)
+            ))
         } else if checks > history.checks.most {
-            Some(format!("for the {checks}. time"))
+            Some(format!("{checks} times; {} are the most", history.checks.most))
         } else {
             checked.last.and_then(|(at, before)| {
                 // A start does not know whether the last one went out and sends it once more.
@@ -490,7 +494,11 @@ fn asked(view: &View<'_>, judged: &mut Judged) {
                     Some(format!("as number {checks} after number {before}"))
                 } else if !checked.forgotten && event.at_ns + ROUNDING < at + history.checks.interval_ms * MS
                 {
-                    Some(format!("again {} later", seconds(event.at_ns - at)))
+                    Some(format!(
+                        "again {} later; {} must be between",
+                        seconds(event.at_ns - at),
+                        seconds(history.checks.interval_ms * MS)
+                    ))
                 } else {
                     None
                 }

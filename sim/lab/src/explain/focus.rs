@@ -44,7 +44,8 @@ impl Focus {
         }
         // An offset in the sentence belongs to the queue that the witness names.
         let offset = focus.queue.and_then(|queue| offset_in(&violation.sentence, queue));
-        focus.at = slot.or(said_slot).or(offset).or(focus.slots.first().copied());
+        let record = || record_in(history, audit, violation, focus.node?);
+        focus.at = slot.or(said_slot).or(offset).or_else(record).or(focus.slots.first().copied());
         focus.slots.extend(focus.at);
         let at = focus.at;
         focus.message =
@@ -55,7 +56,7 @@ impl Focus {
         focus
     }
 
-    /// True when the node may matter: it holds the queue, or is named, or sent the message.
+    /// True when the node may matter: it holds the queue, or is named, or sent or got the message.
     #[must_use]
     pub fn nodes(&self, history: &History) -> BTreeSet<NodeId> {
         let mut nodes: BTreeSet<NodeId> = self.node.into_iter().collect();
@@ -64,6 +65,12 @@ impl Focus {
         nodes.extend(self.halves.iter().map(|half| history.halves[half.index()].broker));
         let producer = self.message.map(|id| history.messages[id.index()].producer);
         nodes.extend(producer.and_then(|index| history.producers.get(index as usize)).map(|it| it.node));
+        nodes.extend(history.events.iter().filter_map(|event| match event.kind {
+            Kind::Enter { member, slot, .. } if self.slots.contains(&slot) => {
+                Some(history.members[member.index()].node)
+            }
+            _ => None,
+        }));
         nodes
     }
 
@@ -88,10 +95,13 @@ impl Focus {
             let next = |ahead: usize| words.get(place + ahead).copied().unwrap_or_default();
             if let Some(message) = message_named(history, word) {
                 self.message.get_or_insert(message);
-            } else if let Some(queue) = queue_named(history, word) {
+            } else if let Some((queue, again)) =
+                queue_named(history, word, (next(1), next(2)) == ("made", "again"))
+            {
                 if self.queue.is_none() {
                     self.queue = Some(queue);
-                    let offset = (next(1) == "offset").then(|| next(2).parse().ok()).flatten();
+                    let ahead = if again { 3 } else { 1 };
+                    let offset = (next(ahead) == "offset").then(|| next(ahead + 1).parse().ok()).flatten();
                     slot = offset.map(|offset| Slot { queue, offset });
                 }
             } else if *word == "half" {
@@ -217,10 +227,40 @@ fn message_named(history: &History, word: &str) -> Option<MessageId> {
     found.map(|index| MessageId(index as u32))
 }
 
-fn queue_named(history: &History, word: &str) -> Option<QueueId> {
+/// The queue of this name, and whether it is one that was made again: a topic that was deleted had queues of the same name.
+fn queue_named(history: &History, word: &str, again: bool) -> Option<(QueueId, bool)> {
     let mut parts = word.rsplitn(3, '/');
     let (number, broker, topic) = (parts.next()?.parse().ok()?, parts.next()?, parts.next()?);
-    history.known_queue(history.known_topic(topic)?, history.known_node(broker)?, number)
+    let (topic, broker) = (history.known_topic(topic)?, history.known_node(broker)?);
+    let queue = crate::history::Queue { topic, broker, number };
+    let mut same =
+        (0..history.queues.len() as u32).map(QueueId).filter(|id| history.queues[id.index()] == queue);
+    let found = same.rfind(|id| history.former(*id).is_some() == again);
+    found.map(|id| (id, again)).or_else(|| Some((history.known_queue(topic, broker, number)?, again)))
+}
+
+/// The place whose record stands at the position that the sentence names.
+fn record_in(history: &History, audit: &Audit, violation: &Violation, node: NodeId) -> Option<Slot> {
+    if !matches!(violation.rule, Rule::Log2 | Rule::Log5 | Rule::Log6) {
+        return None;
+    }
+    let (_, rest) = violation.sentence.split_once("record at ")?;
+    let digits: String = rest.chars().take_while(char::is_ascii_digit).collect();
+    let position: u64 = digits.parse().ok()?;
+    let images = audit.images.iter().filter(|image| image.node == node.0);
+    let stored = images.flat_map(|image| &image.records).find(|record| record.position == position);
+    let stored = stored.and_then(|it| Some(Slot { queue: it.queue?, offset: it.offset }));
+    stored.or_else(|| {
+        let mut events = history.events.iter().rev();
+        events.find_map(|event| match event.kind {
+            Kind::Append { slot, position: from, end }
+                if event.node == node && (from..end).contains(&position) =>
+            {
+                Some(slot)
+            }
+            _ => None,
+        })
+    })
 }
 
 /// The number behind the word "offset".

@@ -9,6 +9,8 @@ use crate::history::{Audit, GroupId, History, Kind, MemberId, MessageId, NodeId,
 pub struct Grid {
     /// Which queue.
     pub queue: String,
+    /// From when until when there was this one, if its topic was deleted or made again.
+    pub lives: String,
     /// Which group's committed offset is shown.
     pub group: Option<String>,
     /// The first offset that is shown.
@@ -36,8 +38,10 @@ pub struct Row {
     pub committed: Option<u64>,
     /// The committed offset moves here.
     pub moves: bool,
-    /// It is, or holds, the event that shows the broken promise.
+    /// It is, or holds, an event that is out of order or shows the broken promise.
     pub marked: bool,
+    /// The topic is deleted, or made again.
+    pub cut: bool,
 }
 
 /// One value.
@@ -58,22 +62,46 @@ enum Look {
     Fails(MemberId),
     Commits(GroupId),
     Recovers(NodeId),
+    Opens(NodeId),
+    Unlists(NodeId),
+    Deletes(NodeId),
+    Makes(NodeId),
 }
 
-/// The grids of the queues that matter: two at most.
+/// The grids of the queues that matter: two at most, the older first. These events are marked.
 #[must_use]
-pub fn grids(history: &History, audit: &Audit, focus: &Focus) -> Vec<Grid> {
+pub fn grids(history: &History, audit: &Audit, focus: &Focus, marked: &[usize]) -> Vec<Grid> {
     let queues = focus.queues().into_iter().filter(|queue| !history.is_inner(*queue));
     let mut queues: Vec<QueueId> = queues.collect();
     queues.truncate(2);
-    queues
+    let mut grids: Vec<Grid> = queues
         .into_iter()
-        .map(|queue| grid(history, audit, focus, queue))
+        .map(|queue| grid(history, audit, focus, queue, marked))
         .filter(|grid| !grid.rows.is_empty())
-        .collect()
+        .collect();
+    if grids.iter().any(|grid| !grid.lives.is_empty()) {
+        grids.sort_by_key(|grid| grid.rows.first().map(|row| row.at_ns));
+    }
+    grids
 }
 
-fn grid(history: &History, audit: &Audit, focus: &Focus, queue: QueueId) -> Grid {
+/// When a queue was made again, and when its topic was deleted.
+fn lives(history: &History, queue: QueueId) -> String {
+    let at = |event: usize| history.events.get(event).map_or(0, |event| event.at_ns);
+    let seconds = |ns: u64| format!("{:.3} s", ns as f64 / 1e9);
+    let deleted = history.deleted.get(&queue).map(|deletion| at(deletion.event));
+    match (history.former(queue), deleted) {
+        (None, None) => String::new(),
+        (None, Some(until)) => format!("the one that was deleted at {}", seconds(until)),
+        (Some(former), until) => {
+            let before = history.deleted.get(&former).map_or(0, |deletion| at(deletion.event));
+            let until = until.map_or(String::new(), |at| format!(", deleted at {}", seconds(at)));
+            format!("the one that was made after the deletion at {}{until}", seconds(before))
+        }
+    }
+}
+
+fn grid(history: &History, audit: &Audit, focus: &Focus, queue: QueueId, marks: &[usize]) -> Grid {
     let named = focus.at.filter(|slot| slot.queue == queue);
     let witness =
         named.or(focus.slots.iter().find(|slot| slot.queue == queue).copied()).map(|slot| slot.offset);
@@ -85,6 +113,11 @@ fn grid(history: &History, audit: &Audit, focus: &Focus, queue: QueueId) -> Grid
         .or_else(|| (0..history.groups.len() as u32).map(GroupId).find(|group| history.reads(*group, queue)));
     let mut rows: Vec<(Look, usize, Row)> = Vec::new();
     let mut committed = None;
+    let own = history.queues[queue.index()];
+    let deleted = history.deleted.get(&queue).map(|deletion| deletion.event);
+    let former = history.former(queue).and_then(|of| history.deleted.get(&of)).map(|it| it.event);
+    // When this one is there, of all of its name.
+    let ours = |number: usize| former.is_none_or(|it| it < number) && deleted.is_none_or(|it| number <= it);
     for (number, event) in history.events.iter().enumerate() {
         let member_of = |member: MemberId| group == Some(history.members[member.index()].group);
         let (look, slot, value) = match event.kind {
@@ -104,11 +137,32 @@ fn grid(history: &History, audit: &Audit, focus: &Focus, queue: QueueId) -> Grid
             Kind::Stored { group: of, queue: at, offset } | Kind::Loaded { group: of, queue: at, offset }
                 if Some(of) == group && at == queue =>
             {
-                if committed != Some(offset) {
-                    committed = Some(offset);
+                let before = committed.replace(offset);
+                // What moves left of the columns that are shown moves nothing there.
+                let aside = offset < first && before.is_none_or(|before| before < first);
+                if before != committed && (!aside || marks.contains(&number)) {
                     rows.push((Look::Commits(of), number, row(event.at_ns, committed, true)));
                 }
                 continue;
+            }
+            Kind::TopicUnlisted { topic, broker } if own.is_of(topic, broker) && ours(number) => {
+                // What groups had committed there is forgotten with it.
+                committed = None;
+                rows.push((Look::Unlists(event.node), number, cut(event.at_ns)));
+                continue;
+            }
+            Kind::TopicDeleted { topic, broker } if own.is_of(topic, broker) && ours(number) => {
+                rows.push((Look::Deletes(event.node), number, cut(event.at_ns)));
+                continue;
+            }
+            Kind::TopicSet { topic, broker, .. }
+                if former.is_some_and(|it| it < number) && own.is_of(topic, broker) && ours(number) =>
+            {
+                rows.push((Look::Makes(event.node), number, cut(event.at_ns)));
+                continue;
+            }
+            Kind::Dispatched { slot } if slot.queue == queue && deleted.is_some_and(|it| it < number) => {
+                (Look::Opens(event.node), slot, lies_at(history, audit, slot, number))
             }
             Kind::QueueRecovered { queue: at, max, .. } if at == queue => {
                 let mut row = row(event.at_ns, committed, false);
@@ -135,13 +189,13 @@ fn grid(history: &History, audit: &Audit, focus: &Focus, queue: QueueId) -> Grid
         let (_, last, row) = rows.last_mut().expect("just there");
         row.cells[column] = Some(cell(history, value));
         *last = number;
-        row.marked |= number == focus.event;
+        row.marked |= marks.contains(&number);
     }
     for (look, last, row) in &mut rows {
         row.who = words(history, *look);
-        row.marked |= *last == focus.event;
+        row.marked |= marks.contains(last);
     }
-    let left_out = shorten(&mut rows, focus.event);
+    let left_out = shorten(&mut rows, marks.first().copied().unwrap_or(focus.event));
     let mut rows: Vec<Row> = rows.into_iter().map(|(_, _, row)| row).collect();
     rows.extend(read_in_the_end(history, audit, queue, first, committed));
     // Columns that nobody ever saw say nothing.
@@ -150,6 +204,7 @@ fn grid(history: &History, audit: &Audit, focus: &Focus, queue: QueueId) -> Grid
     rows.iter_mut().for_each(|row| row.cells.truncate(columns));
     Grid {
         queue: queue_in_words(history, queue),
+        lives: lives(history, queue),
         group: group.map(|group| history.group_name(group).to_owned()),
         first,
         columns,
@@ -160,7 +215,12 @@ fn grid(history: &History, audit: &Audit, focus: &Focus, queue: QueueId) -> Grid
 }
 
 fn row(at_ns: u64, committed: Option<u64>, moves: bool) -> Row {
-    Row { at_ns, who: String::new(), cells: vec![None; COLUMNS], committed, moves, marked: false }
+    let (cells, marked, cut) = (vec![None; COLUMNS], false, false);
+    Row { at_ns, who: String::new(), cells, committed, moves, marked, cut }
+}
+
+fn cut(at_ns: u64) -> Row {
+    Row { cut: true, ..row(at_ns, None, false) }
 }
 
 fn cell(history: &History, message: Option<MessageId>) -> Cell {
@@ -216,6 +276,10 @@ fn words(history: &History, look: Look) -> String {
         Look::Fails(member) => format!("{} cannot handle", history.member_name(member)),
         Look::Commits(group) => format!("{} commits", history.group_name(group)),
         Look::Recovers(node) => format!("{} has recovered", history.node_name(node)),
+        Look::Opens(node) => format!("{} puts back", history.node_name(node)),
+        Look::Unlists(node) => format!("{} deletes the topic", history.node_name(node)),
+        Look::Deletes(node) => format!("{} has deleted all", history.node_name(node)),
+        Look::Makes(node) => format!("{} has the topic again", history.node_name(node)),
     }
 }
 

@@ -1,5 +1,6 @@
 //! Why a run failed, for somebody who never saw the project: from its history and details to what a page shows. Pure.
 
+pub mod cause;
 pub mod detail;
 pub mod disk;
 pub mod focus;
@@ -15,13 +16,14 @@ mod tell;
 #[cfg(test)]
 mod tests;
 
+use cause::Cause;
 use detail::Detail;
 use disk::Death;
 use focus::Focus;
 use grid::Grid;
 use parting::Parting;
 use space::Space;
-use story::Story;
+use story::{Beside, Story, Tone};
 
 use crate::check::{Rule, Violation};
 use crate::history::{Audit, History};
@@ -92,8 +94,8 @@ pub struct Page {
     pub place: String,
     /// The rule.
     pub rule: Rule,
-    /// What was out of order, from the story.
-    pub cause: Vec<String>,
+    /// What was out of order first.
+    pub cause: Option<Cause>,
     /// Other promises that the same run broke.
     pub others: Vec<(Rule, String)>,
     /// How to run it again.
@@ -133,9 +135,11 @@ pub struct Page {
 pub fn explain(case: Case<'_>) -> Page {
     let Case { plan, run, violation, history, audit, detail, .. } = case;
     let focus = Focus::of(history, audit, violation);
-    let story = story::story(history, audit, violation, &focus);
     let faults = schedule::rows(plan, history, detail);
     let frames = frames::read(detail);
+    let damages = disk::damages(history, detail, &focus.slots);
+    let beside = Beside { frames: &frames, damages: &damages, logs: &detail.logs };
+    let story = story::story(history, audit, violation, &focus, beside);
     let space = space::space(space::Sources {
         history,
         detail,
@@ -146,12 +150,13 @@ pub fn explain(case: Case<'_>) -> Page {
         violation,
     });
     let others = run.violations.iter().filter(|other| *other != violation);
-    let cause = story.wrong().filter(|line| !line.text.is_empty()).take(3).map(cause).collect();
+    let red = story.lines.iter().filter(|line| matches!(line.tone, Tone::Wrong | Tone::Noticed));
+    let marked: Vec<usize> = red.map(|line| line.event).collect();
     Page {
         sentence: violation.sentence.clone(),
         place: whereabouts(history, violation, &focus),
         rule: violation.rule,
-        cause,
+        cause: cause::cause(plan, violation, &focus, &story),
         others: others.map(|other| (other.rule, other.sentence.clone())).collect(),
         again: case.again.clone(),
         run: (run.scenario.clone(), run.seed),
@@ -161,20 +166,13 @@ pub fn explain(case: Case<'_>) -> Page {
         shrinking: case.shrinking.clone(),
         needed: case.needed.to_vec(),
         space,
-        grids: grid::grids(history, audit, &focus),
+        grids: grid::grids(history, audit, &focus, &marked),
         deaths: disk::deaths(history, audit, detail, &focus),
         parting: case.passing.map(|passing| parting(&case, passing, &story)),
         options: options::rows(plan),
         logs: logs(history, detail, violation, &focus),
         story,
         cut_off: detail.cut_off,
-    }
-}
-
-fn cause(line: &story::Line) -> String {
-    match line.tone {
-        story::Tone::Missing => line.text.clone(),
-        _ => format!("At {:.6} s on {}: {}", line.at_ns as f64 / 1e9, line.node, line.text),
     }
 }
 
@@ -225,7 +223,12 @@ fn counts(case: &Case<'_>) -> Vec<(&'static str, String, String)> {
 fn parting(case: &Case<'_>, (without, passing, audit): (&str, &History, &Audit), failing: &Story) -> Parting {
     let mut parting = parting::part(without, case.history, passing);
     let focus = Focus::of(passing, audit, case.violation);
-    let theirs = story::story(passing, audit, case.violation, &focus);
+    let theirs = story::story(passing, audit, case.violation, &focus, Beside::default());
+    let wrong = failing.lines.iter().find(|line| line.tone == Tone::Wrong);
+    // A request is no event: what its receiver did with it is.
+    let event = wrong.filter(|line| !line.text.contains("sends commitOffset")).map(|line| line.event);
+    let event = event.unwrap_or(case.violation.event);
+    parting.counterpart = parting::counterpart(case.history, event, passing);
     (parting.ours, parting.theirs) = (steps(failing), steps(&theirs));
     parting
 }
@@ -233,8 +236,8 @@ fn parting(case: &Case<'_>, (without, passing, audit): (&str, &History, &Audit),
 /// Where the story went, in few words.
 fn steps(story: &Story) -> Vec<(String, bool)> {
     let mut steps: Vec<(String, bool)> = Vec::new();
-    for line in story.lines.iter().filter(|line| line.tone != story::Tone::Fault || line.step == "fault") {
-        let wrong = matches!(line.tone, story::Tone::Wrong | story::Tone::Missing);
+    for line in story.lines.iter().filter(|line| line.tone != Tone::Fault || line.step == "fault") {
+        let wrong = matches!(line.tone, Tone::Wrong | Tone::Noticed | Tone::Missing);
         let step =
             if line.node.is_empty() { line.step.to_owned() } else { format!("{} {}", line.node, line.step) };
         if steps.len() < STEPS && steps.last() != Some(&(step.clone(), wrong)) {

@@ -2,6 +2,8 @@
 
 use serde_json::Value;
 
+use super::focus::Focus;
+use crate::check::Rule;
 use crate::plan::{Broker, Group, Member, Mode, Network, Plan, Producer, Topic};
 
 /// One value of a plan.
@@ -13,6 +15,103 @@ pub struct Row {
     pub value: String,
     /// What is usual, when that differs; empty when nothing is usual.
     pub usual: Option<String>,
+}
+
+/// An option that decides what a promise allows.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Hang {
+    /// Its name.
+    pub name: String,
+    /// Its value, and the unit.
+    pub value: String,
+    /// What it decides.
+    pub decides: &'static str,
+}
+
+/// The options that a rule hangs on: a few.
+#[must_use]
+pub fn hangs(plan: &Plan, rule: Rule, focus: &Focus) -> Vec<Hang> {
+    let hang = |name: &str, value: String, decides| Hang { name: name.to_owned(), value, decides };
+    let time = |name: &str, default: u64, decides| {
+        hang(name, format!("{} ms", plan.setting(name, default)), decides)
+    };
+    let flush = || {
+        let sync = plan.brokers.iter().all(|broker| broker.sync_flush);
+        let (value, decides) = match (sync, plan.brokers.iter().any(|broker| broker.sync_flush)) {
+            (true, _) => ("true", "OK is answered when the record is durable, and not before"),
+            (_, false) => (
+                "false",
+                "OK is answered before the record is durable: a loss of power may take what was answered last",
+            ),
+            _ => (
+                "not the same on all brokers",
+                "where it is true, OK is answered only when the record is durable",
+            ),
+        };
+        hang("sync_flush", value.to_owned(), decides)
+    };
+    let group = focus.group.and_then(|id| plan.groups.get(id.index())).or(plan.groups.first());
+    let range = |(low, high): (u64, u64)| format!("{low} to {high} ms");
+    match rule.id().split_once('-').map_or("", |(family, _)| family) {
+        "TXN" => vec![
+            time("transactionTimeOut", 6000, "nobody is asked for so long after the half message is stored"),
+            time("transactionCheckInterval", 30_000, "the time between two questions"),
+            hang(
+                "transactionCheckMax",
+                plan.setting("transactionCheckMax", 15).to_string(),
+                "questions at most",
+            ),
+        ],
+        // What was sent, and how often, has to do with no disk.
+        "ACK" if matches!(rule, Rule::Ack3 | Rule::Ack6 | Rule::Ack7 | Rule::Ack8) => Vec::new(),
+        "ACK" | "LOG" => {
+            let broker = plan.brokers.first();
+            let bytes = broker.map_or(0, |it| it.log_file_bytes);
+            let mut all = vec![flush()];
+            let set = |name: &str| plan.setting(name, u64::MAX) != u64::MAX;
+            if set("flushIntervalCommitLog") {
+                all.push(time("flushIntervalCommitLog", 0, "the log is synced this often"));
+            }
+            all.push(hang("log_file_bytes", bytes.to_string(), "the size of a file of the log"));
+            all
+        }
+        "CON" | "RTY" => group.map_or_else(Vec::new, |group| {
+            let mut all = vec![
+                hang(
+                    "threads",
+                    group.threads.to_string(),
+                    "listeners of a member that run at once, so messages may end out of order",
+                ),
+                hang("work_ms", range(group.work_ms), "how long a listener is at work on a message"),
+            ];
+            if group.slow_one_in > 0 {
+                all.push(hang(
+                    "slow_one_in",
+                    group.slow_one_in.to_string(),
+                    "one in so many messages takes ten times as long",
+                ));
+            }
+            if let Some(fails) = group.fails {
+                all.push(hang(
+                    "limit",
+                    fails.limit.to_string(),
+                    "retries of a message that cannot be handled",
+                ));
+            }
+            all
+        }),
+        "DLY" if !plan.delay_levels_s.is_empty() => {
+            vec![hang(
+                "delay_levels_s",
+                format!("{:?}", plan.delay_levels_s),
+                "how long each level waits, in seconds",
+            )]
+        }
+        "NS" | "L" => {
+            vec![time("registerNameServerPeriod", 30_000, "a broker registers this often")]
+        }
+        _ => Vec::new(),
+    }
 }
 
 /// All values but the faults.

@@ -2,7 +2,7 @@
 
 use super::detail::Detail;
 use crate::history::{History, Kind};
-use crate::plan::Plan;
+use crate::plan::{Plan, What};
 
 /// One fault or operation.
 #[derive(Clone, Debug, PartialEq)]
@@ -21,6 +21,8 @@ pub struct Row {
     pub effects: Vec<(String, u64)>,
     /// It has no counter of its own.
     pub felt: bool,
+    /// A named point in the code, and whether the node came there; none: it waits for no point.
+    pub point: Option<(String, bool)>,
 }
 
 /// The faults of a run, in the order of its plan.
@@ -57,7 +59,14 @@ pub fn rows(plan: &Plan, history: &History, detail: &Detail) -> Vec<Row> {
                 }
             }
         }
+        let point = match &step.what {
+            What::CrashAt { point, .. } => {
+                Some((point.clone(), effects.iter().any(|(name, _)| name == "hook.point")))
+            }
+            _ => None,
+        };
         Row {
+            point,
             from_ns: on.map(|(from, _)| from),
             until_ns,
             kind: step.kind(),

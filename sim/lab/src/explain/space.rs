@@ -124,7 +124,7 @@ pub fn space(of: Sources<'_>) -> Space {
 
 /// The moment that shows the broken promise best.
 fn centre(of: Sources<'_>) -> u64 {
-    let first = of.story.wrong().find(|line| line.tone == Tone::Wrong);
+    let first = of.story.first().filter(|line| line.tone != Tone::Missing);
     first.map_or(of.violation.at_ns, |line| line.at_ns)
 }
 
@@ -213,8 +213,11 @@ fn drawing(
     frames.sort_by_key(|(index, _)| *index);
     let mut names: BTreeSet<String> =
         frames.iter().flat_map(|(_, it)| [it.from.clone(), it.to.clone()]).collect();
-    let shown =
-        of.story.lines.iter().filter(|line| !matches!(line.step, "heal" | "end" | "missing" | "read"));
+    let shown = of
+        .story
+        .lines
+        .iter()
+        .filter(|line| !matches!(line.step, "heal" | "end" | "missing" | "read" | "noticed"));
     names
         .extend(shown.clone().map(|line| line.node.clone()).filter(|node| node != "lab" && !node.is_empty()));
     let lanes = lanes(of.history, &names);
@@ -266,12 +269,22 @@ fn joined(marks: Vec<Mark>) -> Vec<Mark> {
             Some(known) => {
                 known.label = format!("{}, {}", known.label, mark.label);
                 known.text = format!("{}\n{}", known.text, mark.text);
-                known.tone = if known.tone == Tone::Plain { mark.tone } else { known.tone };
+                known.tone = if weight(mark.tone) > weight(known.tone) { mark.tone } else { known.tone };
             }
             None => joined.push(mark),
         }
     }
     joined
+}
+
+fn weight(tone: Tone) -> u8 {
+    match tone {
+        Tone::Plain => 0,
+        Tone::Fault => 1,
+        Tone::Noticed => 2,
+        Tone::Missing => 3,
+        Tone::Wrong => 4,
+    }
 }
 
 /// Clients, name servers, brokers; a disk beside each broker.

@@ -86,9 +86,13 @@ pub(super) fn tell(history: &History, event: &Event) -> (&'static str, String) {
             )
         }
         Kind::SessionEnd { .. } => ("own", format!("{node} gives up the queue.")),
-        Kind::Pulled { from, next, count, .. } => {
-            ("pull", format!("{node} pulled offsets {from} to {next}, without the last: {count} in all."))
-        }
+        Kind::Pulled { from, next, count, .. } => (
+            "pull",
+            format!(
+                "{node} pulled offsets {from} to {next}, without the last: {}.",
+                counted(u64::from(count), "message")
+            ),
+        ),
         Kind::Down { how: How::Process } => ("fault", format!("The process on {node} is killed.")),
         Kind::Down { how: How::Power } => ("fault", format!("{node} loses its power.")),
         Kind::Down { how: How::Disk } => ("fault", format!("{node} dies and loses its disk.")),
@@ -97,7 +101,9 @@ pub(super) fn tell(history: &History, event: &Event) -> (&'static str, String) {
         Kind::StepOn { step } => ("fault", format!("Fault begins: {}.", history.steps[step as usize].what)),
         Kind::StepOff { step } => ("fault", format!("Fault is over: {}.", history.steps[step as usize].what)),
         Kind::Heal => ("heal", "The load ends, and all faults are over.".to_owned()),
-        Kind::Drained { rest } => ("end", format!("The run waits no longer; {rest} messages are left.")),
+        Kind::Drained { rest } => {
+            ("end", format!("The run waits no longer; {} left.", counted(rest, "message")))
+        }
         Kind::DelayStored { slot, target } => {
             let target = queue_in_words(history, target);
             ("delay", format!("It waits at {} and is meant for {target}.", place(slot)))
@@ -141,14 +147,15 @@ pub(super) fn tell(history: &History, event: &Event) -> (&'static str, String) {
             )
         }
         Kind::HalfChecked { checks, .. } => {
-            ("check", format!("{node} asks a producer for the outcome, for the {checks}. time."))
+            ("check", format!("{node} asks a producer for the outcome: question number {checks}."))
         }
         Kind::HalfPutBack { from, offset, .. } => {
             ("half", format!("{node} stores the half message anew, at offset {offset} in place of {from}."))
         }
-        Kind::HalfGivenUp { checks, .. } => {
-            ("half", format!("{node} gives the transaction up after {checks} checks."))
-        }
+        Kind::HalfGivenUp { checks, .. } => (
+            "half",
+            format!("{node} gives the transaction up after {}.", counted(u64::from(checks), "check")),
+        ),
         Kind::HalfLoaded { offset, .. } => {
             ("half", format!("{node} starts and finds the undecided half message at {offset}."))
         }
@@ -161,17 +168,53 @@ pub(super) fn tell(history: &History, event: &Event) -> (&'static str, String) {
         ),
         Kind::Queried { message: id, found, others, .. } => {
             let found = if found { "is found" } else { "is not found" };
-            ("query", format!("By its key {} {found}, and {others} others with it.", message(id)))
+            (
+                "query",
+                format!(
+                    "By its key {} {found}, and {} with it.",
+                    message(id),
+                    counted(u64::from(others), "other")
+                ),
+            )
+        }
+        Kind::TopicUnlisted { topic, .. } => {
+            ("delete", format!("{node} deletes {}: it lists it no more.", history.topic_name(topic)))
+        }
+        Kind::TopicDeleted { topic, .. } => (
+            "delete",
+            format!(
+                "The deletion of {} on {node} is durable: its queues are gone, and all their messages with them.",
+                history.topic_name(topic)
+            ),
+        ),
+        Kind::TopicSet { topic, broker, read, write } => {
+            let gone = history.deleted.iter().any(|(queue, deletion)| {
+                history.queues[queue.index()].is_of(topic, broker)
+                    && history.events.get(deletion.event).is_some_and(|it| it.at_ns <= event.at_ns)
+            });
+            let again = if gone { " again, empty" } else { "" };
+            let queues = match read == write {
+                true => counted(u64::from(read), "queue"),
+                false => format!("{} to read and {write} to write", counted(u64::from(read), "queue")),
+            };
+            ("make", format!("{} is there on {node}{again}, with {queues}.", history.topic_name(topic)))
         }
         _ => ("event", format!("{}.", history.words(event.kind))),
     }
 }
 
+/// A number of things in words.
+pub(super) fn counted(number: u64, thing: &str) -> String {
+    let many = if number == 1 { "" } else { "s" };
+    format!("{number} {thing}{many}")
+}
+
 /// A queue in words.
 pub(super) fn queue_in_words(history: &History, queue: QueueId) -> String {
     let facts = history.queues[queue.index()];
+    let again = if history.former(queue).is_some() { " (made again)" } else { "" };
     format!(
-        "queue {} of {} on {}",
+        "queue {} of {} on {}{again}",
         facts.number,
         history.topic_name(facts.topic),
         history.node_name(facts.broker)

@@ -1,7 +1,11 @@
 //! Stories of known bugs, told from small histories, and pages that nothing in them can break.
 
-use super::detail::{Detail, Fall, Fallen};
-use super::story::Tone;
+use bytes::{Bytes, BytesMut};
+use protocol::Command;
+use protocol::record::{NewRecord, Place, place};
+use protocol::rpc::UpdateConsumerOffset;
+
+use super::detail::{Detail, Fall, Fallen, Note};
 use super::*;
 use crate::history::{
     Broker, Fit, Group, GroupId, HALF, Half, HalfId, How, Kind, Member, MemberId, Message, MessageId, NodeId,
@@ -157,7 +161,7 @@ fn a_lost_message_was_answered_before_the_sync_and_cut_off_by_the_recovery() {
     let red = red(&page);
     assert_eq!((red[0].0, red[0].1), ("answer", Tone::Wrong));
     assert!(red[0].2.contains("answered before the sync"), "{}", red[0].2);
-    assert_eq!((red[1].0, red[1].1), ("recover", Tone::Wrong));
+    assert_eq!((red[1].0, red[1].1), ("recover", Tone::Noticed));
     assert!(red[1].2.contains("gone, though its producer was told"), "{}", red[1].2);
     assert!(red.iter().any(|(step, _, text)| *step == "append" && text.contains("given to p0#1")));
     assert!(
@@ -167,7 +171,11 @@ fn a_lost_message_was_answered_before_the_sync_and_cut_off_by_the_recovery() {
     let death = &page.deaths[0];
     assert!(death.power && death.recovered == Some(100));
     assert_eq!((death.files[0].written, death.files[0].at_risk, death.files[0].lost), (300, 1, 1));
-    assert!(page.cause[0].contains("answered before the sync"));
+    let cause = page.cause.as_ref().unwrap();
+    assert!(cause.is_known && cause.text.contains("answered before the sync"));
+    assert_eq!((cause.node.as_str(), cause.expected.contains("durable up to 300")), ("b0", true));
+    assert_eq!(death.records.len(), 0, "these are no records");
+    assert_eq!((death.sectors[0].from, death.sectors[0].until, death.sectors[0].synced), (0, 512, true));
 }
 
 /// M19: the highest finished offset is committed, not the lowest unfinished one.
@@ -193,6 +201,186 @@ fn a_committed_offset_that_passes_an_unconsumed_message_is_red() {
     assert!(page.story.lines.iter().any(|line| line.step == "persist"), "what became of the commit is told");
     let row = page.grids[0].rows.iter().find(|row| row.moves).unwrap();
     assert_eq!((row.committed, row.marked), (Some(2), true));
+}
+
+/// The same, and who sent it is known.
+#[test]
+fn the_member_that_sends_a_wrong_offset_decided_it_and_not_the_broker_that_takes_it() {
+    let mut script = Script::new("t");
+    let slots = [script.slot("t", 0), script.slot("t", 1)];
+    for (slot, message) in slots.into_iter().zip([OURS, LATER]) {
+        script.on("b0", Kind::Append { slot, position: slot.offset * 100, end: slot.offset * 100 + 100 });
+        script.on("p0", Kind::Sent { message, outcome: Outcome::Ok, at: Some(slot) });
+        script.enter(slot, message, 0);
+    }
+    script.exit(slots[1], true);
+    let sends =
+        UpdateConsumerOffset { consumer_group: "g".into(), topic: "t".into(), queue_id: 0, commit_offset: 2 };
+    let mut bytes = BytesMut::new();
+    Command { opaque: 5, ..Command::request(&sends, Bytes::new()) }.encode(&mut bytes).unwrap();
+    let queue = slots[0].queue;
+    let stored = script.on("b0", Kind::Stored { group: GROUP, queue, offset: 2 });
+    let until = script.now_ns;
+    script.exit(slots[0], true);
+    let note = |at_ns, node, kind, numbers: &[u64], bytes: &[u8]| Note {
+        at_ns,
+        node,
+        kind,
+        numbers: numbers.to_vec(),
+        bytes: bytes.to_vec(),
+    };
+    let nodes = [("c0", "10.0.3.1"), ("b0", "10.0.1.1")];
+    let detail = Detail {
+        nodes: nodes.map(|(name, ip)| (name.to_owned(), ip.to_owned())).into(),
+        notes: vec![
+            note(1, 0, "connect", &[0], b"10.0.3.1:40000 10.0.1.1:10911"),
+            note(until - 300_000, 0, "sent", &[0, 0], &bytes),
+            note(until, 1, "arrive", &[0, 0], &bytes),
+        ],
+        ..Detail::default()
+    };
+    let sentence = "At 0.008 s group g committed 2 in t/b0/0, but offset 0 was consumed only at 0.010 s.";
+    let page = script.page(Rule::Con2, stored, "t/b0/0 offset 0", sentence, &detail);
+    let cause = page.cause.as_ref().unwrap();
+    assert_eq!((cause.node.as_str(), cause.at_ns, cause.is_known), ("c0", Some(until - 300_000), true));
+    assert!(cause.text.contains("c0 sends commitOffset 2"), "{}", cause.text);
+    assert!(
+        cause.expected.starts_with("at most 0,") && cause.expected.contains("p0#0"),
+        "{}",
+        cause.expected
+    );
+    assert!(cause.actual.contains("commitOffset 2"), "{}", cause.actual);
+    assert!(cause.noticed[0].contains("b0 takes the committed offset 2"), "{:?}", cause.noticed);
+    assert!(cause.hangs.iter().any(|it| it.name == "threads"));
+    let neighbours = page.story.lines.iter().filter(|line| line.text.contains("neighbour"));
+    assert_eq!(neighbours.count(), 2, "the next offset is got and done before");
+}
+
+/// M35: a producer is asked before its time.
+#[test]
+fn a_question_that_comes_too_early_says_when_it_is_allowed_and_by_which_option() {
+    let mut script = Script::new("t");
+    script.history.messages[0].transactional = true;
+    script.history.halves.push(Half { broker: NodeId(1), message: Some(OURS) });
+    script.queue(HALF);
+    let half = HalfId(0);
+    script.on("p0", Kind::Send { message: OURS });
+    script.on("b0", Kind::HalfStored { half, offset: 0, end: 100, immunity_ms: 3000 });
+    let asked = script.on("b0", Kind::HalfChecked { half, checks: 1 });
+    let sentence = "A producer was asked about half 0 (p0#0) 0.001 s after it was stored; it may be asked from 3.000 s on.";
+    let page = script.page(Rule::Txn5, asked, "half 0 (p0#0)", sentence, &Detail::default());
+    let cause = page.cause.as_ref().unwrap();
+    assert!(cause.is_known && cause.node == "b0");
+    assert!(
+        cause.expected.contains("from 3.002000 s on") && cause.expected.contains("transactionTimeOut"),
+        "{}",
+        cause.expected
+    );
+    assert!(cause.actual.contains("0.001 s after"), "{}", cause.actual);
+    assert_eq!(cause.clause, Some("Nobody is asked before the immunity is over."));
+    assert!(cause.hangs.iter().any(|it| it.name == "transactionTimeOut"));
+}
+
+/// B24: a start puts records of a deleted topic back into its queues.
+#[test]
+fn a_record_of_a_deleted_topic_goes_wrong_where_it_is_put_back_and_not_where_it_is_delivered() {
+    let mut script = Script::new("t");
+    let slot = script.slot("t", 0);
+    let (topic, broker) = (script.history.topic("t"), script.history.node("b0"));
+    script.on("p0", Kind::Send { message: OURS });
+    script.on("b0", Kind::Append { slot, position: 0, end: 100 });
+    script.on("p0", Kind::Sent { message: OURS, outcome: Outcome::Ok, at: Some(slot) });
+    script.on("b0", Kind::TopicUnlisted { topic, broker });
+    script.history.delete_queues(topic, broker, 100);
+    script.on("b0", Kind::TopicDeleted { topic, broker });
+    let logs = vec!["0.006500 b0 WARN store::recover: all are made anew".to_owned()];
+    script.on("b0", Kind::Down { how: How::Power });
+    script.on("b0", Kind::Up);
+    let back = script.on("b0", Kind::Dispatched { slot });
+    script.on("b0", Kind::TopicSet { topic, broker, read: 1, write: 1 });
+    let got = script.enter(slot, OURS, 0);
+    script.history.renew(topic, broker);
+    script.queue("t");
+    let sentence = "Message p0#0 was delivered from t/b0/0 offset 0, after the topic it lay in was deleted.";
+    let detail = Detail { logs, ..Detail::default() };
+    let page = script.page(Rule::Ack3, got, "p0#0 at t/b0/0 offset 0", sentence, &detail);
+    let red = red(&page);
+    assert_eq!(
+        red.iter().map(|it| (it.0, it.1)).collect::<Vec<_>>(),
+        [("dispatch", Tone::Wrong), ("listener", Tone::Noticed)]
+    );
+    let cause = page.cause.as_ref().unwrap();
+    assert_eq!(cause.at_ns, Some(script.history.events[back].at_ns));
+    assert!(cause.expected.contains("no entry for the record at 0 to 100"), "{}", cause.expected);
+    let steps: Vec<_> = page.story.lines.iter().map(|line| line.step).collect();
+    assert!(steps.contains(&"delete") && steps.contains(&"make"), "{steps:?}");
+    let warning = page.story.lines.iter().position(|line| line.step == "log").unwrap();
+    assert!(page.story.lines[warning].text.contains("made anew"));
+    assert!(
+        page.story.lines[warning - 1].at_ns < 6_500_000 && page.story.lines[warning + 1].at_ns > 6_500_000
+    );
+    let grid = &page.grids[0];
+    assert!(grid.lives.contains("deleted at") && grid.rows.iter().any(|row| row.cut), "{grid:?}");
+}
+
+/// M10: a recovery keeps a record of which a sector was lost.
+#[test]
+fn a_damaged_record_goes_wrong_where_the_recovery_keeps_it_and_not_where_it_is_found() {
+    let mut script = Script::new("t");
+    script.history.brokers[0].sync_flush = false;
+    let slot = script.slot("t", 0);
+    let host = "10.0.0.1:10911".parse().unwrap();
+    let record = NewRecord {
+        topic: "t",
+        queue_id: 0,
+        flag: 0,
+        sys_flag: 0,
+        born_timestamp: 5,
+        born_host: host,
+        store_host: host,
+        reconsume_times: 0,
+        prepared_offset: 0,
+        body: &[7; 900],
+        properties: b"",
+        added: b"",
+    };
+    let mut bytes = BytesMut::new();
+    record.encode(&mut bytes);
+    place(&mut bytes, Place { queue_offset: 0, position: 0, store_timestamp: 7 });
+    let end = bytes.len() as u64;
+    script.on("b0", Kind::Append { slot, position: 0, end });
+    script.on("b0", Kind::Acked { slot, end, code: 0 });
+    script.on("p0", Kind::Sent { message: OURS, outcome: Outcome::Ok, at: Some(slot) });
+    script.on("b0", Kind::Down { how: How::Power });
+    let died = script.now_ns;
+    script.on("b0", Kind::Up);
+    let kept = script.on("b0", Kind::Recovered { end });
+    script.on("lab", Kind::Drained { rest: 0 });
+    let stopped = script.on("b0", Kind::Down { how: How::Stop });
+    let mut before = bytes.to_vec();
+    before.resize(4096, 0);
+    let mut after = before.clone();
+    after[512..1024].fill(0);
+    let path = "store/commitlog/00000000000000000000".to_owned();
+    let file = Fallen { path, before, synced: vec![0; 4096], after: Some(after) };
+    let fall = Fall { at_ns: died, node: "b0".to_owned(), power: true, files: vec![file], others: 3 };
+    let detail = Detail { falls: vec![fall], ..Detail::default() };
+    let sentence = "In the files of b0 (at the end) the record at 0 does not fit its checksum.";
+    let page = script.page(Rule::Log5, stopped, "b0", sentence, &detail);
+    assert_eq!(page.story.about, "message p0#0 to t", "the record that the sentence names");
+    let cause = page.cause.as_ref().unwrap();
+    assert_eq!(cause.at_ns, Some(script.history.events[kept].at_ns));
+    assert!(cause.expected.contains("ends at 0 at most"), "{}", cause.expected);
+    assert!(cause.actual.contains(&format!("ends at {end}")), "{}", cause.actual);
+    assert!(cause.noticed.iter().any(|it| it.contains("does not fit its checksum")), "{:?}", cause.noticed);
+    assert_eq!(cause.clause, Some("Records of the log are whole."));
+    let record = &page.deaths[0].records[0];
+    assert_eq!((record.after, record.is_broken()), (disk::After::Kept, true));
+    assert_eq!((page.deaths[0].sectors[0].from, page.deaths[0].sectors[0].until), (512, 1024));
+    let html = failure_page(&page);
+    assert!(
+        html.contains("damaged, but kept by the recovery") && !html.contains("though it was answered OK")
+    );
 }
 
 /// M31: a half message comes to its real topic.
@@ -249,6 +437,29 @@ fn a_dead_letter_that_never_came_is_missing() {
         page.story.lines.iter().any(|line| line.step == "send back")
             && page.story.lines.iter().any(|line| line.step == "delay")
     );
+}
+
+#[test]
+fn the_only_fault_that_is_left_is_needed_and_a_point_says_whether_it_was_reached() {
+    let mut script = Script::new("t");
+    let sent = script.on("p0", Kind::Send { message: OURS });
+    let mut page = script.page(Rule::Ack1, sent, "p0#0", "Message p0#0 is gone.", &Detail::default());
+    page.faults = vec![schedule::Row {
+        from_ns: Some(1),
+        until_ns: 2,
+        kind: "crash at a point",
+        what: "b0 loses power at passage 1 of store.recover.wiped".to_owned(),
+        nodes: Vec::new(),
+        effects: vec![("node.power".to_owned(), 1)],
+        felt: false,
+        point: Some(("store.recover.wiped".to_owned(), false)),
+    }];
+    page.shrinking = Shrinking { tried: 1300, minimal: false, ..Shrinking::default() };
+    page.needed = vec!["without the fault \"b0 loses power\".".to_owned()];
+    let html = failure_page(&page);
+    assert!(html.contains("This fault is needed") && !html.contains("may be needed"));
+    assert!(html.contains("the point store.recover.wiped was not reached"));
+    assert!(html.contains("1300 runs"), "no space in a number: it can be searched for");
 }
 
 #[test]

@@ -12,8 +12,8 @@ use crate::explain::story::Tone;
 
 /// Faults as bands over the time of the run, a row for each.
 pub(super) fn bands(out: &mut String, page: &Page) {
-    let length = page.length_ns.0.max(1) as f64;
-    let x = |ns: u64| ns as f64 / length * WIDTH;
+    let length = span(page);
+    let x = |ns: u64| (ns as f64 / length).min(1.0) * WIDTH;
     let height = page.faults.len() as f64 * 22.0 + 34.0;
     let _ = writeln!(
         out,
@@ -49,36 +49,63 @@ pub(super) fn bands(out: &mut String, page: &Page) {
         let _ = writeln!(
             out,
             "<line class=\"tick\" x1=\"{at:.1}\" x2=\"{at:.1}\" y1=\"0\" y2=\"{bottom:.0}\"/>\
-             <text x=\"{at:.1}\" y=\"{:.0}\" text-anchor=\"{anchor}\" class=\"dim\">{:.0} s</text>",
+             <text x=\"{at:.1}\" y=\"{:.0}\" text-anchor=\"{anchor}\" class=\"dim\">{:.1} s</text>",
             bottom + 14.0,
             length / 1e9 * f64::from(part) / 6.0
         );
     }
-    if let Some(first) = page.story.wrong().next() {
-        let at = x(first.at_ns.min(page.length_ns.0));
+    let first = page.cause.as_ref().filter(|cause| cause.at_ns.is_some());
+    if let Some(at_ns) = first.and_then(|cause| cause.at_ns) {
+        let at = x(at_ns);
         let _ = writeln!(
             out,
             "<line class=\"event\" x1=\"{at:.1}\" x2=\"{at:.1}\" y1=\"0\" y2=\"{bottom:.0}\"/>"
         );
     }
-    out.push_str("</svg></div><p class=\"dim\">The red line is where the story first goes wrong.</p>\n");
+    let _ = writeln!(
+        out,
+        "</svg></div><p class=\"dim\">{}The run ends at {:.1} s.</p>",
+        match first {
+            Some(cause) if cause.is_known => "The red line is the first wrong step. ",
+            Some(_) => "The red line is where it shows. ",
+            None => "",
+        },
+        page.length_ns.0 as f64 / 1e9
+    );
 }
 
-/// Lanes, arrows, dots and faults.
-pub(super) fn drawing(out: &mut String, drawing: &Drawing, name: &str) {
+/// How much of the run is drawn: what comes long after the faults and the first wrong step is not.
+fn span(page: &Page) -> f64 {
+    let first = page.cause.as_ref().and_then(|cause| cause.at_ns);
+    let ends = page.faults.iter().map(|fault| fault.until_ns).chain(first).chain(page.length_ns.1);
+    let wanted = ends.max().unwrap_or(page.length_ns.0) as f64 * 1.15;
+    wanted.clamp(1.0, page.length_ns.0.max(1) as f64)
+}
+
+/// Lanes, arrows, dots and faults. It is scrolled to this time at first.
+pub(super) fn drawing(out: &mut String, drawing: &Drawing, name: &str, centre: Option<u64>) {
     if drawing.arrows.is_empty() && drawing.marks.is_empty() {
         out.push_str("<p>Nothing was sent that has to do with it.</p>\n");
         return;
     }
     let rows = rows(drawing);
     let lane = lane_width(drawing.lanes.len());
-    let x = |index: usize| GUTTER + lane * (index as f64 + 0.5);
+    let x = |index: usize| lane * (index as f64 + 0.5);
     let y = |ns: u64| rows.get(&ns).copied().unwrap_or(HEAD);
-    let width = GUTTER + lane * drawing.lanes.len() as f64;
+    let width = lane * drawing.lanes.len() as f64;
     let height = rows.values().copied().fold(HEAD, f64::max) + 24.0;
+    let worst =
+        drawing.marks.iter().max_by_key(|mark| (mark.tone == Tone::Wrong, mark.tone == Tone::Noticed));
+    let (left, top) = (
+        worst.map_or(0.0, |mark| x(mark.lane)),
+        centre.and_then(|at| rows.range(..=at).next_back()).map_or(HEAD, |(_, y)| *y),
+    );
     let _ = write!(
         out,
-        "<div class=\"scroll\"><svg class=\"names\" width=\"{width:.0}\" height=\"24\" viewBox=\"0 0 {width:.0} 24\" aria-hidden=\"true\">"
+        "<div class=\"scroll\" data-x=\"{left:.0}\" data-y=\"{top:.0}\"><div class=\"plane\" style=\"width:{:.0}px\">\
+         <div class=\"names\"><svg class=\"corner\" width=\"{GUTTER:.0}\" height=\"24\" aria-hidden=\"true\"></svg><svg \
+         width=\"{width:.0}\" height=\"24\" viewBox=\"0 0 {width:.0} 24\" aria-hidden=\"true\">",
+        GUTTER + width
     );
     for (index, lane) in drawing.lanes.iter().enumerate() {
         let _ = write!(
@@ -88,6 +115,12 @@ pub(super) fn drawing(out: &mut String, drawing: &Drawing, name: &str) {
             escape(lane)
         );
     }
+    let _ = writeln!(
+        out,
+        "</svg></div><div class=\"rows\"><svg class=\"times\" width=\"{GUTTER:.0}\" height=\"{height:.0}\" viewBox=\"0 0 \
+         {GUTTER:.0} {height:.0}\" role=\"group\" aria-label=\"Times\">"
+    );
+    times(out, &rows);
     // A marker of a picture that is not shown would not be drawn in the other.
     let _ = writeln!(
         out,
@@ -120,10 +153,49 @@ pub(super) fn drawing(out: &mut String, drawing: &Drawing, name: &str) {
             x(index)
         );
     }
-    times(out, &rows, width);
-    drawing.arrows.iter().for_each(|it| arrow(out, it, name, &x, &y));
-    drawing.marks.iter().for_each(|it| dot(out, it, &x, &y));
-    out.push_str("</svg></div>\n");
+    pauses(out, &rows, width);
+    let mut labels = Labels::default();
+    drawing.marks.iter().for_each(|it| labels.keep(x(it.lane), y(it.from_ns)));
+    // What happened on a lane is said there; names of arrows give way.
+    let mut dots = String::new();
+    drawing.marks.iter().for_each(|it| dot(&mut dots, it, &mut labels, &x, &y));
+    drawing.arrows.iter().for_each(|it| arrow(out, it, name, &mut labels, (&x, &y)));
+    out.push_str(&dots);
+    out.push_str("</svg></div></div></div>\n");
+}
+
+/// Where text stands already.
+#[derive(Default)]
+struct Labels(Vec<[f64; 4]>);
+
+impl Labels {
+    /// No text over a dot.
+    fn keep(&mut self, x: f64, y: f64) {
+        self.0.push([x - 5.0, y - 5.0, x + 5.0, y + 5.0]);
+    }
+
+    /// The first place, of the left end and the base line of a text, that is free; or that with the least below it.
+    fn put(&mut self, text: &str, places: &[(f64, f64)]) -> (f64, f64) {
+        let width = text.chars().count() as f64 * LETTER;
+        let of = |(x, y): (f64, f64)| [x, y - 9.0, x + width, y + 2.0];
+        let covered = |place: &(f64, f64)| {
+            let [left, top, right, bottom] = of(*place);
+            let over = |[l, t, r, b]: [f64; 4]| {
+                (right.min(r) - left.max(l)).max(0.0) * (bottom.min(b) - top.max(t)).max(0.0)
+            };
+            let outside = (-left).max(0.0) * 20.0;
+            self.0.iter().copied().map(over).sum::<f64>() + outside
+        };
+        let mut best = (f64::INFINITY, places[0]);
+        for place in places {
+            let area = covered(place);
+            if area < best.0 {
+                best = (area, *place);
+            }
+        }
+        self.0.push(of(best.1));
+        best.1
+    }
 }
 
 /// A row for each moment, in order; a wider step where much time passes.
@@ -134,7 +206,7 @@ fn rows(drawing: &Drawing) -> BTreeMap<u64, f64> {
     times.extend(drawing.bands.iter().flat_map(|band| [band.from_ns, band.until_ns]));
     times.sort_unstable();
     times.dedup();
-    let step = if times.len() > 200 { 13.0 } else { 19.0 };
+    let step = if times.len() > 200 { 15.0 } else { 22.0 };
     let mut at = HEAD;
     let mut last: Option<u64> = None;
     let mut rows = BTreeMap::new();
@@ -148,17 +220,15 @@ fn rows(drawing: &Drawing) -> BTreeMap<u64, f64> {
     rows
 }
 
-/// The time of each row, as far as that adds something to the one before.
-fn times(out: &mut String, rows: &BTreeMap<u64, f64>, width: f64) {
+/// The time of each row.
+fn times(out: &mut String, rows: &BTreeMap<u64, f64>) {
     let mut last: Option<u64> = None;
     for (time, y) in rows {
         if let Some(before) = last.filter(|before| time - before > PAUSE) {
-            let middle = y - 16.0;
             let _ = writeln!(
                 out,
-                "<line class=\"pause\" x1=\"{GUTTER:.0}\" x2=\"{width:.0}\" y1=\"{middle:.0}\" y2=\"{middle:.0}\"/><text class=\"dim\" \
-                 x=\"4\" y=\"{:.0}\">{:.2} s pass</text>",
-                middle + 3.0,
+                "<text class=\"dim\" x=\"4\" y=\"{:.0}\">{:.2} s pass</text>",
+                y - 13.0,
                 (time - before) as f64 / 1e9
             );
         }
@@ -167,7 +237,25 @@ fn times(out: &mut String, rows: &BTreeMap<u64, f64>, width: f64) {
     }
 }
 
-fn arrow(out: &mut String, it: &Arrow, picture: &str, x: &impl Fn(usize) -> f64, y: &impl Fn(u64) -> f64) {
+/// Lines where much time passes.
+fn pauses(out: &mut String, rows: &BTreeMap<u64, f64>, width: f64) {
+    let later = rows.iter().zip(rows.keys().skip(1)).filter(|((time, _), next)| *next - *time > PAUSE);
+    for (_, next) in later {
+        let middle = rows[next] - 16.0;
+        let _ = writeln!(
+            out,
+            "<line class=\"pause\" x1=\"0\" x2=\"{width:.0}\" y1=\"{middle:.0}\" y2=\"{middle:.0}\"/>"
+        );
+    }
+}
+
+fn arrow(
+    out: &mut String,
+    it: &Arrow,
+    picture: &str,
+    labels: &mut Labels,
+    (x, y): (&impl Fn(usize) -> f64, &impl Fn(u64) -> f64),
+) {
     let (from, mut to) = (x(it.from), x(it.to));
     let (top, mut bottom) = (y(it.sent_ns), y(it.until_ns));
     let lost = !matches!(it.fate, Fate::Arrived(_));
@@ -183,13 +271,17 @@ fn arrow(out: &mut String, it: &Arrow, picture: &str, x: &impl Fn(usize) -> f64,
     }
     let label = escape(&it.name);
     let fields = escape(&it.fields.join("\n"));
-    let (middle, height) = (from + (to - from) * 0.5, top + (bottom - top) * 0.5);
+    let half = it.name.chars().count() as f64 * LETTER / 2.0;
+    let places = [-3.0, 10.0].into_iter().flat_map(|above| {
+        let along = [0.5, 0.35, 0.65, 0.2, 0.8].into_iter();
+        along.map(move |part| (from + (to - from) * part - half, top + (bottom - top) * part + above))
+    });
+    let (left, height) = labels.put(&it.name, &places.collect::<Vec<_>>());
     let _ = write!(
         out,
         "<g class=\"{class}\" tabindex=\"0\" role=\"img\"><title>{fields}</title><line class=\"hit\" x1=\"{from:.0}\" y1=\"{top:.0}\" \
          x2=\"{to:.0}\" y2=\"{bottom:.0}\"/><line x1=\"{from:.0}\" y1=\"{top:.0}\" x2=\"{to:.0}\" y2=\"{bottom:.0}\" \
-         marker-end=\"url(#tip-{picture})\"/><text x=\"{middle:.0}\" y=\"{:.0}\" text-anchor=\"middle\">{label}</text>",
-        height - 3.0
+         marker-end=\"url(#tip-{picture})\"/><text x=\"{left:.0}\" y=\"{height:.0}\">{label}</text>"
     );
     if lost {
         let _ = write!(
@@ -201,10 +293,11 @@ fn arrow(out: &mut String, it: &Arrow, picture: &str, x: &impl Fn(usize) -> f64,
     out.push_str("</g>\n");
 }
 
-fn dot(out: &mut String, it: &Mark, x: &impl Fn(usize) -> f64, y: &impl Fn(u64) -> f64) {
+fn dot(out: &mut String, it: &Mark, labels: &mut Labels, x: &impl Fn(usize) -> f64, y: &impl Fn(u64) -> f64) {
     let class = match it.tone {
         Tone::Plain => "dot",
         Tone::Fault => "dot fault",
+        Tone::Noticed => "dot noticed",
         Tone::Wrong | Tone::Missing => "dot wrong",
     };
     let (at, top, bottom) = (x(it.lane), y(it.from_ns), y(it.until_ns));
@@ -219,13 +312,12 @@ fn dot(out: &mut String, it: &Mark, x: &impl Fn(usize) -> f64, y: &impl Fn(u64) 
         ),
         false => write!(out, "<circle cx=\"{at:.0}\" cy=\"{top:.0}\" r=\"4.5\"/>"),
     };
-    let _ = writeln!(
-        out,
-        "<text x=\"{:.0}\" y=\"{:.0}\">{}</text></g>",
-        at + 8.0,
-        (top + bottom) / 2.0 + 4.0,
-        escape(&it.label)
-    );
+    let middle = f64::midpoint(top, bottom) + 4.0;
+    let before = at - 8.0 - it.label.chars().count() as f64 * LETTER;
+    let places =
+        [0.0, -10.0, 10.0].into_iter().flat_map(|by| [(at + 8.0, middle + by), (before, middle + by)]);
+    let (left, height) = labels.put(&it.label, &places.collect::<Vec<_>>());
+    let _ = writeln!(out, "<text x=\"{left:.0}\" y=\"{height:.0}\">{}</text></g>", escape(&it.label));
 }
 
 fn lane_width(lanes: usize) -> f64 {
@@ -235,5 +327,7 @@ fn lane_width(lanes: usize) -> f64 {
 const WIDTH: f64 = 960.0;
 const GUTTER: f64 = 92.0;
 const HEAD: f64 = 16.0;
+/// How wide a letter is, about.
+const LETTER: f64 = 5.8;
 /// Times farther apart than this are set apart.
 const PAUSE: u64 = 100_000_000;

@@ -5,9 +5,9 @@ mod look;
 
 use std::fmt::Write as _;
 
-use super::grouped;
 use super::page::escape;
-use crate::explain::disk::{Death, Record};
+use crate::explain::cause::Cause;
+use crate::explain::disk::{After, Death, Record, Sector};
 use crate::explain::grid::Grid;
 use crate::explain::story::{Line, Tone};
 use crate::explain::{Page, schedule};
@@ -52,19 +52,13 @@ fn promise(out: &mut String, page: &Page) {
         escape(&page.place),
         escape(rule.promise())
     );
-    if !page.cause.is_empty() {
-        out.push_str("<div class=\"cause\"><h2>What went wrong</h2><ul>\n");
-        for line in &page.cause {
-            let _ = writeln!(out, "<li>{}</li>", escape(line));
-        }
-        out.push_str("</ul></div>\n");
+    if let Some(it) = &page.cause {
+        cause(out, it);
     }
     if !page.others.is_empty() {
-        let _ = writeln!(
-            out,
-            "<details><summary>The same run broke promises {} more times</summary><ul>",
-            page.others.len()
-        );
+        let times =
+            if page.others.len() == 1 { "once".to_owned() } else { format!("{} times", page.others.len()) };
+        let _ = writeln!(out, "<details><summary>The same run broke promises {times} more</summary><ul>");
         for (rule, sentence) in &page.others {
             let _ = writeln!(out, "<li><strong>{}</strong> {}</li>", rule.id(), escape(sentence));
         }
@@ -76,6 +70,42 @@ fn promise(out: &mut String, page: &Page) {
          belongs to a topic and lies on one broker: topic0/b0/3 is queue 3 of topic0 on b0; an offset is a place in a queue, a position a place in the broker's log. \
          Times count from the start of the run, on one clock that all share.</p>\n</header>\n",
     );
+}
+
+/// The first wrong step: what was expected, what was, on what it hangs, and where it was noticed.
+fn cause(out: &mut String, cause: &Cause) {
+    let title = match (cause.is_known, cause.at_ns) {
+        (true, Some(_)) => "The first wrong step",
+        (true, None) => "What never came",
+        _ => "Where it shows; what went wrong first is not known from the history",
+    };
+    let at = cause.at_ns.map_or(String::new(), |at| format!("{}, {}: ", micros(at), escape(&cause.node)));
+    let _ = writeln!(
+        out,
+        "<div class=\"cause\"><h2>{title}</h2><p><strong>{at}</strong>{}</p><dl>",
+        escape(&cause.text)
+    );
+    let mut row = |name: &str, text: &str| {
+        let _ = writeln!(out, "<dt>{name}</dt><dd>{text}</dd>");
+    };
+    row("expected", &escape(&cause.expected));
+    row("actual", &escape(&cause.actual));
+    if let Some(clause) = cause.clause {
+        row("part of the promise", &escape(clause));
+    }
+    for line in &cause.noticed {
+        row("noticed", &escape(line));
+    }
+    for hang in &cause.hangs {
+        let text = format!(
+            "<code>{} = {}</code>: {}",
+            escape(&hang.name),
+            escape(&hang.value),
+            escape(hang.decides)
+        );
+        row("set in this run", &text);
+    }
+    out.push_str("</dl></div>\n");
 }
 
 fn head(out: &mut String, number: u32, id: &str, title: &str) {
@@ -107,21 +137,48 @@ fn faults(out: &mut String, page: &Page) {
     head(out, 3, "faults", "The faults it needs");
     let shrinking = &page.shrinking;
     let left = match (shrinking.skipped, shrinking.minimal, page.faults.len()) {
+        (true, _, 1) if needed(page) == 1 => {
+            "The plan was not made smaller. This fault is needed: without it the promise is kept.".to_owned()
+        }
         (true, _, _) => {
             "The plan was not made smaller: some of these faults may have nothing to do with the failure."
                 .to_owned()
         }
-        (_, false, _) => format!(
-            "The search for a smaller plan ended after {} runs, before all was tried: not every fault here may be needed.",
-            grouped(shrinking.tried as u64)
+        (_, false, 0) => format!(
+            "No fault is needed at all; the search for a smaller plan ended after {} runs, before all was tried.",
+            shrinking.tried
+        ),
+        (_, false, all) if needed(page) >= all => format!(
+            "{} The search for a smaller plan ended after {} runs, so there may be less load that still fails.",
+            if all == 1 {
+                "This fault is needed: without it the promise is kept."
+            } else {
+                "Each of these faults is needed: without any one of them the promise is kept."
+            },
+            shrinking.tried
+        ),
+        (_, false, all) => format!(
+            "The search for a smaller plan ended after {} runs, before all was tried: of these {all} faults {} known to be needed.",
+            shrinking.tried,
+            match needed(page) {
+                0 => "none is".to_owned(),
+                1 => "one is".to_owned(),
+                more => format!("{more} are"),
+            }
         ),
         (_, true, 0) => format!(
-            "No fault is needed at all: {} runs took them away one by one, and it still fails.",
-            grouped(shrinking.tried as u64)
+            "No fault is needed at all: {} runs took away one thing after the other, and it still fails.",
+            shrinking.tried
         ),
+        (_, true, 1) => {
+            format!(
+                "{} runs were tried: this fault is needed, without it the promise is kept.",
+                shrinking.tried
+            )
+        }
         (_, true, _) => format!(
             "The list is 1-minimal: {} runs were tried, and without any one of these faults the promise is kept.",
-            grouped(shrinking.tried as u64)
+            shrinking.tried
         ),
     };
     let _ = writeln!(out, "<p>{left}</p>");
@@ -163,9 +220,27 @@ fn faults(out: &mut String, page: &Page) {
     out.push_str("</section>\n");
 }
 
+/// Faults without each of which the promise is kept.
+fn needed(page: &Page) -> usize {
+    page.needed.iter().filter(|line| line.starts_with("without the fault")).count()
+}
+
 fn effects(fault: &schedule::Row) -> String {
+    let shown = effects_alone(fault);
+    match &fault.point {
+        Some((point, true)) => format!("{shown}; the point {point} was reached"),
+        // A point of the recovery needs a start: the node is taken down for that first.
+        Some((point, false)) if !fault.effects.is_empty() => format!(
+            "{shown}; the point {point} was not reached: it went down once, to start again, and not again at that point"
+        ),
+        Some((point, false)) => format!("{shown}; the point {point} was not reached"),
+        None => shown,
+    }
+}
+
+fn effects_alone(fault: &schedule::Row) -> String {
     let parts: Vec<String> =
-        fault.effects.iter().map(|(name, count)| format!("{} {}", plain(name), grouped(*count))).collect();
+        fault.effects.iter().map(|(name, count)| format!("{} {}", plain(name), *count)).collect();
     match (parts.is_empty(), fault.felt, fault.from_ns) {
         (false, ..) => parts.join(", "),
         (_, _, None) => "nothing: the run ended before".to_owned(),
@@ -179,7 +254,7 @@ fn plain(name: &str) -> &str {
     match name {
         "node.crash" => "processes killed",
         "node.power" => "machines without power",
-        "node.pause" => "processes stopped",
+        "node.pause" => "processes that stood still",
         "node.slow" => "moments of standing still",
         "net.block" => "pieces of data held back",
         "net.reset" => "connections broken",
@@ -187,8 +262,8 @@ fn plain(name: &str) -> &str {
         "net.backlog" => "connections refused",
         "clock.jump" => "clock jumps",
         "clock.drift" => "clocks drifting",
-        "disk.lost_sectors" => "disk sectors lost",
-        "disk.intermediate_sectors" => "disk sectors torn",
+        "disk.lost_sectors" => "disk sectors put back to what was synced:",
+        "disk.intermediate_sectors" => "disk sectors put back to an older write:",
         "disk.lost_names" => "file names lost",
         "disk.short_files" => "files cut short",
         "disk.failed_sync" => "syncs failed",
@@ -197,6 +272,11 @@ fn plain(name: &str) -> &str {
         "disk.full" => "writes refused for want of room",
         "disk.cut_write" => "writes cut",
         "hook.point" => "crash points struck",
+        "operator.delete" => "topics deleted",
+        "operator.permit" => "permissions changed",
+        "operator.unwritable" => "permissions wiped",
+        "disk.replaced" => "disks lost",
+        "node.stop" => "processes stopped cleanly",
         other => other,
     }
 }
@@ -206,20 +286,18 @@ fn diagram(out: &mut String, page: &Page) {
     let space = &page.space;
     out.push_str(
         "<p class=\"dim\">Time runs down; rows are as far apart as it takes to read them, not as the clock says. Arrows are \
-         requests (solid) and answers (dashed) by name; thick ones carry the message; red never arrived. Dots are steps of the \
-         story below. Point at an arrow or a dot, or reach it by Tab, for its header fields.</p>\n\
+         requests (solid) and answers (dashed) by name; thick ones carry the message; red ones never arrived. Dots are steps of the \
+         story below, the red one is the first wrong step. Point at an arrow or a dot, or reach it by Tab, for its header fields.</p>\n\
          <div class=\"switch\"><input type=\"radio\" name=\"cone\" id=\"near\" checked><label for=\"near\">what has to do with it</label>\
          <input type=\"radio\" name=\"cone\" id=\"all\"><label for=\"all\">everything at that time</label>\n",
     );
+    let centre = page.cause.as_ref().and_then(|cause| cause.at_ns);
     for (class, drawing) in [("near", &space.near), ("all", &space.all)] {
         let _ = writeln!(out, "<div class=\"drawing {class}\">");
-        chart::drawing(out, drawing, class);
+        chart::drawing(out, drawing, class, centre);
         if drawing.left_out > 0 {
-            let _ = writeln!(
-                out,
-                "<p class=\"dim\">{} arrows farther away are not drawn.</p>",
-                grouped(drawing.left_out as u64)
-            );
+            let _ =
+                writeln!(out, "<p class=\"dim\">{} arrows farther away are not drawn.</p>", drawing.left_out);
         }
         out.push_str("</div>\n");
     }
@@ -246,11 +324,8 @@ fn story(out: &mut String, page: &Page) {
     }
     out.push_str("</tbody></table></div>\n");
     if page.story.left_out > 0 {
-        let _ = writeln!(
-            out,
-            "<p class=\"dim\">{} steps farther away are not shown.</p>",
-            grouped(page.story.left_out as u64)
-        );
+        let _ =
+            writeln!(out, "<p class=\"dim\">{} steps farther away are not shown.</p>", page.story.left_out);
     }
     out.push_str("</section>\n");
 }
@@ -259,16 +334,23 @@ fn story_line(out: &mut String, line: &Line) {
     let (class, flag) = match line.tone {
         Tone::Plain => ("", ""),
         Tone::Fault => (" class=\"fault\"", ""),
-        Tone::Wrong => (" class=\"wrong\"", "<strong>Out of order.</strong> "),
+        Tone::Wrong => (" class=\"wrong\"", "<strong>The first wrong step.</strong> "),
+        Tone::Noticed if line.step == "noticed" => (" class=\"noticed\"", "<strong>Noticed here.</strong> "),
+        Tone::Noticed => (" class=\"noticed\"", "<strong>It shows here.</strong> "),
         Tone::Missing => (" class=\"missing\"", "<strong>Missing.</strong> "),
     };
     let at = if line.node.is_empty() { "in the end".to_owned() } else { micros(line.at_ns) };
     let _ = writeln!(
         out,
-        "<tr{class}><td class=\"time\">{at}</td><td>{}</td><td>{}</td><td>{flag}{}</td></tr>",
+        "<tr{class}><td class=\"time\">{at}</td><td>{}</td><td>{}</td><td>{flag}{}{}</td></tr>",
         escape(&line.node),
         escape(line.step),
-        escape(&line.text)
+        escape(&line.text),
+        line.verdict.as_ref().map_or(String::new(), |verdict| format!(
+            "<br><b>expected</b> {}<br><b>actual</b> {}",
+            escape(&verdict.expected),
+            escape(&verdict.actual)
+        ))
     );
 }
 
@@ -288,9 +370,10 @@ fn grids(out: &mut String, page: &Page) {
 
 fn queue_grid(out: &mut String, grid: &Grid) {
     let group = grid.group.as_ref().map_or(String::new(), |group| format!(", group {}", escape(group)));
+    let lives = if grid.lives.is_empty() { String::new() } else { format!(": {}", escape(&grid.lives)) };
     let _ = writeln!(
         out,
-        "<h3>{}{group}</h3><div class=\"wide\"><table class=\"grid\"><thead><tr><th>time</th><th>who</th>",
+        "<h3>{}{group}{lives}</h3><div class=\"wide\"><table class=\"grid\"><thead><tr><th>time</th><th>who</th>",
         escape(&grid.queue)
     );
     for column in 0..grid.columns as u64 {
@@ -300,7 +383,11 @@ fn queue_grid(out: &mut String, grid: &Grid) {
     }
     out.push_str("</tr></thead><tbody>\n");
     for row in &grid.rows {
-        let class = if row.marked { " class=\"marked\"" } else { "" };
+        let class = match (row.marked, row.cut) {
+            (true, _) => " class=\"marked\"",
+            (_, true) => " class=\"cut\"",
+            _ => "",
+        };
         let moves = row.committed.filter(|_| row.moves).map_or(String::new(), |to| format!(" {to}"));
         let _ = write!(
             out,
@@ -328,11 +415,7 @@ fn queue_grid(out: &mut String, grid: &Grid) {
     }
     out.push_str("</tbody></table></div>\n");
     if grid.left_out > 0 {
-        let _ = writeln!(
-            out,
-            "<p class=\"dim\">{} looks farther away are not shown.</p>",
-            grouped(grid.left_out as u64)
-        );
+        let _ = writeln!(out, "<p class=\"dim\">{} looks farther away are not shown.</p>", grid.left_out);
     }
 }
 
@@ -356,71 +439,110 @@ fn one_death(out: &mut String, death: &Death) {
         let _ = writeln!(out, "<p>All of its {} files were synced.</p>", death.others);
     } else {
         out.push_str(
-            "<div class=\"wide\"><table><thead><tr><th>file</th><th>written to</th><th>synced to</th><th>sectors not synced</th>\
-             <th>kept</th><th>lost</th><th>torn</th></tr></thead><tbody>\n",
+            "<div class=\"wide\"><table class=\"stack\"><thead><tr><th>file</th><th>written to</th><th>synced to</th>\
+             <th>sectors not synced</th><th>kept</th><th>put back to what was synced</th><th>put back to an older write</th></tr></thead><tbody>\n",
         );
         for file in &death.files {
             let gone = if file.gone { " (its name is lost)" } else { "" };
-            let bad = |count: usize| if count > 0 { " class=\"num bad\"" } else { " class=\"num\"" };
+            let bad = |count: usize| if count > 0 { "num bad" } else { "num" };
             let _ = writeln!(
                 out,
-                "<tr><td class=\"path\">{}{gone}</td><td class=\"num\">{}</td><td class=\"num\">{}</td><td class=\"num\">{}</td>\
-                 <td class=\"num\">{}</td><td{}>{}</td><td{}>{}</td></tr>",
+                "<tr><td class=\"path\">{}{gone}</td>{}{}{}{}{}{}</tr>",
                 escape(&file.path),
-                grouped(file.written as u64),
-                grouped(file.synced as u64),
-                file.at_risk,
-                file.kept,
-                bad(file.lost),
-                file.lost,
-                bad(file.torn),
-                file.torn
+                cell("num", "written to", &file.written.to_string()),
+                cell("num", "synced to", &file.synced.to_string()),
+                cell("num", "sectors not synced", &file.at_risk.to_string()),
+                cell("num", "kept", &file.kept.to_string()),
+                cell(bad(file.lost), "put back to what was synced", &file.lost.to_string()),
+                cell(bad(file.torn), "put back to an older write", &file.torn.to_string())
             );
         }
         let _ = writeln!(
             out,
-            "</tbody></table></div><p class=\"dim\">{} other files were synced as a whole. A sector is 512 bytes.</p>",
-            death.others
+            "</tbody></table></div><p class=\"dim\">{}. A sector is 512 bytes. An older write may hold the same as what was \
+             synced: such a sector is counted here as put back to what was synced.</p>",
+            match death.others {
+                0 => "No other file was there".to_owned(),
+                1 => "1 other file was synced as a whole".to_owned(),
+                more => format!("{more} other files were synced as a whole"),
+            }
         );
+    }
+    if !death.sectors.is_empty() {
+        out.push_str("<p>Sectors that do not hold what was written last:</p><ul>\n");
+        death.sectors.iter().for_each(|it| sector(out, it));
+        out.push_str("</ul>\n");
     }
     if !death.records.is_empty() {
         out.push_str(
-            "<div class=\"wide\"><table><thead><tr><th>record of the log</th><th>message</th><th>place</th><th>answered OK</th><th>synced</th><th>after it</th></tr></thead><tbody>\n",
+            "<div class=\"wide\"><table class=\"stack\"><thead><tr><th>record of the log</th><th>message</th><th>place</th><th>answered OK</th><th>synced</th><th>after the next start</th></tr></thead><tbody>\n",
         );
         death.records.iter().for_each(|record| log_record(out, record));
         out.push_str("</tbody></table></div>\n");
+        if death.records.iter().any(|it| it.acknowledged && !it.promised && it.after != After::There) {
+            out.push_str(
+                "<p class=\"dim\">This broker answers OK before the record is durable (sync_flush is false): that a record is \
+                 gone after a loss of power is allowed, but not that it is there and damaged.</p>\n",
+            );
+        }
     }
     if let Some(end) = death.recovered {
-        let _ = writeln!(out, "<p>The next start found the end of the log at {}.</p>", grouped(end));
+        let _ = writeln!(out, "<p>The next start found the end of the log at {end}.</p>");
     }
     for line in &death.audit {
         let _ = writeln!(out, "<p class=\"dim\">Files looked at {}</p>", escape(line));
     }
 }
 
+/// A cell that names its column where the head of the table is not shown.
+fn cell(class: &str, name: &str, text: &str) -> String {
+    format!("<td class=\"{class}\" data-name=\"{name}\">{}</td>", escape(text))
+}
+
+fn sector(out: &mut String, sector: &Sector) {
+    let of = match sector.of.is_empty() {
+        true => String::new(),
+        false => format!(": part of {}", sector.of.join(", of ")),
+    };
+    let _ = writeln!(
+        out,
+        "<li>{} to {} <span class=\"path\">({})</span>, put back to {}{}</li>",
+        sector.from,
+        sector.until,
+        escape(&sector.path),
+        if sector.synced { "what was synced" } else { "an older write" },
+        escape(&of)
+    );
+}
+
 fn log_record(out: &mut String, record: &Record) {
     let yes = |yes: bool| if yes { "yes" } else { "no" };
-    let lost = record.acknowledged && !record.after;
-    let class = match (lost, record.ours) {
+    let class = match (record.is_broken(), record.ours) {
         (true, _) => " class=\"wrong\"",
         (_, true) => " class=\"ours\"",
         _ => "",
     };
+    let after = match record.after {
+        After::There => "there",
+        After::CutOff => "whole, but cut off by the recovery",
+        After::Kept => "damaged, but kept by the recovery",
+        After::Gone => "gone",
+    };
+    let told = record.acknowledged && record.promised && record.after != After::There;
+    let message = format!("{}{}", record.message, if record.ours { " (this story)" } else { "" });
     let _ = writeln!(
         out,
-        "<tr{class}><td class=\"num\">{} to {}</td><td>{}{}</td><td>{}</td><td>{}</td><td>{}</td><td>{}</td></tr>",
-        grouped(record.position),
-        grouped(record.end),
-        escape(&record.message),
-        if record.ours { " (this story)" } else { "" },
-        escape(&record.place),
-        yes(record.acknowledged),
-        yes(record.synced),
-        match (record.after, lost) {
-            (true, _) => "there",
-            (false, true) => "gone, though it was answered OK",
-            (false, false) => "gone",
-        }
+        "<tr{class}>{}{}{}{}{}{}</tr>",
+        cell("num", "record of the log", &format!("{} to {}", record.position, record.end)),
+        cell("", "message", &message),
+        cell("", "place", &record.place),
+        cell("", "answered OK", yes(record.acknowledged)),
+        cell("", "synced", yes(record.synced)),
+        cell(
+            "",
+            "after the next start",
+            &format!("{after}{}", if told { ", though it was answered OK" } else { "" })
+        )
     );
 }
 
@@ -432,24 +554,41 @@ fn parting(out: &mut String, page: &Page) {
     };
     let _ = writeln!(
         out,
-        "<p>The same run {} keeps the promise. Both are the same for {} events, until {}. Then they part:</p>\n<div class=\"pair\">",
+        "<p>The same run {} keeps the promise. Both are the same for {}, until {}.</p>",
         escape(&parting.without),
-        grouped(parting.same as u64),
+        if parting.same == 1 { "1 event".to_owned() } else { format!("{} events", parting.same) },
         micros(parting.at_ns)
     );
-    for (title, lines) in [("This run fails", &parting.fails), ("That run passes", &parting.passes)] {
-        let _ = writeln!(out, "<div><h3>{title}</h3><ol>");
-        items(out, lines);
-        if lines.is_empty() {
-            out.push_str("<li>It is at its end.</li>\n");
-        }
-        out.push_str("</ol></div>\n");
+    if let Some((ours, theirs)) = &parting.counterpart {
+        let _ = writeln!(
+            out,
+            "<table class=\"both\"><tbody><tr class=\"wrong\"><th scope=\"row\">this run fails</th><td>{}</td></tr>\
+             <tr><th scope=\"row\">that run passes</th><td>{}</td></tr></tbody></table>",
+            escape(ours),
+            escape(theirs)
+        );
     }
-    out.push_str("</div>\n");
+    out.push_str(
+        "<p>Where they part, event by event; what both do stands in one row:</p><div class=\"wide\"><table><thead><tr>\
+         <th>this run fails</th><th>that run passes</th><th>what happens</th></tr></thead><tbody>\n",
+    );
+    for row in &parting.rows {
+        let time = |at: Option<u64>| at.map_or("-".to_owned(), micros);
+        let class = if row.fails_ns.is_some() && row.passes_ns.is_some() { "" } else { " class=\"ours\"" };
+        let _ = writeln!(
+            out,
+            "<tr{class}><td class=\"time\">{}</td><td class=\"time\">{}</td><td>{}</td></tr>",
+            time(row.fails_ns),
+            time(row.passes_ns),
+            escape(&row.what)
+        );
+    }
+    out.push_str("</tbody></table></div>\n");
     if parting.ours != parting.theirs {
         let _ = writeln!(
             out,
-            "<p>The story above, step by step in both:</p><dl><dt>this run fails</dt><dd>{}</dd><dt>that run passes</dt><dd>{}</dd></dl>",
+            "<details><summary>The story above, step by step in both</summary><dl><dt>this run fails</dt><dd>{}</dd><dt>that run \
+             passes</dt><dd>{}</dd></dl></details>",
             steps(&parting.ours),
             steps(&parting.theirs)
         );
