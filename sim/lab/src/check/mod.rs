@@ -106,7 +106,7 @@ rules! {
     Ns2 "NS-2" "A broker that registered within the last 30 s is in the answers."
     Ns3 "NS-3" "An answer names queues of brokers with addresses only, and a broker's topics do not become older."
     L1 "L-1" "Every name server knows every broker 65 s after the faults are over."
-    L2 "L-2" "Every producer gets an acknowledgement within 70 s after the faults are over."
+    L2 "L-2" "Every producer gets an acknowledgement within 70 s after the faults are over, and no send is refused while nothing is wrong with one of two brokers."
     L3 "L-3" "Who owns which queue is settled 110 s after the faults are over."
     L4 "L-4" "Every group has consumed everything 180 s and the time for the backlog after the faults are over."
     L9 "L-9" "Some call of a client returns in every minute after the faults, and no task runs in circles."
