@@ -91,7 +91,7 @@ rules! {
     Con3 "CON-3" "The pulls of one ownership are contiguous from the offset committed when it began."
     Con4 "CON-4" "A message is delivered again after success only for a cause that can be named."
     Con5 "CON-5" "With membership and route stable every queue has exactly one owner in the group."
-    Con6 "CON-6" "A committed offset never falls, but to the last persisted value by a broker crash."
+    Con6 "CON-6" "A committed offset never falls, but to the last persisted value by a broker crash; a clean stop persists all."
     Con7 "CON-7" "A group gets only what its filter takes, also when tags share a hash."
     Con8 "CON-8" "One failing message or one dead broker does not hold up the other queues of a group."
     Log1 "LOG-1" "A place in a queue holds one value for ever."
