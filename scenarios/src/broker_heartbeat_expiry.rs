@@ -15,7 +15,7 @@ pub(crate) fn scenario() -> Scenario {
         hunts: "brokers that never expire, stale removals that wipe a fresh registration, clients that never move on",
         upstream: &["11043", "4522", "5322"],
         rules: &[Rule::Ns1, Rule::Ns2, Rule::L2],
-        kills: &["M28", "M29", "B19", "B26"],
+        kills: &["M28", "M29", "B19", "B26", "B31", "B32"],
         plan,
     }
 }

@@ -16,7 +16,7 @@ pub(crate) fn scenario() -> Scenario {
                 offset does not follow what was deleted",
         upstream: &[],
         rules: &[Rule::Ack1, Rule::Log2, Rule::Log4, Rule::Log5, Rule::L2, Rule::L4],
-        kills: &["M14", "M15", "B03"],
+        kills: &["M14", "M15", "B03", "B28"],
         plan,
     }
 }
@@ -36,6 +36,10 @@ fn plan(seed: u64, profile: Profile) -> Plan {
         producer.body = (16, *draw.pick(&[2_000, 8_192]));
     }
     if draw.chance(20) {
+        // There is space, and then nothing goes wrong, or a clock does.
+        if Draw::new(seed, "days").chance(60) {
+            days(&mut plan);
+        }
         return plan;
     }
     for _ in 0..draw.range(2, 4) + profile.more_faults() {
@@ -53,4 +57,18 @@ fn plan(seed: u64, profile: Profile) -> Plan {
     }
     swarm::settle(&mut plan);
     plan
+}
+
+/// The clock of a broker jumps by days, at an hour at which old files go: what was stored a minute ago is not old.
+fn days(plan: &mut Plan) {
+    let mut draw = Draw::new(plan.seed, "jump");
+    let hours: Vec<_> = (0..24).map(|hour| format!("{hour:02}")).collect();
+    for broker in &mut plan.brokers {
+        broker.config.push(("deleteWhen".to_owned(), hours.join(";")));
+    }
+    let node = format!("b{}", draw.below(plan.brokers.len() as u64));
+    let (at_ms, by_ms) = (draw.range(20_000, plan.load_ms - 20_000), draw.range(73, 400) as i64 * 3_600_000);
+    plan.steps.push(Step::new(at_ms, 0, What::ClockJump { node, by_ms }));
+    // A process that was started later knows the age of files by the wall clock alone.
+    plan.recover_twice = false;
 }

@@ -155,6 +155,13 @@ bugs! {
     B25 Hard   [L9]             "A pull that failed runs in circles before it is tried again."
     B26 Hard   [Ns3 Con5 L4]    "A route names queues of a broker, and no address of it."
     B27 Hard   [Con8 L4]        "A message that a listener cannot handle lets all others wait."
+    B28 Hard   [Ack1 Log4]      "A wall clock that jumps by days makes messages old that were stored a minute ago."
+    B29 Hard   [Idx1]           "A question for a key and a time misses what was stored in the second it begins in."
+    B30 Hard   [Con6]           "A broker that is stopped writes its offsets before its last clients are served."
+    B31 Hard   [L2]             "A send that failed is tried again on any broker, also on the same."
+    B32 Hard   [Ns2]            "A late registration on an older connection counts, and ends with that connection."
+    B33 Hard   [Txn3 Txn4]      "The end of a transaction names the last copy only, and a start finds the first one open."
+    B34 Hard   [L11 Con5 L3]    "Whether a client is silent is told by the wall clock."
 }
 
 #[cfg(test)]

@@ -454,6 +454,8 @@ pub struct History {
     pub began_ms: i64,
     /// Queues that producers chose for what has to wait first.
     pub meant: BTreeMap<MessageId, QueueId>,
+    /// The system takes its rare ways at random: a send may be refused for no cause that anybody sees.
+    pub rare_ways: bool,
     /// How brokers ask about transactions.
     pub checks: Checks,
     nodes: Names,

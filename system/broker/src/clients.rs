@@ -197,7 +197,9 @@ impl Broker {
     pub(crate) async fn expire(self: Arc<Self>) {
         while self.pause(SCAN).await {
             let life = self.config().channel_expired_timeout;
-            let left = self.connected.lock().clients.expire(self.uptime_ms(), life);
+            let wall = || u64::try_from(clock::now_ms() - self.boot_ms).unwrap_or(0);
+            let now = if planted!("B34") { wall() } else { self.uptime_ms() };
+            let left = self.connected.lock().clients.expire(now, life);
             for id in &left.silent {
                 sometimes!("broker.group.silent");
                 let peer = self.connected.lock().peers.remove(id);

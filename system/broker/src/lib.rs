@@ -219,6 +219,10 @@ impl Broker {
     pub async fn stop(&self) {
         tracing::info!(broker = self.name, "stopping");
         self.stopping.advance(1);
+        let early = planted!("B30");
+        if early {
+            self.write_offsets().await;
+        }
         self.unregister().await;
         let servers = std::mem::take(&mut *self.servers.lock());
         for server in &servers {
@@ -227,7 +231,9 @@ impl Broker {
         self.write_topics().await;
         self.write_groups().await;
         self.advance_transactions();
-        self.write_offsets().await;
+        if !early {
+            self.write_offsets().await;
+        }
         if !planted!("M37") {
             self.write_delays().await;
         }

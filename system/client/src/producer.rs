@@ -407,7 +407,7 @@ impl Open {
             if self.settings.rules.next(attempt) == Next::Return {
                 break;
             }
-            failed = Some(queue.broker);
+            failed = Some(queue.broker).filter(|_| !planted!("B31"));
         }
         let topic = parcel.topic.clone();
         match stored {

@@ -1,9 +1,9 @@
-//! L-1 to L-4: what must have happened some time after the faults are over.
+//! L-1 to L-4: what must have happened some time after the faults are over, and where none are.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use super::{Judged, Rule, SECOND, View, seconds};
-use crate::history::{Kind, Outcome};
+use crate::history::{Kind, MessageId, NodeId, Outcome};
 
 /// How long what is promised after the faults took: its rule, what is measured, and the bound in ms, unless that depends
 /// on the plan.
@@ -23,6 +23,7 @@ const DRAINED: &str = "last message consumed after the faults, ms";
 pub(super) const WAITED: &str = "message for a member that waits, ms";
 
 pub(super) fn check(view: &View<'_>, judged: &mut Judged) {
+    refused(view, judged);
     let Some((healed, heal_ns)) = view.heal else { return };
     routes(view, healed, heal_ns, judged);
     producers(view, healed, heal_ns, judged);
@@ -107,6 +108,55 @@ fn producers(view: &View<'_>, healed: usize, heal_ns: u64, judged: &mut Judged) 
     }
 }
 
+/// L-2: nobody is refused while nothing is wrong, nor where one broker is gone, another is fine, and there was a try more.
+fn refused(view: &View<'_>, judged: &mut Judged) {
+    let history = view.history;
+    if history.untapped || history.rare_ways {
+        return;
+    }
+    let brokers: Vec<NodeId> = history.brokers.iter().map(|broker| broker.node).collect();
+    let writers: BTreeSet<NodeId> = history.producers.iter().map(|producer| producer.node).collect();
+    let members: BTreeSet<NodeId> = history.members.iter().map(|member| member.node).collect();
+    let troubles = view.troubles();
+    let began = history.events.first().map_or(0, |event| event.at_ns);
+    for (index, send) in view.sends.iter().enumerate() {
+        let (Some(invoked), Some(returned)) = (send.invoked, send.returned) else { continue };
+        let (from, until) = (view.at(invoked), view.at(returned));
+        if from < began + CALM {
+            continue;
+        }
+        let message = history.messages[index];
+        // A batch may be longer than brokers take.
+        if message.batch.is_some() {
+            continue;
+        }
+        let writer = history.producers[message.producer as usize].node;
+        let near: Vec<_> = troubles
+            .iter()
+            .filter(|it| it.from_ns <= until && it.until_ns.saturating_add(CALM) >= from)
+            .filter(|it| it.node.is_none_or(|node| node == writer || !writers.contains(&node)))
+            .filter(|it| it.node.is_none_or(|node| node == writer || !members.contains(&node)))
+            .collect();
+        let ill = |broker: &&NodeId| near.iter().any(|it| it.node == Some(**broker));
+        // With a producer, a name server, or with everybody.
+        let elsewhere = near.iter().any(|it| it.node.is_none_or(|node| !brokers.contains(&node)));
+        let ill = brokers.iter().filter(ill).count();
+        // A broker that does not answer takes all the time there is.
+        let tried_again = message.attempts > 1 && until - from < AT_ONCE;
+        if elsewhere || ill > 1 || ill == brokers.len() || ill == 1 && !tried_again {
+            continue;
+        }
+        judged.count(Rule::L2, 1);
+        if send.outcome == Some(Outcome::Failed) {
+            let name = history.message_name(MessageId(index as u32));
+            let wrong =
+                if ill == 0 { "nothing was wrong" } else { "something was wrong with one broker only" };
+            let sentence = format!("The send of {name} was refused at {}, and {wrong}.", seconds(until));
+            judged.broken(view, Rule::L2, returned, name, sentence);
+        }
+    }
+}
+
 /// L-3: after its bound no queue changes hands.
 fn owners(view: &View<'_>, heal_ns: u64, judged: &mut Judged) {
     judged.count(Rule::L3, 1);
@@ -146,6 +196,10 @@ fn owners(view: &View<'_>, heal_ns: u64, judged: &mut Judged) {
 }
 
 const MS: u64 = 1_000_000;
+/// Long enough after a fault, or the start, for clients to know where everybody is.
+const CALM: u64 = 45 * SECOND;
+/// A refusal that came so soon left time for another try.
+const AT_ONCE: u64 = 400 * MS;
 /// Routes are right after this.
 const ROUTE_BOUND: u64 = 65 * SECOND;
 /// Every producer has an acknowledgement after this.
@@ -156,7 +210,7 @@ const OWNER_BOUND: u64 = 110 * SECOND;
 #[cfg(test)]
 mod tests {
     use super::super::script::{Expect, Script, run};
-    use crate::history::Outcome;
+    use crate::history::{How, Outcome};
 
     #[test]
     fn every_broker_is_known_again() {
@@ -239,6 +293,76 @@ mod tests {
             s.wait(10.0);
             s.drained(0);
         });
+    }
+
+    #[test]
+    fn nobody_is_refused_without_a_cause() {
+        let late = |s: &mut Script| {
+            s.ok("first", "q", 0);
+            s.wait(50.0);
+        };
+        run("L-2", Expect::Broken, "nothing is wrong", |s| {
+            late(s);
+            s.sent("a", Outcome::Failed, None);
+        });
+        run("L-2", Expect::Broken, "a fault was over long ago", |s| {
+            let step = s.begin(&["b0"]);
+            s.over(step);
+            late(s);
+            s.sent("a", Outcome::Failed, None);
+        });
+        run("L-2", Expect::Broken, "one broker is gone, and there was another try", |s| {
+            s.broker("b1");
+            late(s);
+            s.down("b0", How::Process);
+            s.attempts("a", 2);
+            s.sent("a", Outcome::Failed, None);
+        });
+        run("L-2", Expect::Broken, "something is wrong with another client", |s| {
+            late(s);
+            s.begin(&["c0"]);
+            s.sent("a", Outcome::Failed, None);
+        });
+        run("L-2", Expect::Kept, "the broker is gone", |s| {
+            late(s);
+            s.down("b0", How::Process);
+            s.attempts("a", 2);
+            s.sent("a", Outcome::Failed, None);
+        });
+        run("L-2", Expect::Kept, "one broker is gone, and it had one try", |s| {
+            s.broker("b1");
+            late(s);
+            s.down("b0", How::Process);
+            s.sent("a", Outcome::Failed, None);
+        });
+        run("L-2", Expect::Kept, "one broker is gone, and it took all the time", |s| {
+            s.broker("b1");
+            late(s);
+            s.down("b0", How::Process);
+            s.attempts("a", 2);
+            s.send("a");
+            s.wait(0.5);
+            s.returned("a", Outcome::Failed, None);
+        });
+        run("L-2", Expect::Kept, "a name server is gone", |s| {
+            late(s);
+            s.down("ns0", How::Process);
+            s.sent("a", Outcome::Failed, None);
+        });
+        run("L-2", Expect::Kept, "a fault has just ended", |s| {
+            late(s);
+            let step = s.begin(&["b0"]);
+            s.over(step);
+            s.wait(20.0);
+            s.sent("a", Outcome::Failed, None);
+        });
+        run("L-2", Expect::Kept, "a batch that is too long", |s| {
+            late(s);
+            s.batch(&["a", "b"]);
+            s.returned("a", Outcome::Failed, None);
+            s.returned("b", Outcome::Failed, None);
+        });
+        run("L-2", Expect::Kept, "all begins", |s| s.sent("a", Outcome::Failed, None));
     }
 
     #[test]

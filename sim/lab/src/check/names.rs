@@ -25,8 +25,10 @@ pub(super) fn check(view: &View<'_>, judged: &mut Judged) {
         let server = event.node;
         match event.kind {
             Kind::Registered { broker, peer, .. } => {
-                let fresh = Known { registered: Some((event.at_ns, peer)), ..Known::default() };
-                known.insert((server, broker), fresh);
+                let entry = known.entry((server, broker)).or_default();
+                // What was held up on an earlier connection must not stand for the broker's newer one.
+                let before = entry.registered.filter(|_| !entry.removed).map_or(0, |(_, before)| before);
+                *entry = Known { registered: Some((event.at_ns, peer.max(before))), ..Known::default() };
             }
             Kind::Heard { broker, peer } => {
                 // It keeps a registration alive, but makes none.
@@ -289,6 +291,22 @@ mod tests {
         run("NS-2", Expect::Broken, "wiped by the close of an older connection", |s: &mut Script| {
             s.registered("ns0", "b0", 1);
             s.registered("ns0", "b0", 2);
+            s.peer_closed("ns0", 1);
+            s.removed("ns0", "b0", Why::Closed);
+            s.routes("ns0", &[]);
+        });
+        run("NS-2", Expect::Broken, "a late word on an older connection counted, and that closed", |s| {
+            s.registered("ns0", "b0", 2);
+            s.registered("ns0", "b0", 1);
+            s.peer_closed("ns0", 1);
+            s.removed("ns0", "b0", Why::Closed);
+            s.routes("ns0", &[]);
+        });
+        run("NS-2", Expect::Kept, "it was dropped, and the late word was all there was", |s| {
+            s.registered("ns0", "b0", 2);
+            s.peer_closed("ns0", 2);
+            s.removed("ns0", "b0", Why::Closed);
+            s.registered("ns0", "b0", 1);
             s.peer_closed("ns0", 1);
             s.removed("ns0", "b0", Why::Closed);
             s.routes("ns0", &[]);

@@ -614,6 +614,12 @@ impl Script {
         self.push(node, Kind::OffsetsPersisted);
     }
 
+    /// A writing of the offsets ends that had begun before.
+    pub(super) fn persisted_at_last(&mut self, node: &str) {
+        let node = self.history.node(node);
+        self.push(node, Kind::OffsetsPersisted);
+    }
+
     pub(super) fn taken(&mut self, node: &str) {
         let node = self.history.node(node);
         self.push(node, Kind::OffsetsTaken);

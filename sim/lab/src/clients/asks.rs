@@ -437,7 +437,7 @@ async fn ask_key(client: &Client, shared: &Shared, brokers: &[Server], draw: &mu
         (message, slot, topic, key_name(made.producer, made.serial), place.map(|place| &brokers[place]))
     };
     let Some(broker) = broker else { return };
-    let request = QueryMessage {
+    let mut request = QueryMessage {
         topic,
         key: key.as_str().into(),
         max_num: 32,
@@ -445,19 +445,28 @@ async fn ask_key(client: &Client, shared: &Shared, brokers: &[Server], draw: &mu
         end_timestamp: i64::MAX,
         unique_key_query: None,
     };
-    let body = match client.call(&broker.address, &request, Bytes::new(), TIMEOUT).await {
-        Ok((_, body)) => body,
-        Err(CallError::Refused { code: 22, .. }) => Bytes::new(), // nothing has this key
-        Err(_) => return,
-    };
-    let (mut found, mut others) = (false, 0);
-    for bytes in record::each(body) {
-        let (read, _) = read_record(shared, &bytes);
-        found |= read == Some(message);
-        others += u32::from(read != Some(message));
-    }
-    if shared.recorder.live().history.lives(slot.queue) {
+    // Of any time, and then of the millisecond in which the last of what was found was stored.
+    for _ in 0..2 {
+        let body = match client.call(&broker.address, &request, Bytes::new(), TIMEOUT).await {
+            Ok((_, body)) => body,
+            Err(CallError::Refused { code: 22, .. }) => Bytes::new(), // nothing has this key
+            Err(_) => return,
+        };
+        let (mut found, mut others, mut stored_ms) = (false, 0, None);
+        for bytes in record::each(body) {
+            let (read, _) = read_record(shared, &bytes);
+            found |= read == Some(message);
+            others += u32::from(read != Some(message));
+            if let Scan::Record(record) = record::scan(&bytes, false) {
+                stored_ms = Some(record.place.store_timestamp);
+            }
+        }
+        if !shared.recorder.live().history.lives(slot.queue) {
+            return;
+        }
         shared.recorder.push(broker.id, Kind::Queried { message, slot, asked_ns, found, others });
+        let Some(stored_ms) = stored_ms.filter(|_| found && others == 0) else { return };
+        (request.begin_timestamp, request.end_timestamp) = (stored_ms, stored_ms);
     }
 }
 

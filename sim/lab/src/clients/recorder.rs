@@ -249,6 +249,7 @@ impl Recorder {
                 what: step.what.to_string(),
             });
         }
+        history.rare_ways = plan.buggify > 0;
         for (index, producer) in plan.producers.iter().enumerate() {
             let node = history.node(&format!("p{index}"));
             history.producers.push(Writer { node, group: producer.group });

@@ -15,6 +15,7 @@ use protocol::body::{
     TopicConfigSerializeWrapper, TopicQueueMappingInfo, TopicRouteData, perm,
 };
 use protocol::name::MEMBER_PREFIX;
+use runtime::planted;
 
 /// All routes. Time is counted from the start of the name server.
 #[derive(Debug, Default)]
@@ -120,7 +121,7 @@ impl Table {
     ) -> Result<Registered, Incomplete> {
         let Registration { key, name, id, ha_address, timeout, acting_master, zone, topics, filters } =
             registration;
-        if self.is_late(&key, connection) {
+        if self.is_late(&key, connection) && !planted!("B32") {
             return Ok(Registered { overruled: true, ..Registered::default() });
         }
         self.leave_other_places(&key, &name);

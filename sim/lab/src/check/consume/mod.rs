@@ -454,11 +454,37 @@ fn never_back(view: &View<'_>, judged: &mut Judged) {
     let history = view.history;
     let mut now: BTreeMap<(GroupId, QueueId), u64> = BTreeMap::new();
     let mut dirty: BTreeMap<NodeId, BTreeMap<(GroupId, QueueId), u64>> = BTreeMap::new();
+    // Since when there is something that no writing of the table has taken.
+    let mut unwritten: BTreeMap<NodeId, u64> = BTreeMap::new();
     let mut taken: BTreeMap<NodeId, BTreeMap<(GroupId, QueueId), u64>> = BTreeMap::new();
     let mut durable: BTreeMap<(GroupId, QueueId), u64> = BTreeMap::new();
     // What a broker that came back has read of its table; it serves when it has read all.
     let mut reading: BTreeMap<NodeId, BTreeSet<(GroupId, QueueId)>> = BTreeMap::new();
     for (number, event) in history.events.iter().enumerate() {
+        if let Kind::Down { how } = event.kind
+            // What a writing took that failed is in none.
+            && let Some(left) = dirty.get(&event.node).filter(|_| !taken.contains_key(&event.node))
+            && let Some(((group, queue), offset)) = left.first_key_value()
+        {
+            let since = unwritten.get(&event.node).copied().unwrap_or(event.at_ns);
+            judged.count(Rule::Con6, 1);
+            let ended = match how {
+                How::Stop => Some("was stopped cleanly"),
+                _ if view.slowed(event.node, since, event.at_ns) => None,
+                _ => (event.at_ns > since + WRITTEN).then_some("died"),
+            };
+            if let Some(ended) = ended {
+                let name = history.queue_name(*queue);
+                let sentence = format!(
+                    "{} {ended} at {} and had not begun to write offset {offset} of group {} in {name}, nor any other committed in the last {}.",
+                    history.node_name(event.node),
+                    seconds(event.at_ns),
+                    history.group_name(*group),
+                    seconds(event.at_ns - since)
+                );
+                judged.broken(view, Rule::Con6, number, name, sentence);
+            }
+        }
         match event.kind {
             Kind::Down { .. } => drop(reading.insert(event.node, BTreeSet::new())),
             Kind::Loaded { group, queue, .. } => {
@@ -488,6 +514,7 @@ fn never_back(view: &View<'_>, judged: &mut Judged) {
             Kind::Stored { group, queue, offset } => (group, queue, offset, false),
             Kind::Loaded { group, queue, offset } => (group, queue, offset, true),
             Kind::OffsetsTaken => {
+                unwritten.remove(&event.node);
                 // What a failed write was to keep is in the next one as well.
                 taken.entry(event.node).or_default().extend(dirty.remove(&event.node).unwrap_or_default());
                 continue;
@@ -498,6 +525,7 @@ fn never_back(view: &View<'_>, judged: &mut Judged) {
             }
             Kind::Down { how } => {
                 dirty.remove(&event.node);
+                unwritten.remove(&event.node);
                 taken.remove(&event.node);
                 // What was not durable may be gone: the floor is what was persisted.
                 let of_node = |queue: &QueueId| history.queues[queue.index()].broker == event.node;
@@ -545,6 +573,7 @@ fn never_back(view: &View<'_>, judged: &mut Judged) {
             durable.insert(key, offset);
         } else {
             dirty.entry(event.node).or_default().insert(key, offset);
+            unwritten.entry(event.node).or_insert(event.at_ns);
         }
     }
 }
@@ -599,6 +628,8 @@ fn filtered(view: &View<'_>, judged: &mut Judged) {
     }
 }
 
+/// A broker begins to write its table of offsets so soon after a commit: its period, and time to get there.
+const WRITTEN: u64 = 8 * SECOND;
 /// How long before a session began its offset may have been asked for.
 const ASKED: u64 = 8 * SECOND;
 
@@ -948,6 +979,39 @@ mod tests {
             s.persisted("b0");
             s.crash("b0", How::Process);
             s.loaded("q", 3);
+        });
+        run("CON-6", Expect::Broken, "a clean stop leaves a commit behind", |s| {
+            s.stored("q", 5);
+            s.persisted("b0");
+            s.stored("q", 9);
+            s.crash("b0", How::Stop);
+        });
+        run("CON-6", Expect::Broken, "a commit was never written, for long", |s| {
+            s.stored("q", 5);
+            s.taken("b0");
+            s.stored("q", 9);
+            s.persisted_at_last("b0");
+            s.wait(9.0);
+            s.crash("b0", How::Process);
+        });
+        run("CON-6", Expect::Kept, "it died before it could write", |s| {
+            s.stored("q", 5);
+            s.persisted("b0");
+            s.stored("q", 9);
+            s.wait(7.0);
+            s.crash("b0", How::Process);
+        });
+        run("CON-6", Expect::Kept, "stopped cleanly, and the disk took nothing", |s| {
+            s.stored("q", 5);
+            s.taken("b0");
+            s.stored("q", 9);
+            s.crash("b0", How::Stop);
+        });
+        run("CON-6", Expect::Kept, "stopped cleanly, with all written", |s| {
+            s.stored("q", 5);
+            s.persisted("b0");
+            s.crash("b0", How::Stop);
+            s.loaded("q", 5);
         });
         run("CON-6", Expect::Kept, "to what was persisted", |s| {
             s.stored("q", 5);
