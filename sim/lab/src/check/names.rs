@@ -1,6 +1,6 @@
 //! NS-1 to NS-3: what name servers answer about brokers, against what they were told.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use super::{Judged, Rule, SECOND, View, seconds};
 use crate::history::{Kind, NodeId, Why};
@@ -162,7 +162,8 @@ fn by_deaths(view: &View<'_>, judged: &mut Judged) {
 /// broker.
 fn one_snapshot(view: &View<'_>, judged: &mut Judged) {
     let history = view.history;
-    let mut versions: BTreeMap<(NodeId, NodeId), u64> = BTreeMap::new();
+    let mut versions: BTreeMap<(NodeId, NodeId), (u64, u64)> = BTreeMap::new();
+    let mut restarted: BTreeSet<NodeId> = BTreeSet::new();
     for (number, event) in history.events.iter().enumerate() {
         let server = history.node_name(event.node);
         match event.kind {
@@ -178,10 +179,13 @@ fn one_snapshot(view: &View<'_>, judged: &mut Judged) {
                 );
                 judged.broken(view, Rule::Ns3, number, name, sentence);
             }
-            Kind::Registered { broker, version, .. } => {
+            Kind::Registered { broker, version, peer } => {
                 judged.count(Rule::Ns3, 1);
-                let before = versions.insert((event.node, broker), version).unwrap_or(0);
-                if version < before {
+                let told = versions.insert((event.node, broker), (version, peer));
+                let (before, over) = told.unwrap_or((0, peer));
+                // A name server that stood still hears the dead first, and then who was started in their place.
+                let anew = peer > over && restarted.contains(&broker);
+                if version < before && !anew {
                     let name = history.node_name(broker).to_owned();
                     let sentence = format!(
                         "At {} name server {server} took version {version} of the topics of {name}, which had told version {before} before.",
@@ -194,6 +198,7 @@ fn one_snapshot(view: &View<'_>, judged: &mut Judged) {
             Kind::Removed { broker, .. } => drop(versions.remove(&(event.node, broker))),
             // What was not on the disk yet is counted anew; what was under way from the dead may have come before.
             Kind::Down { .. } | Kind::Up => {
+                restarted.insert(event.node);
                 versions.retain(|(of, broker), _| ![*of, *broker].contains(&event.node));
             }
             _ => {}
@@ -284,6 +289,15 @@ mod tests {
             s.registered_as(5);
             s.registered_as(4);
         });
+        let on_another_connection = |first: u64, second: u64| {
+            move |s: &mut Script| {
+                s.crash("b0", How::Disk);
+                s.registered_over(first, 5);
+                s.registered_over(second, 4);
+            }
+        };
+        run("NS-3", Expect::Kept, "what the dead had sent is heard late", on_another_connection(1, 2));
+        run("NS-3", Expect::Broken, "and it is not heard last", on_another_connection(2, 1));
     }
 
     #[test]

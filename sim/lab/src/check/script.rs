@@ -102,6 +102,11 @@ impl Script {
         self.push(node, Kind::Holds { member, queue, on });
     }
 
+    /// The system takes its rare ways.
+    pub(super) fn rare_ways(&mut self) {
+        self.history.rare_ways = true;
+    }
+
     /// A broker told what the group had committed.
     pub(super) fn told(&mut self, queue: &str, offset: u64) {
         let queue = self.queue(queue);
@@ -670,8 +675,12 @@ impl Script {
     }
 
     pub(super) fn registered_as(&mut self, version: u64) {
+        self.registered_over(1, version);
+    }
+
+    pub(super) fn registered_over(&mut self, peer: u64, version: u64) {
         let (server, broker) = (self.history.node("ns0"), self.history.node("b0"));
-        self.push(server, Kind::Registered { broker, peer: 1, version });
+        self.push(server, Kind::Registered { broker, peer, version });
     }
 
     /// The route names queues of brokers and addresses of brokers, bits by broker.
