@@ -231,6 +231,9 @@ impl Shared {
         let (registered, known) = {
             let mut routes = self.routes.lock();
             let known = routes.version(&key).is_some();
+            if routes.is_late(&key, peer.id) && planted!("B32") {
+                routes.unregister(&key, u64::MAX);
+            }
             let registered = routes.register(registration, peer.id, self.now(), rules)?;
             if !registered.overruled {
                 tap!(

@@ -169,8 +169,8 @@ impl Store {
             }
             // Its first record is younger than all of the segment before.
             let Some(stored_ms) = self.log.store_time(next).await? else { break };
-            let age_ms =
-                pair[0].filled.map(|filled| u64::try_from((now - filled).as_millis()).unwrap_or(u64::MAX));
+            let filled = pair[0].filled.filter(|_| !planted!("B28"));
+            let age_ms = filled.map(|filled| u64::try_from((now - filled).as_millis()).unwrap_or(u64::MAX));
             old.push(Old { stored_ms, age_ms });
         }
         Ok((segments, old))

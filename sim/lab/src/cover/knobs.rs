@@ -29,6 +29,10 @@ pub const KNOBS: &[Property] = &[
         "A disk that stays full, as too few files go at a time: L-2, LOG-6.",
     ),
     (
+        "brokers.config deleteWhen",
+        "Old files that are due at any hour when the clock jumps by days: ACK-1, LOG-6.",
+    ),
+    (
         "brokers.config flushConsumeQueueThoroughInterval",
         "A table of queues that is ahead of the log, or far behind: LOG-2, LOG-5.",
     ),
@@ -149,7 +153,9 @@ pub fn knobs(plan: &Plan) -> BTreeMap<String, String> {
 }
 
 fn is_knob(name: &str) -> bool {
-    !(name.starts_with("steps") || name.ends_with(".name") || matches!(name, "scenario" | "seed"))
+    !(name.starts_with("steps")
+        || name.ends_with(".name")
+        || matches!(name, "scenario" | "seed" | "safety_only"))
 }
 
 /// `brokers.log_file_bytes` of `brokers.1.log_file_bytes`.

@@ -228,14 +228,15 @@ impl Store {
             if found.examined.is_multiple_of(EXAMINED_AT_ONCE) {
                 task::yield_now().await;
             }
-            if view.header.is_before(&entry, query.begin_ms) || entry.position < self.log.min() {
+            let begin_ms = query.begin_ms.saturating_add(if planted!("B29") { 999 } else { 0 });
+            if view.header.is_before(&entry, begin_ms) || entry.position < self.log.min() {
                 return Ok(true); // and so is every older one
             }
             sometimes!("store.query.chain_shared", entry.hash != hash);
             if entry.hash != hash && planted!("M13") {
                 return Ok(true);
             }
-            if entry.hash != hash || !view.header.may_be_in(&entry, query.begin_ms, query.end_ms) {
+            if entry.hash != hash || !view.header.may_be_in(&entry, begin_ms, query.end_ms) {
                 if found.examined < MOST_EXAMINED {
                     continue;
                 }

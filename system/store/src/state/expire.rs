@@ -1,7 +1,5 @@
 //! Which segments may be deleted now (broker-store.md 2.11).
 
-use runtime::planted;
-
 use crate::config::Config;
 
 /// A full segment, oldest first.
@@ -39,7 +37,7 @@ pub(crate) fn expire(full: &[Old], now: Now, config: &Config) -> usize {
     let expired = |old: &Old| {
         // A wall clock that jumped must not delete what this process wrote a minute ago.
         let by_wall = u64::try_from(now.ms.saturating_sub(old.stored_ms)).is_ok_and(|age| age >= reserved);
-        by_wall && (old.age_ms.is_none_or(|age| age >= reserved) || planted!("B28"))
+        by_wall && old.age_ms.is_none_or(|age| age >= reserved)
     };
     full[..batch].iter().take_while(|old| expired(old)).count()
 }

@@ -6,7 +6,6 @@
 //! are known to be on the disk can be made whole from these alone ([`Table::replay`]).
 
 use bytes::{Buf, BufMut};
-use runtime::planted;
 
 /// How many slots and entries a file has room for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -138,8 +137,7 @@ impl Header {
     /// Whether an entry's record, and so every older one, was stored before `begin`.
     pub(crate) fn is_before(&self, entry: &Entry, begin: i64) -> bool {
         let capped = entry.seconds == MOST;
-        let second = self.begin_time.saturating_add(i64::from(entry.seconds) * 1000);
-        !capped && (second.saturating_add(999) < begin || second < begin && planted!("B29"))
+        !capped && self.begin_time.saturating_add(i64::from(entry.seconds) * 1000 + 999) < begin
     }
 }
 
