@@ -8,7 +8,6 @@ use protocol::{
     record::RecordRef,
     rpc::EndTransaction,
 };
-use runtime::planted;
 
 /// A half message as it was stored.
 #[derive(Clone, Copy, Debug)]
@@ -105,7 +104,7 @@ impl<'a> HalfRef<'a> {
 
     /// What the record of its end says: the offsets that are settled.
     pub(super) fn end_body(&self) -> String {
-        if self.root == self.offset || planted!("B33") {
+        if self.root == self.offset {
             format!("{}", self.offset)
         } else {
             format!("{},{}", self.root, self.offset)
