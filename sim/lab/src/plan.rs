@@ -175,6 +175,15 @@ pub struct Topic {
     pub tags: u32,
 }
 
+/// Whether a partition into these circles keeps one node from hearing the other: both are in circles, and in none together.
+#[must_use]
+pub fn parts(circles: &[Vec<String>], one: &str, other: &str) -> bool {
+    let holds = |circle: &[String], node: &str| circle.iter().any(|it| it == node);
+    let within = |node: &str| circles.iter().any(|circle| holds(circle, node));
+    let together = circles.iter().any(|circle| holds(circle, one) && holds(circle, other));
+    one != other && within(one) && within(other) && !together
+}
+
 /// The name of a tag. The first two have the same hash, which is all that a broker compares.
 #[must_use]
 pub fn tag_name(tag: u32) -> String {

@@ -53,7 +53,9 @@ impl Named<u64> {
     pub(crate) fn count(&mut self, name: &'static str) {
         match self.find(name) {
             Some(times) => *times += 1,
-            None => *self.add(name, 1) = 1,
+            None => {
+                self.add(name, 1);
+            }
         }
     }
 }

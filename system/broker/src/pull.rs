@@ -62,7 +62,8 @@ impl Broker {
         let most = u32::try_from(asked).unwrap_or(0).max(1);
         // An answer that ends within a batch (CON-3, ACK-7).
         let most_bytes = if buggify!("broker.pull.few_bytes") { 1 } else { most_bytes };
-        if u64::try_from(from).is_ok_and(|from| from >= queue.max()) {
+        // Boxed as it is rare: every parked pull costs what this future costs.
+        if self.store.dispatch_behind() > 0 && u64::try_from(from).is_ok_and(|from| from >= queue.max()) {
             Box::pin(self.store.catch_up()).await;
         }
         let deadline = Instant::now() + hold;

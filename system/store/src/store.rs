@@ -259,8 +259,8 @@ impl Store {
         }
     }
 
-    /// Bytes that readers may see and cannot see yet.
-    pub(crate) fn dispatch_behind(&self) -> u64 {
+    /// Bytes that readers may see and cannot see yet; see [`Store::catch_up`].
+    pub fn dispatch_behind(&self) -> u64 {
         self.log.readable_end().saturating_sub(self.dispatched.get())
     }
 

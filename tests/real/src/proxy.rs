@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use bytes::BytesMut;
 use lab::draw::Draw;
-use lab::plan::Harm;
+use lab::plan::{Harm, parts};
 use protocol::Command;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::tcp::{ReadHalf, WriteHalf};
@@ -183,10 +183,8 @@ impl Net {
 /// Who does not reach whom.
 fn parted(circles: &[Vec<String>]) -> Vec<(&str, &str)> {
     let nodes: BTreeSet<&str> = circles.iter().flatten().map(String::as_str).collect();
-    let holds = |circle: &[String], node: &str| circle.iter().any(|it| it == node);
-    let together = |a: &str, b: &str| circles.iter().any(|circle| holds(circle, a) && holds(circle, b));
     let ways = nodes.iter().flat_map(|from| nodes.iter().map(|to| (*from, *to)));
-    ways.filter(|(from, to)| from != to && !together(from, to)).collect()
+    ways.filter(|(from, to)| parts(circles, from, to)).collect()
 }
 
 /// Where a door leads.

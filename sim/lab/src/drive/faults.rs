@@ -14,7 +14,7 @@ use super::requests::{Requests, Sought};
 use super::rot;
 use crate::clients::Asker;
 use crate::history::{How, Kind, MemberId, NodeId};
-use crate::plan::{Plan, Step, What};
+use crate::plan::{Plan, Step, What, parts};
 use crate::swarm::RECOVERY;
 
 /// The steps under way.
@@ -509,16 +509,9 @@ impl Steps {
                 let others = nodes.into_iter().filter(|other| *other != node);
                 others.flat_map(|other| [(node, other), (other, node)]).collect()
             }
-            // Those that are in circles but not together in any.
             What::Partition { circles, .. } => {
-                let within = |node: &Node| circles.iter().any(|circle| circle.contains(&node.name()));
-                let nodes: Vec<Node> = nodes.into_iter().filter(within).collect();
-                let together = |a: Node, b: Node| {
-                    let names = (a.name(), b.name());
-                    circles.iter().any(|circle| circle.contains(&names.0) && circle.contains(&names.1))
-                };
                 let ways = nodes.iter().flat_map(|a| nodes.iter().map(move |b| (*a, *b)));
-                ways.filter(|(a, b)| a != b && !together(*a, *b)).collect()
+                ways.filter(|(a, b)| parts(circles, &a.name(), &b.name())).collect()
             }
             _ => Vec::new(),
         }

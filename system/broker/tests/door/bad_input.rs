@@ -3,7 +3,7 @@
 
 use std::{fmt::Debug, sync::Arc};
 
-use crate::{Deaf, run};
+use crate::{Deaf, config, run};
 use broker::{Broker, Config};
 use bytes::Bytes;
 use net::{Client, Options};
@@ -35,18 +35,6 @@ struct Seen {
     times: i32,
     position: i64,
     properties: Vec<u8>,
-}
-
-fn config() -> Config {
-    Config {
-        broker_name: "a".into(),
-        broker_ip1: "127.0.0.1".into(),
-        bind_address: "127.0.0.1".into(),
-        listen_port: 0,
-        mapped_file_size_commit_log: 1 << 20,
-        mapped_file_size_consume_queue: 20_000,
-        ..Config::default()
-    }
 }
 
 async fn start(root: &str, config: Config) -> Node {

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use crate::{Deaf, run};
+use crate::{Deaf, pull, run};
 use broker::{Broker, Config};
 use bytes::{Bytes, BytesMut};
 use net::{Client, Options};
@@ -52,16 +52,10 @@ impl Seen {
 
 fn config(levels: &str) -> Config {
     Config {
-        broker_name: "a".into(),
-        broker_ip1: "127.0.0.1".into(),
-        bind_address: "127.0.0.1".into(),
-        listen_port: 0,
-        mapped_file_size_commit_log: 1 << 20,
-        mapped_file_size_consume_queue: 20_000,
         message_delay_level: levels.into(),
         // Not in the life of a test: what is kept by then is kept without it.
         flush_delay_offset_interval: 3_600_000,
-        ..Config::default()
+        ..crate::config()
     }
 }
 
@@ -186,19 +180,6 @@ fn message(topic: &str, queue_id: i32, marks: &[(&str, &str)]) -> SendMessageV2 
         born_timestamp: 1_700_000_000_000,
         properties: Some(String::from_utf8(text).unwrap().into()),
         ..SendMessageV2::default()
-    }
-}
-
-fn pull(topic: &str, queue_id: i32, from: i64) -> PullMessage {
-    PullMessage {
-        consumer_group: "g".into(),
-        topic: topic.into(),
-        queue_id,
-        queue_offset: from,
-        max_msg_nums: 32,
-        sys_flag: 4,
-        subscription: Some("*".into()),
-        ..PullMessage::default()
     }
 }
 

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use crate::run;
+use crate::{pull, run};
 use broker::{Broker, Config};
 use bytes::{Bytes, BytesMut};
 use net::{CallError, Client, Limits, Options, Peer, Reply, Running, Server, Service};
@@ -67,17 +67,7 @@ impl Heard {
 }
 
 fn config() -> Config {
-    Config {
-        broker_name: "a".into(),
-        broker_ip1: "127.0.0.1".into(),
-        bind_address: "127.0.0.1".into(),
-        listen_port: 0,
-        mapped_file_size_commit_log: 1 << 20,
-        mapped_file_size_consume_queue: 20_000,
-        max_hash_slot_num: 50,
-        max_index_num: 200,
-        ..Config::default()
-    }
+    Config { max_hash_slot_num: 50, max_index_num: 200, ..crate::config() }
 }
 
 async fn start(root: &str, config: Config) -> Node {
@@ -197,19 +187,6 @@ fn message(topic: &str, queue_id: i32, tag: &str) -> SendMessageV2 {
 }
 
 /// A pull that brings its subscription along and does not wait.
-fn pull(topic: &str, queue_id: i32, from: i64) -> PullMessage {
-    PullMessage {
-        consumer_group: "g".into(),
-        topic: topic.into(),
-        queue_id,
-        queue_offset: from,
-        max_msg_nums: 32,
-        sys_flag: 4,
-        subscription: Some("*".into()),
-        ..PullMessage::default()
-    }
-}
-
 fn heartbeat(client_id: &str, group: &str, topic: &str, expression: &str) -> Vec<u8> {
     let subscription = |topic: String, expression: &str| SubscriptionData {
         topic: topic.into(),

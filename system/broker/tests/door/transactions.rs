@@ -73,17 +73,7 @@ impl Service for Asked {
 }
 
 fn config() -> Config {
-    Config {
-        broker_name: "a".into(),
-        broker_ip1: "127.0.0.1".into(),
-        bind_address: "127.0.0.1".into(),
-        listen_port: 0,
-        mapped_file_size_commit_log: 1 << 20,
-        mapped_file_size_consume_queue: 20_000,
-        transaction_time_out: 300,
-        transaction_check_interval: 1000,
-        ..Config::default()
-    }
+    Config { transaction_time_out: 300, transaction_check_interval: 1000, ..crate::config() }
 }
 
 async fn start(root: &str, config: Config) -> Node {
