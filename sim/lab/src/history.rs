@@ -364,6 +364,17 @@ pub struct Rotten {
     pub slot: Slot,
     /// From where to where its record stands in the log, when that was hit; none: the entry of its queue.
     pub record: Option<(u64, u64)>,
+    /// When the disk was lost that it was on, if it was.
+    pub gone_ns: Option<u64>,
+}
+
+impl Rotten {
+    /// From where to where the log of this broker has a damaged record at this time, if it is that.
+    #[must_use]
+    pub fn in_log(&self, broker: NodeId, at_ns: u64) -> Option<(u64, u64)> {
+        let there = self.broker == broker && self.gone_ns.is_none_or(|gone| at_ns < gone);
+        self.record.filter(|_| there)
+    }
 }
 
 /// How brokers ask about transactions.
@@ -467,6 +478,11 @@ impl History {
     /// Adds an event.
     pub fn push(&mut self, at_ns: u64, node: NodeId, kind: Kind) {
         debug_assert!(self.events.last().is_none_or(|last| last.at_ns <= at_ns), "time does not go back");
+        if kind == (Kind::Down { how: How::Disk }) {
+            for rotten in self.rotten.iter_mut().filter(|rotten| rotten.broker == node) {
+                rotten.gone_ns.get_or_insert(at_ns);
+            }
+        }
         self.events.push(Event { at_ns, node, kind });
     }
 

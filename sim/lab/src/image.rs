@@ -68,8 +68,8 @@ fn table(history: &History, node: NodeId, text: &[u8]) -> BTreeMap<QueueId, u64>
 }
 
 /// Where the record ends that begins here, when a bit of it turned.
-fn rotten_until(history: &History, node: NodeId, position: u64) -> Option<u64> {
-    let mut records = history.rotten.iter().filter(|it| it.broker == node).filter_map(|it| it.record);
+fn rotten_until(history: &History, image: &Image, position: u64) -> Option<u64> {
+    let mut records = history.rotten.iter().filter_map(|it| it.in_log(NodeId(image.node), image.at_ns));
     records.find(|(from, _)| *from == position).map(|(_, until)| until)
 }
 
@@ -92,7 +92,7 @@ fn read_log(history: &History, node: NodeId, mut files: Vec<(u64, &[u8])>, image
         let mut at = 0;
         loop {
             let position = start + at as u64;
-            if let Some(until) = rotten_until(history, node, position) {
+            if let Some(until) = rotten_until(history, image, position) {
                 at += (until - position) as usize;
                 image.end = until;
                 continue;

@@ -341,8 +341,8 @@ fn pointing(view: &View<'_>, image: &Image, judged: &mut Judged) {
     let event = history.events.partition_point(|event| event.at_ns <= image.at_ns).saturating_sub(1);
     let mut entries: BTreeMap<QueueId, &Units> = BTreeMap::new();
     // A record that rotted may tell of another place, and queues that are made anew believe it.
-    let of_node = history.rotten.iter().filter(|rotten| rotten.broker.0 == image.node);
-    let rotten: Vec<u64> = of_node.filter_map(|rotten| rotten.record).map(|(from, _)| from).collect();
+    let in_log = history.rotten.iter().filter_map(|it| it.in_log(NodeId(image.node), image.at_ns));
+    let rotten: Vec<u64> = in_log.map(|(from, _)| from).collect();
     for units in &image.queues {
         entries.insert(units.queue, units);
         for (offset, &(position, size, tag_hash)) in (units.first..).zip(&units.units) {
@@ -629,6 +629,12 @@ mod tests {
             s.broker("b1");
             s.rots_in_log("q", 1, 100);
             s.image("b1", END, &[], &[("r", 1, &[100])]);
+        });
+        run("LOG-2", Expect::Broken, "an entry points to what rotted on a disk that was lost", |s| {
+            s.rots_in_log("q", 1, 100);
+            s.crash("b0", How::Disk);
+            s.wait(1.0);
+            s.image("b0", END, &[("q", 0, 0)], &[("q", 0, &[0]), ("r", 1, &[100])]);
         });
         run("LOG-2", Expect::Kept, "what rotted tells of another queue", |s| {
             s.rots_in_log("q", 1, 100);

@@ -440,7 +440,7 @@ impl Script {
     pub(super) fn rots(&mut self, queue: &str, offset: u64) {
         let (slot, broker) = (self.slot(queue, offset), self.history.node("b0"));
         let which = self.history.rotten.len() as u32;
-        self.history.rotten.push(Rotten { broker, slot, record: None });
+        self.history.rotten.push(Rotten { broker, slot, record: None, gone_ns: None });
         self.on_broker(Kind::Rotten { which });
     }
 

@@ -28,7 +28,7 @@ pub(super) fn strike(shared: &Shared, node: Node, queues: bool, step: u32) {
     let Some(start) = starts.filter(|start: &u64| *start <= at).max() else { return };
     let path = format!("{folder}{start:020}");
     if node.disk().rot(&path, at - start..at - start + bytes).is_some() {
-        shared.recorder.rotten(Rotten { broker, slot, record });
+        shared.recorder.rotten(Rotten { broker, slot, record, gone_ns: None });
     }
 }
 
