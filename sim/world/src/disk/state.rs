@@ -17,6 +17,8 @@ pub(super) struct State {
     names: Names,
     /// By number; a number is never used again, so a stale handle finds nothing.
     files: Vec<Option<Box<FileState>>>,
+    /// How often something may have come loose since files that nothing names were freed.
+    loose: u32,
     next: u64,
     /// Counts the lives of the process on top: what an earlier one has open is dead.
     incarnation: u64,
@@ -72,6 +74,7 @@ impl State {
         Self {
             names: Names::new(),
             files: vec![None],
+            loose: 0,
             next: TOP + 1,
             incarnation: 0,
             dead: false,
@@ -161,7 +164,7 @@ impl State {
             let file = self.file_mut(id);
             file.open -= 1;
             if file.open == 0 && file.links == 0 {
-                self.collect();
+                self.came_loose();
             }
         }
     }
@@ -216,7 +219,7 @@ impl State {
 
     pub(super) fn end_sync_dir(&mut self, folder: u64, covered: u64) {
         self.names.make_durable(folder, covered);
-        self.collect();
+        self.came_loose();
     }
 
     pub(super) fn write(&mut self, id: u64, path: &str, at: u64, bytes: &[u8]) -> io::Result<()> {
@@ -539,11 +542,20 @@ impl State {
         if let Some(Some(file)) = self.files.get_mut(index(id)) {
             file.links -= 1;
         }
-        self.collect();
+        self.came_loose();
+    }
+
+    /// Looking at all names costs too much for each one that goes.
+    fn came_loose(&mut self) {
+        self.loose += 1;
+        if self.loose >= MANY_LOOSE {
+            self.collect();
+        }
     }
 
     /// Frees what no name, no handle and no possible power loss can bring back.
     fn collect(&mut self) {
+        self.loose = 0;
         let named = self.names.collect();
         for (id, slot) in (0_u64..).zip(&mut self.files) {
             if slot.as_ref().is_some_and(|file| file.open == 0 && !named.contains(&id)) {
@@ -613,6 +625,8 @@ fn broken() -> io::Error {
 
 const EIO: i32 = 5;
 const DEFAULT_CAPACITY: u64 = 64 << 30;
+/// So often something comes loose before files that nothing names are freed.
+const MANY_LOOSE: u32 = 32;
 
 #[cfg(test)]
 mod tests;
