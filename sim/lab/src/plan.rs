@@ -756,6 +756,8 @@ impl What {
             Self::Request { harm: Harm::Late { .. }, .. } => &["request.late"],
             Self::Request { harm: Harm::Twice, .. } => &["request.twice"],
             Self::Request { harm: Harm::Broken, .. } => &["request.broken"],
+            // Nothing need be on the disk of a name server; that it forgets its brokers is felt.
+            Self::Lose { node } if !node.starts_with('b') => &["disk.replaced", "node.power"],
             Self::Lose { .. } => &["disk.replaced"],
             Self::Permit { .. } => &["operator.permit"],
             Self::Unwritable { .. } => &["operator.unwritable"],
