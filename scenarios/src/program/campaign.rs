@@ -5,7 +5,7 @@ use std::ops::Range;
 use std::path::{Path, PathBuf};
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use anyhow::Context as _;
 use lab::drive::{self, Options};
@@ -99,9 +99,10 @@ impl Sweep {
         }
     }
 
-    /// Each seed of all scenarios twice, for nobody but the caller.
-    pub(super) fn twice(seeds: Range<u64>) -> Self {
-        Self { seeds, check: true, no_report: true, ..Self::usual() }
+    /// Seeds of all scenarios, twice each to check them, for nobody but the caller.
+    pub(super) fn beside_reports(seeds: Range<u64>, profile: Profile, check: bool) -> Self {
+        let draws = Draws { profile, safety_only: false };
+        Self { seeds, draws, check, no_report: true, ..Self::usual() }
     }
 
     pub(super) fn go(self) -> anyhow::Result<u8> {
@@ -132,13 +133,14 @@ impl Sweep {
             .collect();
         let (commit, toolchain) = provenance();
         say(&format!("{} runs; Ctrl-C ends them early, with a report of those done", work.len()));
+        let began = Instant::now();
         let campaign = Mutex::new(Campaign {
             summary: Summary::new(&command_line(), &commit, &toolchain),
             codes: Vec::new(),
             compared: (0, 0),
             done: 0,
+            told: began,
         });
-        let began = Instant::now();
         let options = Options { plants: self.plant.clone(), ..Options::default() };
         in_parallel(&work, self.jobs, asked, |(scenario, seed)| {
             if until.is_some_and(|until| Instant::now() >= until) {
@@ -175,6 +177,7 @@ pub(super) struct Campaign {
     codes: Vec<u8>,
     compared: (u64, u64),
     done: usize,
+    told: Instant,
 }
 
 impl Campaign {
@@ -196,18 +199,22 @@ impl Campaign {
         self.summary.add(&run);
     }
 
-    fn progress(&self, all: usize, began: Instant) {
-        if !std::io::stderr().is_terminal() {
+    /// A line that is written over on a terminal, and one a minute elsewhere.
+    fn progress(&mut self, all: usize, began: Instant) {
+        let terminal = std::io::stderr().is_terminal();
+        if !terminal && self.told.elapsed() < EACH_LINE {
             return;
         }
+        self.told = Instant::now();
         let bad = self.summary.seeds - self.summary.count(Verdict::Pass);
         let line = format!(
-            "\r{}/{all} runs, {:.1} seeds/s, {:.1} simulated h, {bad} not passed, {} kinds of failure ",
+            "{}/{all} runs, {:.1} seeds/s, {:.1} simulated h, {bad} not passed, {} kinds of failure",
             self.done,
             self.done as f64 / began.elapsed().as_secs_f64(),
             self.summary.simulated_s / 3600.0,
             self.summary.failures.len()
         );
+        let line = if terminal { format!("\r{line} ") } else { format!("{line}\n") };
         let mut out = std::io::stderr();
         let _ = out.write_all(line.as_bytes()).and_then(|()| out.flush());
     }
@@ -286,6 +293,8 @@ pub(super) fn write(summary: &Summary) -> anyhow::Result<()> {
     Ok(())
 }
 
+/// Between two lines of progress where nobody can write over one.
+const EACH_LINE: Duration = Duration::from_secs(60);
 /// The canary is found in one of the first.
 const CANARY_SEEDS: u64 = 10;
 /// Seeds of each scenario when nothing is asked for.

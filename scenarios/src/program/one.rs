@@ -109,12 +109,13 @@ impl Look {
         }
         let run = &done.run;
         say(&format!(
-            "\n{:.1} simulated s in {:.0} ms of CPU ({:.0} ms of it checks), {} events, {} pieces of data delivered",
+            "\n{:.1} simulated s in {:.0} ms of CPU ({:.0} ms of it checks), {} events, {} pieces of data delivered{}",
             run.simulated_ns as f64 / 1e9,
             run.cpu_ns as f64 / 1e6,
             run.check_ns as f64 / 1e6,
             run.events,
-            run.frames
+            run.frames,
+            peak_mib().map_or_else(String::new, |mib| format!(", {mib}{MEMORY}"))
         ));
         let table = |name: &str, counts: &std::collections::BTreeMap<String, u64>| {
             let parts: Vec<_> = counts.iter().map(|(name, count)| format!("{name} {count}")).collect();
@@ -176,11 +177,20 @@ pub(super) fn load(file: &Path) -> anyhow::Result<(Option<Capsule>, Plan)> {
     Capsule::read(&text).with_context(|| format!("{} is neither a plan nor a capsule", file.display()))
 }
 
+/// The most memory that this process had, in MiB.
+fn peak_mib() -> Option<u64> {
+    let status = std::fs::read_to_string("/proc/self/status").ok()?;
+    let line = status.lines().find(|line| line.starts_with("VmHWM:"))?;
+    Some(line.split_whitespace().nth(1)?.parse::<u64>().ok()? / 1024)
+}
+
 /// A seed nobody chose.
 fn any_seed() -> u64 {
     use std::hash::{BuildHasher as _, RandomState};
     RandomState::new().hash_one(0)
 }
 
+/// Behind the memory that a run took, in MiB.
+pub(super) const MEMORY: &str = " MiB of memory at most";
 /// Runs to find out how a plan that failed can be told without draws and times.
 const PINS: usize = 40;
