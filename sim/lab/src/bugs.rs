@@ -162,6 +162,9 @@ bugs! {
     B32 Hard   [Ns2]            "A late registration on an older connection counts, and ends with that connection."
     B33 Hard   [Txn3 Txn4]      "The end of a transaction names the last copy only, and a start finds the first one open."
     B34 Hard   [L11 Con5 L3]    "Whether a client is silent is told by the wall clock."
+    B35 Medium [Adm1]           "A change of the topics that comes while they are written counts as written."
+    B36 Medium [Adm1]           "A group is answered for when the change before it is on the disk."
+    B37 Medium [Adm1]           "The first message of a topic does not wait for the topic to be on the disk."
 }
 
 #[cfg(test)]

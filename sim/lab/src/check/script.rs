@@ -6,8 +6,9 @@ use super::{Rule, judge};
 use crate::history::{
     Audit, Broker, ById, Checks, Fit, Group, GroupId, Half, HalfId, History, How, Id, Image, Kind, Member,
     MemberId, Message, MessageId, NodeId, Outcome, QueueContent, QueueId, Read, Rotten, SCHEDULE, Searched,
-    SessionId, Slot, Step, Stored, Units, Why, Writer,
+    SessionId, Setting, SettingId, Slot, Step, Stored, Units, Why, Writer,
 };
+use crate::plan::Object;
 
 /// What a rule must say of a history.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -548,6 +549,29 @@ impl Script {
         let content = self.last_content();
         content.read.iter_mut().zip(stored_ms).for_each(|(read, ms)| read.stored_ms = *ms);
         content.searched.push(Searched { time_ms, offset });
+    }
+
+    /// An operator orders this of one topic.
+    pub(super) fn orders(&mut self, value: u32) {
+        let setting = self.setting();
+        self.push(NodeId(0), Kind::Ordered { setting, value });
+    }
+
+    /// The order was carried out.
+    pub(super) fn done(&mut self, value: u32) {
+        let setting = self.setting();
+        self.push(NodeId(0), Kind::Done { setting, value });
+    }
+
+    /// The broker is asked about the topic.
+    pub(super) fn shown(&mut self, value: Option<u32>) {
+        let (setting, asked_ns) = (self.setting(), self.now_ns + 1);
+        self.on_broker(Kind::Shown { setting, asked_ns, value });
+    }
+
+    fn setting(&mut self) -> SettingId {
+        let broker = self.history.node("b0");
+        self.history.setting(Setting { broker, object: Object::Topic, number: 0 })
     }
 
     pub(super) fn calls_left(&mut self, left: u32) {
