@@ -1,5 +1,6 @@
 //! The lab's own questions and orders to the cluster, from a node of its own: routes, ends of queues, topics.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -22,7 +23,9 @@ use runtime::time::{Instant, sleep};
 use super::load::Shared;
 use super::recorder::{compare, key_name};
 use crate::draw::Draw;
-use crate::history::{ById, Fit, GroupId, Id, Kind, MessageId, NodeId, QueueId, Setting, SettingId, TopicId};
+use crate::history::{
+    ById, Fit, GroupId, Id, Kind, MessageId, NodeId, QueueId, Setting, SettingId, Slot, TopicId,
+};
 use crate::plan::{Object, Order};
 
 /// A server that can be asked.
@@ -237,10 +240,20 @@ impl<H: Home> Asker<H> {
         let (shared, brokers) = (self.shared.clone(), self.brokers.clone());
         let question = async move {
             let (tasks, client) = connect();
-            let ids = std::mem::take(&mut shared.recorder.live().ids);
-            let step = ids.len().div_ceil(MOST_IDS).max(1);
+            let (there, gone): (Vec<_>, Vec<_>) = {
+                let mut live = shared.recorder.live();
+                let ids = std::mem::take(&mut live.ids);
+                let places: BTreeMap<MessageId, Slot> = live.placed.iter().copied().collect();
+                let lives = |id: &MessageId| places.get(id).is_none_or(|slot| live.history.lives(slot.queue));
+                ids.into_iter().partition(|(asked, ..)| lives(asked))
+            };
+            // What went with its topic is asked for as often as what did not.
+            let chosen = [there, gone].into_iter().flat_map(|ids| {
+                let step = ids.len().div_ceil(MOST_IDS).max(1);
+                ids.into_iter().step_by(step)
+            });
             let mut answers = Vec::new();
-            for (asked, offset_id, unique) in ids.into_iter().step_by(step) {
+            for (asked, offset_id, unique) in chosen {
                 // What is not answered says nothing.
                 if let Some(found) = by_offset(&client, &shared, &offset_id).await {
                     answers.push(ById { asked, id: Id::Offset, found });
@@ -636,7 +649,7 @@ async fn by_unique(
 const READ_AND_WRITE: u32 = 6;
 /// Keys asked for in the end.
 const MOST_KEYS: usize = 100;
-/// Messages asked for by their ids in one run.
+/// Messages asked for by their ids in one run, and as many of deleted topics.
 const MOST_IDS: usize = 100;
 /// Longest body.
 const MOST_BYTES: usize = 1 << 20;
