@@ -579,9 +579,15 @@ impl Script {
     }
 
     pub(super) fn full(&mut self, node: &str) {
+        let step = self.fills_up(node);
+        self.over(step);
+    }
+
+    /// A disk is full from now on.
+    pub(super) fn fills_up(&mut self, node: &str) -> u32 {
         let step = self.begin(&[node]);
         self.history.steps[step as usize].fills = true;
-        self.over(step);
+        step
     }
 
     /// A sync of the broker's log fails, and it is restarted.
