@@ -165,7 +165,7 @@ bugs! {
     B35 Medium [Adm1]           "A change of the topics that comes while they are written counts as written."
     B36 Medium [Adm1]           "A group is answered for when the change before it is on the disk."
     B37 Medium [Adm1]           "The first message of a topic does not wait for the topic to be on the disk."
-    B38 Medium [Log2 Ack1 Ack2]  "The mark of a deleted topic moves on with each writing of the table."
+    B38 Medium [Log2 Ack1 Ack2] "The mark of a deleted topic moves on with each writing of the table."
     B39 Medium [Ack3 Idx1]      "Old files take the marks of all deleted topics with them."
     B40 Medium [L2]             "A broker that found no space looks again after half a minute."
     B41 Hard   [Con5 L3 Con3]   "A pull at the end of a queue that retention has emptied goes back to the first offset."
