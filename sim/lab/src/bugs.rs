@@ -170,7 +170,7 @@ bugs! {
     B40 Medium [L2]             "A broker that found no space looks again after half a minute."
     B41 Hard   [Con5 L3 Con3]   "A pull at the end of a queue that retention has emptied goes back to the first offset."
     B42 Medium [Log4 Con3 Log2] "A queue that retention has emptied begins anew at a restart."
-    B43 Medium [Ack3]           "A record that was found at the start is taken by its head when it is read from memory."
+    B43 Medium [Ack3 Idx1]      "A record that was found at the start is taken by its head when it is read from memory."
 }
 
 #[cfg(test)]
