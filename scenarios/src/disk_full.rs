@@ -2,7 +2,7 @@
 
 use lab::check::Rule;
 use lab::draw::Draw;
-use lab::plan::{Plan, Profile, Step, What};
+use lab::plan::{Group, Member, Mode, Plan, Producer, Profile, Step, Topic, What};
 use lab::scenario::Scenario;
 use lab::swarm::{self, Class, Size};
 
@@ -16,7 +16,7 @@ pub(crate) fn scenario() -> Scenario {
                 offset does not follow what was deleted",
         upstream: &[],
         rules: &[Rule::Ack1, Rule::Log2, Rule::Log4, Rule::Log5, Rule::L2, Rule::L4],
-        kills: &["M14", "M15", "B03", "B28"],
+        kills: &["M14", "M15", "B03", "B28", "B38", "B39", "B40", "B41", "B42"],
         plan,
     }
 }
@@ -55,8 +55,50 @@ fn plan(seed: u64, profile: Profile) -> Plan {
         let steps = swarm::fault(&plan, &mut draw, class, at_ms);
         plan.steps.extend(steps);
     }
+    if Draw::new(seed, "deletes").chance(40) {
+        swarm::deletion(&mut plan);
+    }
+    if Draw::new(seed, "quiet").chance(40) {
+        quiet(&mut plan);
+    }
     swarm::settle(&mut plan);
     plan
+}
+
+/// A topic that hardly anybody writes to: room is made with all its messages, and who comes late finds nothing there.
+fn quiet(plan: &mut Plan) {
+    let mut draw = Draw::new(plan.seed, "rarely");
+    let (topic, pause_ms) = (plan.topics.len() as u32, draw.range(30_000, 60_000));
+    plan.topics.push(Topic { name: format!("topic{topic}"), queues: draw.range(1, 3) as u32, tags: 1 });
+    plan.producers.push(Producer {
+        topic,
+        mode: Mode::Auto,
+        in_flight: 1,
+        burst: 3,
+        gap_ms: (pause_ms, pause_ms * 2),
+        body: (16, 200),
+        timeout_ms: 3000,
+        retries: 1,
+        delayed: None,
+        group: 0,
+        gone_ms: None,
+    });
+    let late_ms = draw.range(40_000, plan.load_ms - 20_000);
+    for index in plan.groups.len()..plan.groups.len() + 2 {
+        // Every second one begins at the first message there is, and may come when others are gone.
+        let joins_ms = if index % 2 == 0 { late_ms } else { 0 };
+        plan.groups.push(Group {
+            name: format!("group{index}"),
+            topic,
+            tag: None,
+            members: vec![Member { joins_ms, leaves_ms: None, dies: false }],
+            work_ms: (0, 5),
+            slow_one_in: 0,
+            batch: 1,
+            threads: 2,
+            fails: None,
+        });
+    }
 }
 
 /// The clock of a broker jumps by days, at an hour at which old files go: what was stored a minute ago is not old.

@@ -15,8 +15,8 @@ pub(crate) fn scenario() -> Scenario {
         hunts: "slots that point to a wrong record after a recovery, chains of colliding keys that are cut, keys compared by \
                 their hash alone",
         upstream: &[],
-        rules: &[Rule::Idx1, Rule::Ack2],
-        kills: &["M13", "B02", "B29"],
+        rules: &[Rule::Idx1, Rule::Ack2, Rule::Ack3],
+        kills: &["M13", "B02", "B29", "B43"],
         plan,
     }
 }

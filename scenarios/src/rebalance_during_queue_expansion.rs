@@ -14,10 +14,10 @@ pub(crate) fn scenario() -> Scenario {
                  drained first, or its messages come when it returns; nothing is skipped, every repeat has a cause, \
                  and each queue ends with one owner.",
         hunts: "new queues started at their end, queues dropped without a commit, late commits over a new owner, \
-                members that disagree on who owns what",
+                members that disagree on who owns what, an order that another one at the same time overrules",
         upstream: &["9307", "9083", "9535", "242", "10955"],
-        rules: &[Rule::Con1, Rule::Con3, Rule::Con4, Rule::Con5, Rule::Con6],
-        kills: &["M20", "M21", "M22", "M23", "M24", "B12", "B13", "B22", "B23", "B24"],
+        rules: &[Rule::Con1, Rule::Con3, Rule::Con4, Rule::Con5, Rule::Con6, Rule::Adm1],
+        kills: &["M20", "M21", "M22", "M23", "M24", "B12", "B13", "B22", "B23", "B24", "B35", "B36", "B37"],
         plan,
     }
 }
@@ -40,6 +40,9 @@ fn plan(seed: u64, profile: Profile) -> Plan {
     if Draw::new(seed, "deletion").chance(10) {
         plan.steps.clear();
         swarm::deletion(&mut plan);
+    }
+    if Draw::new(seed, "operator").chance(40) {
+        swarm::orders(&mut plan);
     }
     if draw.chance(70) {
         for _ in 0..draw.range(1, 5) + profile.more_faults() {

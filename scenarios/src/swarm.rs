@@ -42,6 +42,9 @@ fn plan(seed: u64, profile: Profile) -> Plan {
     if Draw::new(seed, "deletes").chance(30) {
         swarm::deletion(&mut plan);
     }
+    if Draw::new(seed, "operator").chance(25) {
+        swarm::orders(&mut plan);
+    }
     swarm::knobs(&mut plan);
     swarm::deaths(&mut plan, 30);
     // Each subset is as likely as any other: a fault that is always there hides what happens without it.

@@ -5,6 +5,8 @@
 
 use std::collections::BTreeMap;
 
+use crate::plan::Object;
+
 macro_rules! ids {
     ($($(#[doc = $doc:literal])+ $name:ident),+ $(,)?) => {$(
         $(#[doc = $doc])+
@@ -38,6 +40,8 @@ ids! {
     SessionId,
     /// A half message: one attempt of a transaction at a broker.
     HalfId,
+    /// A topic or group of one broker that an operator makes and changes.
+    SettingId,
 }
 
 /// What happened, when and where.
@@ -163,6 +167,12 @@ pub enum Kind {
     /// The lab asked the broker of an acknowledged message for its key: whether the message was among what came, and
     /// how much came that does not have the key.
     Queried { message: MessageId, slot: Slot, asked_ns: u64, found: bool, others: u32 },
+    /// An operator orders that something is made, or changed to this value.
+    Ordered { setting: SettingId, value: u32 },
+    /// The order was carried out.
+    Done { setting: SettingId, value: u32 },
+    /// The lab asked a broker what something is. None: it is not there.
+    Shown { setting: SettingId, asked_ns: u64, value: Option<u32> },
     /// All faults are over.
     Heal,
     /// The drain ended: nothing is left, or the bound was reached.
@@ -337,6 +347,17 @@ pub struct Deletion {
     pub position: u64,
 }
 
+/// A topic or group that an operator makes and changes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Setting {
+    /// On this broker.
+    pub broker: NodeId,
+    /// What it is.
+    pub object: Object,
+    /// Which of its kind.
+    pub number: u32,
+}
+
 /// A producer.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Writer {
@@ -457,6 +478,8 @@ pub struct History {
     pub rotten: Vec<Rotten>,
     /// All half messages.
     pub halves: Vec<Half>,
+    /// What operators make and change.
+    pub settings: Vec<Setting>,
     /// Queues that were deleted with their topic.
     pub deleted: BTreeMap<QueueId, Deletion>,
     /// No part of the system told about itself: there are no taps, and rules see what clients see.
@@ -644,6 +667,24 @@ impl History {
         format!("half {} ({})", half.0, message.unwrap_or_else(|| "of an unknown message".to_owned()))
     }
 
+    /// What an operator makes and changes, in words.
+    #[must_use]
+    pub fn setting_name(&self, setting: SettingId) -> String {
+        let Setting { broker, object, number } = self.settings[setting.index()];
+        let what = if object == Object::Group { "group" } else { "topic" };
+        format!("{what} {} on {}", object.name(number), self.node_name(broker))
+    }
+
+    /// The number of what an operator makes and changes.
+    pub fn setting(&mut self, setting: Setting) -> SettingId {
+        let known = self.settings.iter().position(|known| *known == setting);
+        let place = known.unwrap_or_else(|| {
+            self.settings.push(setting);
+            self.settings.len() - 1
+        });
+        SettingId(place as u32)
+    }
+
     /// The name of a group.
     #[must_use]
     pub fn group_name(&self, group: GroupId) -> &str {
@@ -772,6 +813,14 @@ impl History {
                 format!("the key of {} {found}, and {others} others", self.message_name(message))
             }
             Kind::CallsLeft { left } => format!("a connection ends with {left} calls that nobody waits for"),
+            Kind::Ordered { setting, value } => {
+                format!("{} is to be {value}", self.setting_name(setting))
+            }
+            Kind::Done { setting, value } => format!("{} was set to {value}", self.setting_name(setting)),
+            Kind::Shown { setting, value, .. } => {
+                let value = value.map_or("not there".to_owned(), |value| value.to_string());
+                format!("{} is {value}", self.setting_name(setting))
+            }
             Kind::Heal => "all faults are over".to_owned(),
             Kind::Drained { rest } => format!("drain ended, {rest} left"),
             Kind::Append { slot, position, end } => {

@@ -606,6 +606,13 @@ pub enum What {
         /// Not before the queues that go away are empty and consumed.
         after_drain: bool,
     },
+    /// An operator makes and changes topics and groups that nothing else touches, all at once.
+    Orders {
+        /// On which broker.
+        broker: String,
+        /// What.
+        orders: Vec<Order>,
+    },
     /// An operator deletes a topic, on all brokers at the name servers too, and makes it again when the time is over.
     DeleteTopic {
         /// Index of the topic.
@@ -615,6 +622,40 @@ pub enum What {
         /// Queues per broker that it has then.
         queues: u32,
     },
+}
+
+/// One thing that an operator makes or changes.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Order {
+    /// What it is.
+    pub object: Object,
+    /// Which of its kind.
+    pub number: u32,
+    /// What it is to hold: of a topic the number of its queues, of a group that of its retries.
+    pub value: u32,
+}
+
+/// What an operator makes or changes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+pub enum Object {
+    /// A topic.
+    Topic,
+    /// A topic that comes with its first message.
+    Sent,
+    /// A consumer group.
+    Group,
+}
+
+impl Object {
+    /// The name of one of its kind.
+    #[must_use]
+    pub fn name(self, number: u32) -> String {
+        match self {
+            Self::Topic => format!("ordered{number}"),
+            Self::Sent => format!("sent{number}"),
+            Self::Group => format!("kept{number}"),
+        }
+    }
 }
 
 /// What can happen to a request or an answer.
@@ -693,6 +734,7 @@ impl What {
             Self::SetQueues { .. }
             | Self::Permit { .. }
             | Self::Unwritable { .. }
+            | Self::Orders { .. }
             | Self::DeleteTopic { .. } => Need::Operator,
         }
     }
@@ -735,6 +777,7 @@ impl What {
             Self::Permit { .. } => "permission change",
             Self::Unwritable { .. } => "write permission wiped",
             Self::SetQueues { .. } => "queue change",
+            Self::Orders { .. } => "orders at once",
             Self::DeleteTopic { .. } => "topic deletion",
         }
     }
@@ -774,7 +817,11 @@ impl What {
             Self::Rot { .. } => &["disk.rot"],
             Self::Backlog { .. } => &["net.backlog", "net.reset"],
             Self::CloseBehind { .. } => &["net.close"],
-            Self::Lag { .. } | Self::SlowSync { .. } | Self::Levels { .. } | Self::SetQueues { .. } => &[],
+            Self::Lag { .. }
+            | Self::SlowSync { .. }
+            | Self::Levels { .. }
+            | Self::SetQueues { .. }
+            | Self::Orders { .. } => &[],
         }
     }
 
@@ -839,9 +886,10 @@ impl What {
                 all.dedup();
                 all
             }
-            Self::SetQueues { broker, .. } | Self::Permit { broker, .. } | Self::Unwritable { broker } => {
-                vec![broker]
-            }
+            Self::SetQueues { broker, .. }
+            | Self::Permit { broker, .. }
+            | Self::Unwritable { broker }
+            | Self::Orders { broker, .. } => vec![broker],
             Self::DeleteTopic { brokers, .. } => brokers.iter().map(String::as_str).collect(),
         }
     }
@@ -1040,6 +1088,10 @@ impl fmt::Display for What {
             Self::SetQueues { topic, broker, read, write, after_drain } => {
                 let when = if *after_drain { " once drained" } else { "" };
                 write!(f, "topic {topic} on {broker} gets {read} read and {write} write queues{when}")
+            }
+            Self::Orders { broker, orders } => {
+                let told = orders.iter().map(|it| format!("{} {}", it.object.name(it.number), it.value));
+                write!(f, "{broker} is ordered at once: {}", told.collect::<Vec<_>>().join(", "))
             }
             Self::DeleteTopic { topic, brokers, queues } => {
                 let brokers = brokers.join(" and ");

@@ -9,8 +9,8 @@ use protocol::rpc::{
 
 use crate::draw::Draw;
 use crate::plan::{
-    Broker, Delayed, Group, Harm, Manoeuvre, Member, Mode, Network, Plan, Producer, Profile, Shape, Step,
-    Topic, What,
+    Broker, Delayed, Group, Harm, Manoeuvre, Member, Mode, Network, Object, Order, Plan, Producer, Profile,
+    Shape, Step, Topic, What,
 };
 
 /// How large a quick plan is.
@@ -310,6 +310,38 @@ pub fn deletion(plan: &mut Plan) {
     });
     let queues = if same { plan.topics[topic as usize].queues } else { queues };
     plan.steps.push(Step::new(at_ms, for_ms, What::DeleteTopic { topic, brokers, queues }));
+}
+
+/// Lets an operator make and change topics and groups, several at once, and brokers die just then.
+pub fn orders(plan: &mut Plan) {
+    let mut draw = Draw::new(plan.seed, "orders");
+    let (mut value, mut sent) = (0, 0);
+    for _ in 0..draw.range(2, 4) {
+        let at_ms = draw.range(5_000, plan.load_ms - 10_000);
+        let node = format!("b{}", draw.below(plan.brokers.len() as u64));
+        let mut order = |draw: &mut Draw| {
+            let object =
+                *draw.pick(&[Object::Topic, Object::Topic, Object::Group, Object::Group, Object::Sent]);
+            let (queues, other) = (draw.range(1, 8) as u32, draw.below(3) as u32);
+            value += 1; // each says what it is
+            if object == Object::Sent {
+                sent += 1;
+                return Order { object, number: sent, value: queues };
+            }
+            Order { object, number: other, value }
+        };
+        let orders = (0..draw.range(2, 5)).map(|_| order(&mut draw)).collect();
+        let (fate, power, nth) = (draw.below(100), draw.chance(50), draw.range(1, 2));
+        let (soon_ms, for_ms) = (draw.spread(20, 3_000), draw.spread(1_000, 10_000));
+        let point = (*draw.pick(&["broker.config.write", "broker.config.written"])).to_owned();
+        let (died, broker) = (node.clone(), node.clone());
+        plan.steps.extend(match fate {
+            0..40 => Some(Step::new(at_ms - 500, for_ms, What::CrashAt { node, point, nth, power })),
+            40..80 => Some(Step::new(at_ms + soon_ms, for_ms, What::Crash { node: died, power })),
+            _ => None,
+        });
+        plan.steps.push(Step::new(at_ms, 0, What::Orders { broker, orders }));
+    }
 }
 
 /// Which kinds of faults a plan may draw.

@@ -15,7 +15,7 @@ use protocol::{
         QueryTopicsByConsumer,
     },
 };
-use runtime::clock;
+use runtime::{clock, planted};
 
 use crate::{
     Broker,
@@ -65,6 +65,7 @@ impl Broker {
             groups.changes()
         };
         self.groups_saved.kick();
+        let change = change.saturating_sub(u64::from(planted!("B36")));
         self.groups_saved.reach(change).await?;
         Ok(Reply::ok())
     }

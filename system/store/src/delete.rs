@@ -203,7 +203,7 @@ impl Store {
         self.log.disk.sync_dir(layout::LOG).await?;
         crash_point!("store.expire.synced").await;
         tap!("expire", position = min);
-        self.topics.forget_deleted(min);
+        self.topics.forget_deleted(if planted!("B39") { u64::MAX } else { min });
         for queue in queues {
             self.remove_queue_files(&queue).await?;
         }

@@ -189,7 +189,7 @@ impl Queue {
             let status = if max == 0 { ReadStatus::NoMessageInQueue } else { ReadStatus::OffsetTooSmall };
             return outside(status, min);
         };
-        if max == 0 {
+        if max == 0 || (min == max && planted!("B41")) {
             return outside(ReadStatus::NoMessageInQueue, 0);
         }
         if from < min {

@@ -220,6 +220,7 @@ impl Recovery<'_> {
         }
         for (topic, queues) in &table.topics {
             for (id, Offsets { min, max }) in queues {
+                let min = if min == max && planted!("B42") { &0 } else { min };
                 self.store.topics.load(topic, *id, *min, *max);
             }
         }

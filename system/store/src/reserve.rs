@@ -4,7 +4,7 @@ use std::io;
 use std::sync::Arc;
 
 use runtime::time::Duration;
-use runtime::{buggify, crash_point, select, sometimes, time};
+use runtime::{buggify, crash_point, planted, select, sometimes, time};
 
 use crate::flush::pause;
 use crate::log::Shortage;
@@ -35,7 +35,8 @@ impl Store {
                     tracing::warn!(%error, "no new commit log file can be made: free some space");
                     self.log.set_shortage(Some(Shortage { disk_full, reason: error.to_string() }));
                     self.log.attempts.advance(self.log.attempts.get() + 1);
-                    if !pause(&self, RETRY).await {
+                    let again = if planted!("B40") { RETRY * 30 } else { RETRY };
+                    if !pause(&self, again).await {
                         return;
                     }
                 }

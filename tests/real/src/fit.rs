@@ -100,7 +100,7 @@ fn adopt(plan: &mut Plan, running: &Running, left_out: &mut BTreeSet<String>) {
         let process =
             matches!(step.what.need(), Need::Kill | Need::Stop | Need::Pause | Need::Power | Need::Point);
         // That would touch what others have there.
-        let process = process || matches!(step.what, What::Unwritable { .. });
+        let process = process || matches!(step.what, What::Unwritable { .. } | What::Orders { .. });
         let fits = step.what.nodes().iter().all(|node| {
             clients.iter().any(|it| it == node) || !process && servers.iter().any(|it| it == node)
         });

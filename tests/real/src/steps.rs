@@ -207,6 +207,7 @@ impl Steps {
                 }
                 return; // it lasts
             }
+            What::Orders { broker, orders } => self.asker.give(cluster.id(broker), orders).await,
             other => unreachable!("{other} does not fit"),
         }
         self.wait(step.for_ms).await;

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use super::{Judged, Rule, SECOND, View, seconds, witness};
-use crate::history::{ById, Kind, Message, MessageId, Outcome, QueueContent, QueueId, Read, Slot};
+use crate::history::{ById, Id, Kind, Message, MessageId, Outcome, QueueContent, QueueId, Read, Slot};
 
 pub(super) fn check(view: &View<'_>, judged: &mut Judged) {
     acknowledged(view, judged);
@@ -163,6 +163,12 @@ fn brought_back(view: &View<'_>, judged: &mut Judged) {
             if let Some(message) = read.message.filter(deleted) {
                 broken(slot, Some(message), view.last(), "read in the end");
             }
+        }
+    }
+    for &ById { asked, id, found } in view.audit.by_id.iter().filter(|it| it.id == Id::Unique) {
+        let (send, it) = (view.sends[asked.index()], found.and_then(|(message, _)| message));
+        if let Some(slot) = send.at.filter(|_| it == Some(asked) && deleted(&asked)) {
+            broken(slot, Some(asked), view.last(), &format!("found by its {} in the end", id.name()));
         }
     }
 }
@@ -517,6 +523,33 @@ mod tests {
             s.orders_deletion();
             s.deletes();
             s.deliver("c0", "q", 0, "a");
+        });
+        run("ACK-3", Expect::Broken, "its unique key leads to it", |s| {
+            s.ok("a", "q", 0);
+            s.orders_deletion();
+            s.deletes();
+            s.by_id("a", Id::Unique, Some(("a", Fit::WHOLE)));
+        });
+        run("ACK-3", Expect::Broken, "its unique key leads to it in place of a later one", |s| {
+            s.ok("a", "q", 0);
+            s.orders_deletion();
+            s.deletes();
+            s.makes_again();
+            s.ok("b", "q", 0);
+            s.holds("q", &["b"]);
+            s.by_id("a", Id::Unique, Some(("a", Fit::WHOLE)));
+        });
+        run("ACK-3", Expect::Kept, "its unique key leads nowhere", |s| {
+            s.ok("a", "q", 0);
+            s.orders_deletion();
+            s.deletes();
+            s.by_id("a", Id::Unique, None);
+        });
+        run("ACK-3", Expect::Kept, "its bytes are where its offset id says", |s| {
+            s.ok("a", "q", 0);
+            s.orders_deletion();
+            s.deletes();
+            s.by_id("a", Id::Offset, Some(("a", Fit::WHOLE)));
         });
         run("ACK-3", Expect::Kept, "its second attempt came later", |s| {
             s.attempts("a", 2);

@@ -207,7 +207,7 @@ pub(super) fn troubles(view: &View<'_>) -> Vec<Trouble> {
     let mut troubles = Vec::new();
     for (step, on) in view.history.steps.iter().zip(&view.steps).filter(|(step, _)| !step.kills) {
         let Some((from_ns, until_ns)) = *on else { continue };
-        let of = |node| Trouble { node, from_ns, until_ns };
+        let of = |node| Trouble { node, from_ns, until_ns, fills: false };
         troubles.extend(step.nodes.iter().map(|node| of(Some(*node))));
         troubles.extend(step.wide.then(|| of(None)));
     }
@@ -227,7 +227,12 @@ pub(super) fn troubles(view: &View<'_>) -> Vec<Trouble> {
             let recovered =
                 recovered.get(&broker.node).and_then(|all| all.iter().find(|at| **at >= outage.until_ns));
             let until_ns = recovered.copied().unwrap_or(outage.until_ns);
-            troubles.push(Trouble { node: Some(broker.node), from_ns: outage.from_ns, until_ns });
+            troubles.push(Trouble {
+                node: Some(broker.node),
+                from_ns: outage.from_ns,
+                until_ns,
+                fills: false,
+            });
         }
     }
     troubles

@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use super::{Judged, Rule, SECOND, View, seconds};
+use super::{Judged, Rule, SECOND, View, seconds, view::Trouble};
 use crate::history::{Kind, MessageId, NodeId, Outcome};
 
 /// How long what is promised after the faults took: its rule, what is measured, and the bound in ms, unless that depends
@@ -133,7 +133,7 @@ fn refused(view: &View<'_>, judged: &mut Judged) {
         let writer = history.producers[message.producer as usize].node;
         let near: Vec<_> = troubles
             .iter()
-            .filter(|it| it.from_ns <= until && it.until_ns.saturating_add(CALM) >= from)
+            .filter(|it| it.from_ns <= until && it.until_ns.saturating_add(aftermath(view, it)) >= from)
             .filter(|it| it.node.is_none_or(|node| node == writer || !writers.contains(&node)))
             .filter(|it| it.node.is_none_or(|node| node == writer || !members.contains(&node)))
             .collect();
@@ -155,6 +155,16 @@ fn refused(view: &View<'_>, judged: &mut Judged) {
             judged.broken(view, Rule::L2, returned, name, sentence);
         }
     }
+}
+
+/// For how long a refusal is put down to what went wrong. Where space is looked for again and again, and nobody lost
+/// sight of the broker, it is not for long.
+fn aftermath(view: &View<'_>, trouble: &Trouble) -> u64 {
+    let died = |node| {
+        let mut outages = view.outages_of(node).iter();
+        outages.any(|it| it.from_ns <= trouble.until_ns && it.until_ns >= trouble.from_ns)
+    };
+    if trouble.fills && !trouble.node.is_some_and(died) { SPACE } else { CALM }
 }
 
 /// L-3: after its bound no queue changes hands.
@@ -198,6 +208,8 @@ fn owners(view: &View<'_>, heal_ns: u64, judged: &mut Judged) {
 const MS: u64 = 1_000_000;
 /// Long enough after a fault, or the start, for clients to know where everybody is.
 const CALM: u64 = 45 * SECOND;
+/// A broker that has found no space has looked again, and has made what it needs.
+const SPACE: u64 = 10 * SECOND;
 /// A refusal that came so soon left time for another try.
 const AT_ONCE: u64 = 400 * MS;
 /// Routes are right after this.
@@ -321,6 +333,28 @@ mod tests {
         run("L-2", Expect::Broken, "something is wrong with another client", |s| {
             late(s);
             s.begin(&["c0"]);
+            s.sent("a", Outcome::Failed, None);
+        });
+        run("L-2", Expect::Broken, "there is space again", |s| {
+            late(s);
+            s.full("b0");
+            s.wait(11.0);
+            s.sent("a", Outcome::Failed, None);
+        });
+        run("L-2", Expect::Kept, "there was no space just now", |s| {
+            late(s);
+            s.full("b0");
+            s.wait(9.0);
+            s.sent("a", Outcome::Failed, None);
+        });
+        run("L-2", Expect::Kept, "it was started when there was no space", |s| {
+            late(s);
+            s.down("b0", How::Process);
+            let step = s.fills_up("b0");
+            s.up("b0");
+            s.wait(50.0);
+            s.over(step);
+            s.wait(11.0);
             s.sent("a", Outcome::Failed, None);
         });
         run("L-2", Expect::Kept, "the broker is gone", |s| {

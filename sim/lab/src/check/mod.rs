@@ -12,6 +12,7 @@ mod leak;
 mod live;
 mod log;
 mod names;
+mod orders;
 mod poll;
 mod retry;
 mod search;
@@ -101,6 +102,7 @@ rules! {
     Log5 "LOG-5" "Records of the log are whole, say their own position, and do not go back in time."
     Log6 "LOG-6" "Recovery is complete, and recovering again gives the same state."
     Log7 "LOG-7" "A search by time finds the first message that was stored at that time or later."
+    Adm1 "ADM-1" "A topic or group is as the operator or the first message that made it was told, whatever crashes."
     Idx1 "IDX-1" "A question for a key finds every readable message with it, and none with another."
     Ns1 "NS-1" "A silent broker leaves the answers in 120 s + 5 s, one whose connection closed in 1 s."
     Ns2 "NS-2" "A broker that registered within the last 30 s is in the answers."
@@ -199,6 +201,7 @@ pub fn judge(history: &History, audit: &Audit) -> Judged {
     consume::check(&view, &mut judged);
     log::check(&view, &mut judged);
     names::check(&view, &mut judged);
+    orders::check(&view, &mut judged);
     search::check(&view, &mut judged);
     leak::check(&view, &mut judged);
     live::check(&view, &mut judged);

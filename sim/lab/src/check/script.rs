@@ -6,8 +6,9 @@ use super::{Rule, judge};
 use crate::history::{
     Audit, Broker, ById, Checks, Fit, Group, GroupId, Half, HalfId, History, How, Id, Image, Kind, Member,
     MemberId, Message, MessageId, NodeId, Outcome, QueueContent, QueueId, Read, Rotten, SCHEDULE, Searched,
-    SessionId, Slot, Step, Stored, Units, Why, Writer,
+    SessionId, Setting, SettingId, Slot, Step, Stored, Units, Why, Writer,
 };
+use crate::plan::Object;
 
 /// What a rule must say of a history.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -550,14 +551,43 @@ impl Script {
         content.searched.push(Searched { time_ms, offset });
     }
 
+    /// An operator orders this of one topic.
+    pub(super) fn orders(&mut self, value: u32) {
+        let setting = self.setting();
+        self.push(NodeId(0), Kind::Ordered { setting, value });
+    }
+
+    /// The order was carried out.
+    pub(super) fn done(&mut self, value: u32) {
+        let setting = self.setting();
+        self.push(NodeId(0), Kind::Done { setting, value });
+    }
+
+    /// The broker is asked about the topic.
+    pub(super) fn shown(&mut self, value: Option<u32>) {
+        let (setting, asked_ns) = (self.setting(), self.now_ns + 1);
+        self.on_broker(Kind::Shown { setting, asked_ns, value });
+    }
+
+    fn setting(&mut self) -> SettingId {
+        let broker = self.history.node("b0");
+        self.history.setting(Setting { broker, object: Object::Topic, number: 0 })
+    }
+
     pub(super) fn calls_left(&mut self, left: u32) {
         self.on_broker(Kind::CallsLeft { left });
     }
 
     pub(super) fn full(&mut self, node: &str) {
+        let step = self.fills_up(node);
+        self.over(step);
+    }
+
+    /// A disk is full from now on.
+    pub(super) fn fills_up(&mut self, node: &str) -> u32 {
         let step = self.begin(&[node]);
         self.history.steps[step as usize].fills = true;
-        self.over(step);
+        step
     }
 
     /// A sync of the broker's log fails, and it is restarted.

@@ -11,7 +11,8 @@ fn answers(view: &View<'_>, content: &QueueContent, judged: &mut Judged) {
     let history = view.history;
     let broker = history.queues[content.queue.index()].broker;
     // Who makes room may do so between what was read and what was asked.
-    let makes_room = history.steps.iter().any(|step| step.fills && step.nodes.contains(&broker));
+    let makes_room = view.lines[content.queue.index()].begins > content.min
+        && history.steps.iter().any(|step| step.fills && step.nodes.contains(&broker));
     // Of what rotted nobody knows the time.
     let rots = history.rotten.iter().any(|rotten| rotten.slot.queue == content.queue);
     if makes_room || rots {
@@ -34,6 +35,7 @@ fn answers(view: &View<'_>, content: &QueueContent, judged: &mut Judged) {
 #[cfg(test)]
 mod tests {
     use super::super::script::{Expect, Script, run};
+    use crate::history::Searched;
 
     #[test]
     fn a_search_finds_the_first_of_its_time() {
@@ -48,6 +50,21 @@ mod tests {
         run("LOG-7", Expect::Kept, "old ones were deleted", |s| {
             s.full("b0");
             s.searched("q", &[10, 20, 30], 20, 2);
+            s.range("q", 2, 3);
         });
+        run("LOG-7", Expect::Broken, "a disk was full before, and nothing was deleted since", |s| {
+            s.full("b0");
+            s.searched("q", &[10, 20, 30], 20, 2);
+            s.range("q", 0, 3);
+        });
+        let emptied = |offset| {
+            move |s: &mut Script| {
+                s.full("b0");
+                s.holds_from("q", 5, &[]);
+                s.last_content().searched.push(Searched { time_ms: 0, offset });
+            }
+        };
+        run("LOG-7", Expect::Broken, "the first of a queue that was emptied", emptied(0));
+        run("LOG-7", Expect::Kept, "the end of a queue that was emptied", emptied(5));
     }
 }

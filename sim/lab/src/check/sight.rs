@@ -22,7 +22,7 @@ impl Rule {
             Self::Ack1 | Self::Ack2 | Self::Ack3 | Self::Ack4 | Self::Ack6 | Self::Ack7 | Self::Ack8 => Whole,
             Self::Con1 | Self::Con7 | Self::Log1 | Self::Log3 | Self::Log5 | Self::Txn1 | Self::Txn3 => Whole,
             Self::Rty5 | Self::L2 | Self::L4 | Self::L12 | Self::Panic => Whole,
-            Self::Log7 | Self::L1 => Whole,
+            Self::Log7 | Self::Adm1 | Self::L1 => Whole,
             Self::Con2 | Self::Rty2 => Part("by the commits that brokers told when asked"),
             Self::Con4 => Part("changes of owner are not seen, so any trouble of the group is a cause"),
             Self::Con6 => Part("by the commits that brokers told when asked, while a broker stays up"),

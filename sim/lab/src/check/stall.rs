@@ -97,6 +97,10 @@ fn others_go_on(view: &View<'_>, judged: &mut Judged) {
         {
             let until = entered.get(&(group, *slot)).copied().unwrap_or(end).min(end);
             let Some(from) = until.checked_sub(GOES_ON).filter(|from| from >= since) else { continue };
+            // A group that comes late, or stands still, finds it gone.
+            if view.made_room(*slot) {
+                continue;
+            }
             let broker = history.queues[slot.queue.index()].broker;
             let calm = from.saturating_sub(CALM);
             let touches = |node: NodeId| {
@@ -225,6 +229,16 @@ mod tests {
             s.defers("c0", "r", 0);
             s.wait(15.0);
             s.deliver("c0", "q", 0, "a");
+        });
+        run("CON-8", Expect::Broken, "a disk was full before, and it is there", |s| {
+            s.full("b0");
+            elsewhere(s, 21.0);
+            s.range("q", 0, 1);
+        });
+        run("CON-8", Expect::Kept, "room was made with it", |s| {
+            s.full("b0");
+            elsewhere(s, 21.0);
+            s.range("q", 1, 1);
         });
         run("CON-8", Expect::Kept, "a moment", |s| elsewhere(s, 19.0));
         run("CON-8", Expect::Kept, "its member stands still", |s| {

@@ -127,6 +127,8 @@ pub struct Trouble {
     pub from_ns: u64,
     /// When it was over.
     pub until_ns: u64,
+    /// A disk was full, nothing else.
+    pub fills: bool,
 }
 
 impl Trouble {
@@ -524,7 +526,7 @@ impl<'a> View<'a> {
         let mut troubles = Vec::new();
         for (step, on) in self.history.steps.iter().zip(&self.steps) {
             if let Some((from_ns, until_ns)) = *on {
-                let of = |node| Trouble { node, from_ns, until_ns };
+                let of = |node| Trouble { node, from_ns, until_ns, fills: step.fills };
                 troubles.extend(step.nodes.iter().map(|node| of(Some(*node))));
                 // One that is cut off from everybody, or an order of an operator, touches others too.
                 troubles.extend(step.wide.then(|| of(None)));
@@ -536,6 +538,7 @@ impl<'a> View<'a> {
                 node,
                 from_ns: outage.from_ns,
                 until_ns: outage.until_ns,
+                fills: false,
             }));
         }
         troubles

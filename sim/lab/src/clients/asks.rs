@@ -1,5 +1,6 @@
 //! The lab's own questions and orders to the cluster, from a node of its own: routes, ends of queues, topics.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -7,11 +8,13 @@ use bytes::Bytes;
 use net::{CallError, Client, Options, Peer, Reply, Service};
 use protocol::compression::Compression;
 use protocol::id::OffsetId;
+use protocol::name::AUTO_CREATE_TOPIC;
 use protocol::record::{self, Scan};
 use protocol::rpc::{
     AddWritePermOfBroker, DeleteTopicInBroker, DeleteTopicInNamesrv, GetBrokerClusterInfo, GetMaxOffset,
-    GetMinOffset, GetRouteInfoByTopic, QueryConsumerOffset, QueryMessage, UpdateAndCreateTopic,
-    ViewMessageById, WipeWritePermOfBroker,
+    GetMinOffset, GetRouteInfoByTopic, GetSubscriptionGroupConfig, GetTopicConfig, QueryConsumerOffset,
+    QueryMessage, SendMessageV2, UpdateAndCreateSubscriptionGroup, UpdateAndCreateTopic, ViewMessageById,
+    WipeWritePermOfBroker,
 };
 use protocol::{Command, Request, Text, body, json};
 use runtime::task::TaskSet;
@@ -20,7 +23,10 @@ use runtime::time::{Instant, sleep};
 use super::load::Shared;
 use super::recorder::{compare, key_name};
 use crate::draw::Draw;
-use crate::history::{ById, Fit, GroupId, Id, Kind, MessageId, NodeId, QueueId, TopicId};
+use crate::history::{
+    ById, Fit, GroupId, Id, Kind, MessageId, NodeId, QueueId, Setting, SettingId, Slot, TopicId,
+};
+use crate::plan::{Object, Order};
 
 /// A server that can be asked.
 #[derive(Clone, Debug)]
@@ -85,18 +91,7 @@ impl<H: Home> Asker<H> {
         perm: u32,
         deadline: Instant,
     ) -> bool {
-        let request = UpdateAndCreateTopic {
-            topic: topic.into(),
-            default_topic: "TBW102".into(),
-            read_queue_nums: read as i32,
-            write_queue_nums: write as i32,
-            perm: perm as i32,
-            topic_filter_type: "SINGLE_TAG".into(),
-            topic_sys_flag: None,
-            order: false,
-            attributes: None,
-            force: None,
-        };
+        let request = new_topic(topic.into(), (read, write), perm);
         let Some(server) = self.brokers.iter().find(|known| known.id == broker) else { return false };
         let done = self.order(vec![server.address.clone()], request, deadline).await;
         if done {
@@ -125,6 +120,37 @@ impl<H: Home> Asker<H> {
             true => self.order(servers, AddWritePermOfBroker { broker_name }, deadline).await,
             false => self.order(servers, WipeWritePermOfBroker { broker_name }, deadline).await,
         }
+    }
+
+    /// Gives orders to a broker, all at once and each one time. One that nobody answers may be carried out at any time.
+    pub async fn give(&self, broker: NodeId, orders: &[Order]) {
+        let Some(server) = self.brokers.iter().find(|known| known.id == broker) else { return };
+        let given = orders.iter().map(|order| {
+            let (shared, server, order) = (self.shared.clone(), server.clone(), *order);
+            self.home.run(async move {
+                let (tasks, client) = connect();
+                give(&client, &shared, &server, order).await;
+                tasks.close().await;
+            })
+        });
+        // Each goes on by itself.
+        for given in given.collect::<Vec<_>>() {
+            given.await;
+        }
+    }
+
+    /// Asks what has become of all orders.
+    pub async fn settings(&self) {
+        let (shared, brokers) = (self.shared.clone(), self.brokers.clone());
+        let question = async move {
+            let (tasks, client) = connect();
+            let settings = shared.recorder.live().history.settings.len() as u32;
+            for setting in (0..settings).map(SettingId) {
+                ask_setting(&client, &shared, &brokers, setting).await;
+            }
+            tasks.close().await;
+        };
+        self.home.run(question).await.unwrap_or_default();
     }
 
     /// Gives an order to each of these servers, trying until the deadline, or until nobody waits for it any more: an order
@@ -214,10 +240,20 @@ impl<H: Home> Asker<H> {
         let (shared, brokers) = (self.shared.clone(), self.brokers.clone());
         let question = async move {
             let (tasks, client) = connect();
-            let ids = std::mem::take(&mut shared.recorder.live().ids);
-            let step = ids.len().div_ceil(MOST_IDS).max(1);
+            let (there, gone): (Vec<_>, Vec<_>) = {
+                let mut live = shared.recorder.live();
+                let ids = std::mem::take(&mut live.ids);
+                let places: BTreeMap<MessageId, Slot> = live.placed.iter().copied().collect();
+                let lives = |id: &MessageId| places.get(id).is_none_or(|slot| live.history.lives(slot.queue));
+                ids.into_iter().partition(|(asked, ..)| lives(asked))
+            };
+            // What went with its topic is asked for as often as what did not.
+            let chosen = [there, gone].into_iter().flat_map(|ids| {
+                let step = ids.len().div_ceil(MOST_IDS).max(1);
+                ids.into_iter().step_by(step)
+            });
             let mut answers = Vec::new();
-            for (asked, offset_id, unique) in ids.into_iter().step_by(step) {
+            for (asked, offset_id, unique) in chosen {
                 // What is not answered says nothing.
                 if let Some(found) = by_offset(&client, &shared, &offset_id).await {
                     answers.push(ById { asked, id: Id::Offset, found });
@@ -265,6 +301,7 @@ impl<H: Home> Asker<H> {
         let question = async move {
             let (_tasks, client) = connect();
             let mut draw = Draw::new(shared.plan.seed, "asker");
+            let mut which = Draw::new(shared.plan.seed, "settings");
             loop {
                 sleep(Duration::from_millis(draw.range(every_ms / 2, every_ms * 3 / 2))).await;
                 for server in &servers {
@@ -278,6 +315,11 @@ impl<H: Home> Asker<H> {
                 let queues = shared.recorder.live().queues();
                 if !queues.is_empty() {
                     ask_queue(&client, &shared, &brokers, *draw.pick(&queues)).await;
+                }
+                let settings = shared.recorder.live().history.settings.len() as u64;
+                if settings > 0 {
+                    let setting = SettingId(which.below(settings) as u32);
+                    ask_setting(&client, &shared, &brokers, setting).await;
                 }
             }
         };
@@ -301,6 +343,22 @@ fn read_record(shared: &Shared, bytes: &[u8]) -> Answer {
     let property = |name: &str| record.property(name);
     let key = property("KEYS").and_then(|keys| keys.split(' ').next());
     compare(&shared.recorder, shared.plan.seed, body, property("TAGS"), key, property("who"))
+}
+
+/// The order to make a topic, or to change it.
+fn new_topic(topic: Text, (read, write): (u32, u32), perm: u32) -> UpdateAndCreateTopic {
+    UpdateAndCreateTopic {
+        topic,
+        default_topic: AUTO_CREATE_TOPIC.into(),
+        read_queue_nums: read as i32,
+        write_queue_nums: write as i32,
+        perm: perm as i32,
+        topic_filter_type: "SINGLE_TAG".into(),
+        topic_sys_flag: None,
+        order: false,
+        attributes: None,
+        force: None,
+    }
 }
 
 fn connect() -> (TaskSet, Client) {
@@ -380,6 +438,77 @@ async fn ask_queue(client: &Client, shared: &Shared, brokers: &[Server], queue: 
     }
     shared.recorder.push(broker.id, Kind::Range { queue, asked_ns, min, max });
     shared.recorder.live().ends_at(queue, max);
+}
+
+/// Gives an order to a broker, and writes down whether it was carried out.
+async fn give(client: &Client, shared: &Shared, server: &Server, order: Order) {
+    let Order { object, number, value } = order;
+    let (name, none) = (Text::from(object.name(number)), Bytes::new());
+    let setting = {
+        let mut live = shared.recorder.live();
+        live.history.setting(Setting { broker: server.id, object, number })
+    };
+    shared.recorder.push(NodeId(0), Kind::Ordered { setting, value });
+    let done = match object {
+        Object::Topic => {
+            let request = new_topic(name, (value, value), READ_AND_WRITE);
+            client.call(&server.address, &request, none, CARRIED_OUT).await.is_ok()
+        }
+        Object::Sent => {
+            let request = SendMessageV2 {
+                producer_group: "operator".into(),
+                topic: name,
+                default_topic: AUTO_CREATE_TOPIC.into(),
+                default_topic_queue_nums: value as i32,
+                ..SendMessageV2::default()
+            };
+            client.call(&server.address, &request, Bytes::from_static(b"first"), CARRIED_OUT).await.is_ok()
+        }
+        Object::Group => {
+            let config = body::SubscriptionGroupConfig {
+                group_name: name,
+                retry_max_times: value as i32,
+                ..body::SubscriptionGroupConfig::default()
+            };
+            let (request, body) = (UpdateAndCreateSubscriptionGroup {}, json::to_vec(&config));
+            client.call(&server.address, &request, body.into(), CARRIED_OUT).await.is_ok()
+        }
+    };
+    if done {
+        shared.recorder.push(NodeId(0), Kind::Done { setting, value });
+    }
+}
+
+/// Asks what has become of an order.
+async fn ask_setting(client: &Client, shared: &Shared, brokers: &[Server], setting: SettingId) {
+    let asked_ns = shared.recorder.elapsed_ns();
+    let Setting { broker, object, number } = shared.recorder.live().history.settings[setting.index()];
+    let Some(server) = brokers.iter().find(|known| known.id == broker) else { return };
+    let (name, none) = (Text::from(object.name(number)), Bytes::new());
+    let shown = match object {
+        Object::Topic | Object::Sent => {
+            let request = GetTopicConfig { topic: name, lo: None };
+            let answer = client.call(&server.address, &request, none, TIMEOUT).await;
+            answer.map(|(_, body)| {
+                json::from_slice(&body).ok().map(|it: body::TopicConfig| it.write_queue_nums as u32)
+            })
+        }
+        Object::Group => {
+            let request = GetSubscriptionGroupConfig { group: name };
+            let answer = client.call(&server.address, &request, none, TIMEOUT).await;
+            answer.map(|(_, body)| {
+                json::from_slice(&body)
+                    .ok()
+                    .map(|it: body::SubscriptionGroupConfig| it.retry_max_times as u32)
+            })
+        }
+    };
+    let value = match shown {
+        Ok(Some(value)) => Some(value),
+        Err(CallError::Refused { code: 17 | 26, .. }) => None,
+        _ => return,
+    };
+    shared.recorder.push(broker, Kind::Shown { setting, asked_ns, value });
 }
 
 /// Makes the queues known that a topic has by its route.
@@ -520,9 +649,11 @@ async fn by_unique(
 const READ_AND_WRITE: u32 = 6;
 /// Keys asked for in the end.
 const MOST_KEYS: usize = 100;
-/// Messages asked for by their ids in one run.
+/// Messages asked for by their ids in one run, and as many of deleted topics.
 const MOST_IDS: usize = 100;
 /// Longest body.
 const MOST_BYTES: usize = 1 << 20;
 /// Of one question.
 const TIMEOUT: Duration = Duration::from_secs(3);
+/// Of an order, which waits for the disk and for name servers.
+const CARRIED_OUT: Duration = Duration::from_secs(10);

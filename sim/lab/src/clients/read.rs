@@ -79,7 +79,8 @@ async fn read_queue(
     Ok(content)
 }
 
-/// Asks for the first message of a time at which one was stored, and of the millisecond behind it.
+/// Asks for the first message of a time at which one was stored, and of the millisecond behind it; of a queue without
+/// any, for the first of all.
 async fn search(
     shared: &Shared,
     reader: &PullConsumer,
@@ -88,8 +89,9 @@ async fn search(
 ) -> Result<(), client::CallError> {
     let mut draw = Draw::new(shared.plan.seed, &format!("searches of {name}"));
     for later_ms in 0..2 {
-        let Some(last) = content.read.len().checked_sub(1) else { return Ok(()) };
-        let time_ms = content.read[draw.below(last as u64 + 1) as usize].stored_ms + later_ms;
+        let count = content.read.len() as u64;
+        let stored_ms = if count > 0 { content.read[draw.below(count) as usize].stored_ms } else { 0 };
+        let time_ms = stored_ms + later_ms;
         let offset = reader.offset_at(name, time_ms).await?;
         content.searched.push(Searched { time_ms, offset });
     }

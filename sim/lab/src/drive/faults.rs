@@ -376,6 +376,9 @@ impl Steps {
                 self.asker.set_queues(broker, name, *read, *write, deadline).await;
                 return; // it lasts
             }
+            What::Orders { broker, orders } => {
+                self.asker.give(cluster.shared.recorder.id(cluster.node(broker)), orders).await;
+            }
             What::DeleteTopic { topic, brokers, .. } => {
                 let name = &self.plan.topics[*topic as usize].name;
                 let deadline = Instant::now() + lasts;
@@ -457,6 +460,7 @@ impl Steps {
             | What::Rot { .. }
             | What::ClockJump { .. }
             | What::DeleteTopic { .. }
+            | What::Orders { .. }
             | What::SetQueues { .. } => {}
         }
         if what.sickens() {
