@@ -16,7 +16,7 @@ pub(crate) fn scenario() -> Scenario {
                 their hash alone",
         upstream: &[],
         rules: &[Rule::Idx1, Rule::Ack2],
-        kills: &["M13", "B02", "B29"],
+        kills: &["M13", "B02", "B29", "B50", "B51"],
         plan,
     }
 }

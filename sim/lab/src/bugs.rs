@@ -162,6 +162,8 @@ bugs! {
     B32 Hard   [Ns2]            "A late registration on an older connection counts, and ends with that connection."
     B33 Hard   [Txn3 Txn4]      "The end of a transaction names the last copy only, and a start finds the first one open."
     B34 Hard   [L11 Con5 L3]    "Whether a client is silent is told by the wall clock."
+    B50 Hard   [Idx1]           "A client asks one broker only for a key."
+    B51 Hard   [Ack2]           "A client asks any broker for the message at an offset id."
 }
 
 #[cfg(test)]

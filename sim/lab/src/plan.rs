@@ -50,6 +50,9 @@ pub struct Plan {
     /// And brokers for so many keys each time, and many more in the end.
     #[serde(default)]
     pub queries: u32,
+    /// So many of 100 questions for messages go through a client.
+    #[serde(default)]
+    pub by_client: u32,
     /// The run goes on for at least so long after the faults are over: ownership can be judged then.
     pub settle_ms: u64,
     /// Crash a broker once more after the drain and compare what it recovers.

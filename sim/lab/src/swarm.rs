@@ -73,13 +73,21 @@ pub fn plain(scenario: &str, seed: u64, size: Size) -> Plan {
         buggify: 0,
         probe_ms: 3000,
         queries: 0,
+        by_client: 0,
         settle_ms: 0,
         recover_twice: false,
     };
     cluster(&mut plan, &mut Draw::new(seed, "cluster"));
     load(&mut plan, &mut Draw::new(seed, "load"), size);
     groups(&mut plan, &mut Draw::new(seed, "groups"));
+    operator(&mut plan, &mut Draw::new(seed, "operator"));
     plan
+}
+
+/// Who asks for messages by a client, and looks after groups and what servers keep.
+fn operator(plan: &mut Plan, draw: &mut Draw) {
+    let (asks, by_client) = (draw.chance(60), draw.range(20, 80) as u32);
+    plan.by_client = if asks { by_client } else { 0 };
 }
 
 /// Two name servers, two or three brokers and four clients at least. There are no slaves: nothing is replicated yet.

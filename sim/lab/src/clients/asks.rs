@@ -18,9 +18,10 @@ use runtime::task::TaskSet;
 use runtime::time::{Instant, sleep};
 
 use super::load::Shared;
+use super::reader::Reader;
 use super::recorder::{compare, key_name};
 use crate::draw::Draw;
-use crate::history::{ById, Fit, GroupId, Id, Kind, MessageId, NodeId, QueueId, TopicId};
+use crate::history::{ById, Fit, GroupId, Id, Kind, MessageId, NodeId, QueueId, Slot, TopicId};
 
 /// A server that can be asked.
 #[derive(Clone, Debug)]
@@ -187,9 +188,13 @@ impl<H: Home> Asker<H> {
         let question = async move {
             let (tasks, client) = connect();
             let mut draw = Draw::new(shared.plan.seed, "keys");
+            let mut reader = Reader::start(&shared, "keys").await;
             for _ in 0..MOST_KEYS {
-                ask_key(&client, &shared, &brokers, &mut draw).await;
+                if !reader.ask_key(&shared, &brokers, &mut draw).await {
+                    ask_key(&client, &shared, &brokers, &mut draw).await;
+                }
             }
+            reader.stop().await;
             tasks.close().await;
         };
         self.home.run(question).await.unwrap_or_default();
@@ -201,9 +206,13 @@ impl<H: Home> Asker<H> {
         let question = async move {
             let (tasks, client) = connect();
             let queues = shared.recorder.live().queues();
+            let mut reader = Reader::start(&shared, "ranges").await;
             for queue in queues {
-                ask_queue(&client, &shared, &brokers, queue).await;
+                if !reader.ask_queue(&shared, &brokers, queue).await {
+                    ask_queue(&client, &shared, &brokers, queue).await;
+                }
             }
+            reader.stop().await;
             tasks.close().await;
         };
         self.home.run(question).await.unwrap_or_default();
@@ -217,15 +226,22 @@ impl<H: Home> Asker<H> {
             let ids = std::mem::take(&mut shared.recorder.live().ids);
             let step = ids.len().div_ceil(MOST_IDS).max(1);
             let mut answers = Vec::new();
+            let mut reader = Reader::start(&shared, "ids").await;
             for (asked, offset_id, unique) in ids.into_iter().step_by(step) {
                 // What is not answered says nothing.
-                if let Some(found) = by_offset(&client, &shared, &offset_id).await {
-                    answers.push(ById { asked, id: Id::Offset, found });
-                }
-                if let Some(found) = by_unique(&client, &shared, &brokers, asked, &unique).await {
-                    answers.push(ById { asked, id: Id::Unique, found });
-                }
+                let by_client = reader.is_next();
+                let found = match by_client {
+                    true => reader.by_offset(&shared, &offset_id).await,
+                    false => by_offset(&client, &shared, &offset_id).await,
+                };
+                answers.extend(found.map(|found| ById { asked, id: Id::Offset, found }));
+                let found = match by_client {
+                    true => reader.by_unique(&shared, asked, &unique).await,
+                    false => by_unique(&client, &shared, &brokers, asked, &unique).await,
+                };
+                answers.extend(found.map(|found| ById { asked, id: Id::Unique, found }));
             }
+            reader.stop().await;
             tasks.close().await;
             answers
         };
@@ -265,6 +281,7 @@ impl<H: Home> Asker<H> {
         let question = async move {
             let (_tasks, client) = connect();
             let mut draw = Draw::new(shared.plan.seed, "asker");
+            let mut reader = Reader::start(&shared, "reader").await;
             loop {
                 sleep(Duration::from_millis(draw.range(every_ms / 2, every_ms * 3 / 2))).await;
                 for server in &servers {
@@ -273,11 +290,16 @@ impl<H: Home> Asker<H> {
                     ask_server(&client, &shared, server, whole_cluster).await;
                 }
                 for _ in 0..shared.plan.queries {
-                    ask_key(&client, &shared, &brokers, &mut draw).await;
+                    if !reader.ask_key(&shared, &brokers, &mut draw).await {
+                        ask_key(&client, &shared, &brokers, &mut draw).await;
+                    }
                 }
                 let queues = shared.recorder.live().queues();
                 if !queues.is_empty() {
-                    ask_queue(&client, &shared, &brokers, *draw.pick(&queues)).await;
+                    let queue = *draw.pick(&queues);
+                    if !reader.ask_queue(&shared, &brokers, queue).await {
+                        ask_queue(&client, &shared, &brokers, queue).await;
+                    }
                 }
             }
         };
@@ -286,7 +308,7 @@ impl<H: Home> Asker<H> {
 }
 
 /// Which message came, and how it fits.
-type Answer = (Option<MessageId>, Fit);
+pub(super) type Answer = (Option<MessageId>, Fit);
 
 /// Which message a stored record is, read without the client's code.
 fn read_record(shared: &Shared, bytes: &[u8]) -> Answer {
@@ -303,7 +325,7 @@ fn read_record(shared: &Shared, bytes: &[u8]) -> Answer {
     compare(&shared.recorder, shared.plan.seed, body, property("TAGS"), key, property("who"))
 }
 
-fn connect() -> (TaskSet, Client) {
+pub(super) fn connect() -> (TaskSet, Client) {
     let tasks = TaskSet::new();
     let client = Client::new(&tasks, Arc::new(Silent), Options::default());
     (tasks, client)
@@ -421,22 +443,33 @@ async fn ask_commit(
     }
 }
 
+/// An acknowledged message that is asked for.
+pub(super) struct Wanted<'a> {
+    pub(super) message: MessageId,
+    pub(super) slot: Slot,
+    pub(super) topic: Text,
+    pub(super) key: String,
+    pub(super) broker: &'a Server,
+}
+
+/// Any acknowledged message.
+pub(super) fn wanted<'a>(shared: &Shared, brokers: &'a [Server], draw: &mut Draw) -> Option<Wanted<'a>> {
+    let live = shared.recorder.live();
+    if live.placed.is_empty() {
+        return None;
+    }
+    let (message, slot) = *draw.pick(&live.placed);
+    let facts = live.history.queues[slot.queue.index()];
+    let place = live.history.brokers.iter().position(|broker| broker.node == facts.broker)?;
+    let made = live.history.messages[message.index()];
+    let topic = Text::from(live.history.topic_name(facts.topic));
+    Some(Wanted { message, slot, topic, key: key_name(made.producer, made.serial), broker: &brokers[place] })
+}
+
 /// Asks for the key of some acknowledged message.
 async fn ask_key(client: &Client, shared: &Shared, brokers: &[Server], draw: &mut Draw) {
     let asked_ns = shared.recorder.elapsed_ns();
-    let (message, slot, topic, key, broker) = {
-        let live = shared.recorder.live();
-        if live.placed.is_empty() {
-            return;
-        }
-        let (message, slot) = *draw.pick(&live.placed);
-        let facts = live.history.queues[slot.queue.index()];
-        let place = live.history.brokers.iter().position(|broker| broker.node == facts.broker);
-        let made = live.history.messages[message.index()];
-        let topic = Text::from(live.history.topic_name(facts.topic));
-        (message, slot, topic, key_name(made.producer, made.serial), place.map(|place| &brokers[place]))
-    };
-    let Some(broker) = broker else { return };
+    let Some(Wanted { message, slot, topic, key, broker }) = wanted(shared, brokers, draw) else { return };
     let mut request = QueryMessage {
         topic,
         key: key.as_str().into(),
@@ -525,4 +558,4 @@ const MOST_IDS: usize = 100;
 /// Longest body.
 const MOST_BYTES: usize = 1 << 20;
 /// Of one question.
-const TIMEOUT: Duration = Duration::from_secs(3);
+pub(super) const TIMEOUT: Duration = Duration::from_secs(3);

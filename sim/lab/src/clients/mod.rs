@@ -5,6 +5,7 @@ mod asks;
 mod load;
 mod marks;
 mod read;
+mod reader;
 mod recorder;
 mod transact;
 

@@ -194,8 +194,6 @@ impl Recorder {
         let mut number = 0;
         for (index, group) in plan.groups.iter().enumerate() {
             let topic = history.topic(&plan.topics[group.topic as usize].name);
-            let retry = history.topic(&protocol::name::retry_topic(&group.name));
-            let dlq = history.topic(&protocol::name::dlq_topic(&group.name));
             let limit = group.fails.map_or(u32::MAX, |fails| fails.limit);
             let (name, tag) = (group.name.clone(), group.tag);
             history.groups.push(Group { name, topic, tag, retry, dlq, limit });

@@ -100,6 +100,10 @@ pub const KNOBS: &[Property] = &[
     ("brokers.sync_flush", "An answer that promises more than the disk has: ACK-1, ACK-3."),
     ("brokers.sync_us", "Whatever happens while a sync is under way: ACK-1, TXN-5, L-2."),
     ("buggify", "The rare ways in the code, all at once or none: ACK-1, CON-3, LOG-2."),
+    (
+        "by_client",
+        "A client that finds other messages than the one that was asked for, or too few: IDX-1, ACK-2, LOG-4.",
+    ),
     ("delay_levels_s", "Levels that wake in one moment, or never: DLY-1, DLY-3."),
     ("groups.batch", "A listener that fails, or dies, in the midst of a batch: CON-2, RTY-2."),
     ("groups.fails", "A listener that never fails: every repeat needs another cause: CON-4."),

@@ -225,6 +225,7 @@ fn usual(plan: &Plan) -> Plan {
         buggify: 0,
         probe_ms: 3000,
         queries: 0,
+        by_client: 0,
         settle_ms: 0,
         recover_twice: false,
         ..plan.clone()
