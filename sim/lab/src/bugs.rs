@@ -162,6 +162,11 @@ bugs! {
     B32 Hard   [Ns2]            "A late registration on an older connection counts, and ends with that connection."
     B33 Hard   [Txn3 Txn4]      "The end of a transaction names the last copy only, and a start finds the first one open."
     B34 Hard   [L11 Con5 L3]    "Whether a client is silent is told by the wall clock."
+    B45 Hard   [L13]            "A client that had to join a broker again sends it no more heartbeats."
+    B46 Hard   [L13 L1]         "A broker that could not register for a while registers once more, and then no more."
+    B47 Hard   [L13]            "A connection on which nothing moves stays open."
+    B48 Hard   [L13]            "A call has no time-out."
+    B49 Hard   [L13]            "A client stays with its name server, though that does not answer."
     B50 Hard   [Idx1]           "A client asks one broker only for a key."
     B51 Hard   [Ack2]           "A client asks any broker for the message at an offset id."
 }

@@ -232,8 +232,13 @@ pub enum Kind {
     Heard { broker: NodeId, peer: u64 },
     /// Tap: a name server dropped a broker.
     Removed { broker: NodeId, why: Why },
-    /// Tap: a connection ends, and so many calls are in its table that nobody waits for.
-    CallsLeft { left: u32 },
+    /// Tap: a connection ends. So many calls are in its table that nobody waits for, one that is open should have been
+    /// over for so long, and nothing has moved for so long.
+    ConnectionEnds { left: u32, overdue_ms: u64, silent_ms: u64 },
+    /// Tap: a broker closes the only connection of this client, which said nothing for too long.
+    GivenUp { client: NodeId },
+    /// Tap: a client has an answer of some name server.
+    RouteAnswered,
     /// Tap: a task was polled a thousand times while time stood.
     Spun,
     /// Tap: a connection of a name server closed.
@@ -771,7 +776,11 @@ impl History {
                 let found = if found { "finds it" } else { "does not find it" };
                 format!("the key of {} {found}, and {others} others", self.message_name(message))
             }
-            Kind::CallsLeft { left } => format!("a connection ends with {left} calls that nobody waits for"),
+            Kind::ConnectionEnds { left, overdue_ms, silent_ms } => format!(
+                "a connection ends with {left} calls that nobody waits for, {overdue_ms} ms overdue, silent for {silent_ms} ms"
+            ),
+            Kind::GivenUp { client } => format!("{} said nothing for too long", self.node_name(client)),
+            Kind::RouteAnswered => "a name server has answered".to_owned(),
             Kind::Heal => "all faults are over".to_owned(),
             Kind::Drained { rest } => format!("drain ended, {rest} left"),
             Kind::Append { slot, position, end } => {

@@ -16,6 +16,7 @@ mod poll;
 mod retry;
 mod search;
 mod sight;
+mod silence;
 mod stall;
 mod transact;
 mod view;
@@ -113,6 +114,7 @@ rules! {
     L10 "L-10" "Nothing stays behind: a call that is over is in the table of its connection no more."
     L11 "L-11" "A member that waits for a message has it 200 ms after it can be read, when nothing is wrong."
     L12 "L-12" "A node that was started again serves, and one that is asked to stop ends."
+    L13 "L-13" "Who is well is not given up as silent, and who is silent is not waited for: connections, calls and name servers."
     Rty1 "RTY-1" "What a listener could not handle comes again after the delay of level 3 and the tries it had."
     Rty2 "RTY-2" "A message that could not be given back does not let the offset pass."
     Rty3 "RTY-3" "After the last try there is one dead letter, at once, and the group gets the message no more."
@@ -132,7 +134,10 @@ impl Rule {
     /// A promise that something happens in time, not that something never happens.
     #[must_use]
     pub fn is_liveness(self) -> bool {
-        matches!(self, Self::L1 | Self::L2 | Self::L3 | Self::L4 | Self::L9 | Self::L11 | Self::L12)
+        matches!(
+            self,
+            Self::L1 | Self::L2 | Self::L3 | Self::L4 | Self::L9 | Self::L11 | Self::L12 | Self::L13
+        )
     }
 }
 
@@ -201,6 +206,7 @@ pub fn judge(history: &History, audit: &Audit) -> Judged {
     names::check(&view, &mut judged);
     search::check(&view, &mut judged);
     leak::check(&view, &mut judged);
+    silence::check(&view, &mut judged);
     live::check(&view, &mut judged);
     poll::check(&view, &mut judged);
     stall::check(&view, &mut judged);

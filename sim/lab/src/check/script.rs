@@ -551,7 +551,38 @@ impl Script {
     }
 
     pub(super) fn calls_left(&mut self, left: u32) {
-        self.on_broker(Kind::CallsLeft { left });
+        self.connection_ends(left, 0, 0);
+    }
+
+    /// A connection of the broker ends: with so many forgotten calls, one so late, and silent for so long.
+    pub(super) fn connection_ends(&mut self, left: u32, overdue_ms: u64, silent_ms: u64) {
+        self.on_broker(Kind::ConnectionEnds { left, overdue_ms, silent_ms });
+    }
+
+    /// The broker gives a client up.
+    pub(super) fn gives_up(&mut self, client: &str) {
+        let client = self.history.node(client);
+        self.on_broker(Kind::GivenUp { client });
+    }
+
+    /// There are so many name servers.
+    pub(super) fn name_servers(&mut self, count: u32) {
+        for index in 0..count {
+            self.history.node(&format!("ns{index}"));
+        }
+    }
+
+    /// A client hears of a name server.
+    pub(super) fn route_answered(&mut self, client: &str) {
+        let node = self.history.node(client);
+        self.push(node, Kind::RouteAnswered);
+    }
+
+    /// Some nodes may be late from now on.
+    pub(super) fn slow(&mut self, nodes: &[&str]) -> u32 {
+        let step = self.begin(nodes);
+        self.history.steps[step as usize].slows = true;
+        step
     }
 
     pub(super) fn full(&mut self, node: &str) {

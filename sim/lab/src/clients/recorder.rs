@@ -1044,7 +1044,18 @@ impl Live {
                 };
                 self.push(node, kind);
             }
-            "calls_left" => self.push(node, Kind::CallsLeft { left: fields.number("left") as u32 }),
+            "connection_ends" => {
+                let left = fields.number("left") as u32;
+                let (overdue_ms, silent_ms) = (fields.number("overdue_ms"), fields.number("silent_ms"));
+                self.push(node, Kind::ConnectionEnds { left, overdue_ms, silent_ms });
+            }
+            "client.given_up" => {
+                let client = self.at_address(fields.text("address"));
+                if let Some(client) = client.filter(|_| fields.number("alone") == 1) {
+                    self.push(node, Kind::GivenUp { client });
+                }
+            }
+            "client.route_answered" => self.push(node, Kind::RouteAnswered),
             "spin" => self.push(node, Kind::Spun),
             "route.peer_closed" => self.push(node, Kind::PeerClosed { peer: fields.number("peer") }),
             "client.session" => self.session(&fields, node),
