@@ -15,8 +15,8 @@ pub(crate) fn scenario() -> Scenario {
         hunts: "brokers that never expire, stale removals that wipe a fresh registration, clients that never move on, \
                 heartbeats that end with a fault",
         upstream: &["11043", "4522", "5322"],
-        rules: &[Rule::Ns1, Rule::Ns2, Rule::L2, Rule::L13],
-        kills: &["M28", "M29", "B19", "B26", "B31", "B32", "B45", "B46", "B47", "B48", "B49"],
+        rules: &[Rule::Ns1, Rule::Ns2, Rule::Ns4, Rule::L2, Rule::L13],
+        kills: &["M28", "M29", "B19", "B26", "B31", "B32", "B45", "B46", "B47", "B48", "B49", "B52", "B53"],
         plan,
     }
 }

@@ -169,6 +169,11 @@ bugs! {
     B49 Hard   [L13]            "A client stays with its name server, though that does not answer."
     B50 Hard   [Idx1]           "A client asks one broker only for a key."
     B51 Hard   [Ack2]           "A client asks any broker for the message at an offset id."
+    B52 Hard   [Ns4]            "What is put into the table of a name server is not on the disk when it is answered."
+    B53 Hard   [Ns4]            "What is deleted from the table of a name server is back after a restart."
+    B56 Hard   [Con9]           "The offsets of a deleted group stay."
+    B57 Hard   [Con9]           "With a group go the offsets of all whose names begin with its name."
+    B58 Hard   [Con9]           "The deletion of a group is not on the disk when it is answered."
 }
 
 #[cfg(test)]

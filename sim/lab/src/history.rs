@@ -38,6 +38,8 @@ ids! {
     SessionId,
     /// A half message: one attempt of a transaction at a broker.
     HalfId,
+    /// Something that a server keeps for an operator.
+    KeptId,
 }
 
 /// What happened, when and where.
@@ -163,6 +165,12 @@ pub enum Kind {
     /// The lab asked the broker of an acknowledged message for its key: whether the message was among what came, and
     /// how much came that does not have the key.
     Queried { message: MessageId, slot: Slot, asked_ns: u64, found: bool, others: u32 },
+    /// A broker was asked who is in a group: bits by member, and how many it named.
+    Members { group: GroupId, members: u64, named: u32 },
+    /// An operator ordered a server to keep this value, none = nothing; it has answered (done), or who knows.
+    Ordered { kept: KeptId, value: Option<u64>, done: bool },
+    /// A server was asked what it keeps.
+    Kept { kept: KeptId, value: Option<u64> },
     /// All faults are over.
     Heal,
     /// The drain ended: nothing is left, or the bound was reached.
@@ -342,6 +350,28 @@ pub struct Deletion {
     pub position: u64,
 }
 
+/// Something that a server keeps for an operator.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Keeping {
+    /// On this server.
+    pub server: NodeId,
+    /// What it is.
+    pub what: Keeps,
+    /// Its name.
+    pub name: String,
+}
+
+/// What a server may keep for an operator.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Keeps {
+    /// A name server a text in its table.
+    Text,
+    /// A broker the settings of a group.
+    Settings,
+    /// A broker how far a group has come in a queue: on its disk soon, and at once when it is deleted.
+    Offset,
+}
+
 /// A producer.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Writer {
@@ -474,6 +504,8 @@ pub struct History {
     pub rare_ways: bool,
     /// How brokers ask about transactions.
     pub checks: Checks,
+    /// What servers keep for an operator.
+    pub keepings: Vec<Keeping>,
     nodes: Names,
     topics: Names,
     queue_ids: BTreeMap<Queue, QueueId>,
@@ -635,6 +667,28 @@ impl History {
         format!("{} offset {}", self.queue_name(slot.queue), slot.offset)
     }
 
+    /// What a server keeps, in words.
+    #[must_use]
+    pub fn keeping_name(&self, kept: KeptId) -> String {
+        let Keeping { server, what, name } = &self.keepings[kept.index()];
+        let what = match what {
+            Keeps::Text => "the text",
+            Keeps::Settings => "the settings of group",
+            Keeps::Offset => "the offset of group",
+        };
+        format!("{what} {name} on {}", self.node_name(*server))
+    }
+
+    /// The number of something that a server keeps, new or known.
+    pub fn keeping(&mut self, server: NodeId, what: Keeps, name: &str) -> KeptId {
+        let same = |it: &Keeping| (it.server, it.what, &*it.name) == (server, what, name);
+        let place = self.keepings.iter().position(same).unwrap_or_else(|| {
+            self.keepings.push(Keeping { server, what, name: name.to_owned() });
+            self.keepings.len() - 1
+        });
+        KeptId(place as u32)
+    }
+
     /// A message in words: producer and serial.
     #[must_use]
     pub fn message_name(&self, message: MessageId) -> String {
@@ -776,6 +830,14 @@ impl History {
                 let found = if found { "finds it" } else { "does not find it" };
                 format!("the key of {} {found}, and {others} others", self.message_name(message))
             }
+            Kind::Members { group, named, .. } => {
+                format!("{} has {named} members", self.group_name(group))
+            }
+            Kind::Ordered { kept, value, done } => {
+                let done = if done { "done" } else { "not answered" };
+                format!("an operator sets {} to {}: {done}", self.keeping_name(kept), known(value))
+            }
+            Kind::Kept { kept, value } => format!("{} is {}", self.keeping_name(kept), known(value)),
             Kind::ConnectionEnds { left, overdue_ms, silent_ms } => format!(
                 "a connection ends with {left} calls that nobody waits for, {overdue_ms} ms overdue, silent for {silent_ms} ms"
             ),
@@ -889,6 +951,10 @@ impl History {
             }
         }
     }
+}
+
+fn known(value: Option<u64>) -> String {
+    value.map_or("nothing".to_owned(), |value| value.to_string())
 }
 
 fn decision(commit: Option<bool>) -> &'static str {

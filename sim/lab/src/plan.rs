@@ -53,6 +53,9 @@ pub struct Plan {
     /// So many of 100 questions for messages go through a client.
     #[serde(default)]
     pub by_client: u32,
+    /// About this often an operator looks at groups, and changes what servers keep for him; 0 = never.
+    #[serde(default)]
+    pub operator_ms: u64,
     /// The run goes on for at least so long after the faults are over: ownership can be judged then.
     pub settle_ms: u64,
     /// Crash a broker once more after the drain and compare what it recovers.

@@ -236,6 +236,7 @@ const SIMPLER: &[fn(&mut Plan)] = &[
     |plan| plan.recover_twice = false,
     |plan| plan.queries = 0,
     |plan| plan.by_client = 0,
+    |plan| plan.operator_ms = 0,
     |plan| plan.network.short_reads = false,
     |plan| plan.brokers.iter_mut().for_each(|broker| broker.clock_offset_ms = 0),
     |plan| plan.groups.iter_mut().for_each(|group| group.slow_one_in = 0),

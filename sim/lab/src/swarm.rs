@@ -74,6 +74,7 @@ pub fn plain(scenario: &str, seed: u64, size: Size) -> Plan {
         probe_ms: 3000,
         queries: 0,
         by_client: 0,
+        operator_ms: 0,
         settle_ms: 0,
         recover_twice: false,
     };
@@ -87,7 +88,9 @@ pub fn plain(scenario: &str, seed: u64, size: Size) -> Plan {
 /// Who asks for messages by a client, and looks after groups and what servers keep.
 fn operator(plan: &mut Plan, draw: &mut Draw) {
     let (asks, by_client) = (draw.chance(60), draw.range(20, 80) as u32);
+    let (on, every_ms) = (draw.chance(60), draw.spread(2_000, 10_000));
     plan.by_client = if asks { by_client } else { 0 };
+    plan.operator_ms = if on { every_ms } else { 0 };
 }
 
 /// Two name servers, two or three brokers and four clients at least. There are no slaves: nothing is replicated yet.

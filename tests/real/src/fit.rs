@@ -58,6 +58,10 @@ pub(crate) fn fit(mut plan: Plan, make: &Make) -> Fit {
         left_out.insert("sites in the code that choose the rare way".to_owned());
     }
     left_out.insert("latency of links and of syncs as planned: they are what this machine has".to_owned());
+    if plan.operator_ms > 0 {
+        left_out.insert("groups and texts that an operator changes".to_owned());
+    }
+    plan.operator_ms = 0;
     plan.buggify = 0;
     plan.probe_ms = 1000;
     // What is undecided may be asked about until then.

@@ -8,6 +8,7 @@ mod budget;
 mod consume;
 mod delay;
 mod index;
+mod kept;
 mod leak;
 mod live;
 mod log;
@@ -95,6 +96,7 @@ rules! {
     Con6 "CON-6" "A committed offset never falls, but to the last persisted value by a broker crash; a clean stop persists all."
     Con7 "CON-7" "A group gets only what its filter takes, also when tags share a hash."
     Con8 "CON-8" "One failing message or one dead broker does not hold up the other queues of a group."
+    Con9 "CON-9" "What an operator sets or deletes of a group is so for all, also after a restart, and other groups are not touched."
     Log1 "LOG-1" "A place in a queue holds one value for ever."
     Log2 "LOG-2" "Entries of a queue run without gap or repeat, and each points to its record."
     Log3 "LOG-3" "If one send returned before another to the same queue began, its offset is smaller; appends and questions for a queue's end have one order."
@@ -106,6 +108,7 @@ rules! {
     Ns1 "NS-1" "A silent broker leaves the answers in 120 s + 5 s, one whose connection closed in 1 s."
     Ns2 "NS-2" "A broker that registered within the last 30 s is in the answers."
     Ns3 "NS-3" "An answer names queues of brokers with addresses only, and a broker's topics do not become older."
+    Ns4 "NS-4" "What an operator keeps in a name server is read until it is changed or deleted, also after a restart."
     L1 "L-1" "Every name server knows every broker 65 s after the faults are over."
     L2 "L-2" "Every producer gets an acknowledgement within 70 s after the faults are over, and no send is refused while nothing is wrong with one of two brokers."
     L3 "L-3" "Who owns which queue is settled 110 s after the faults are over."
@@ -205,6 +208,7 @@ pub fn judge(history: &History, audit: &Audit) -> Judged {
     log::check(&view, &mut judged);
     names::check(&view, &mut judged);
     search::check(&view, &mut judged);
+    kept::check(&view, &mut judged);
     leak::check(&view, &mut judged);
     silence::check(&view, &mut judged);
     live::check(&view, &mut judged);

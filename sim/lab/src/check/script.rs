@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use super::{Rule, judge};
 use crate::history::{
-    Audit, Broker, ById, Checks, Fit, Group, GroupId, Half, HalfId, History, How, Id, Image, Kind, Member,
+    Audit, Broker, ById, Checks, Fit, Group, GroupId, Half, HalfId, History, How, Id, Image, Keeps, Kind, Member,
     MemberId, Message, MessageId, NodeId, Outcome, QueueContent, QueueId, Read, Rotten, SCHEDULE, Searched,
     SessionId, Slot, Step, Stored, Units, Why, Writer,
 };
@@ -576,6 +576,25 @@ impl Script {
     pub(super) fn route_answered(&mut self, client: &str) {
         let node = self.history.node(client);
         self.push(node, Kind::RouteAnswered);
+    }
+
+    /// The broker names members of the group by their places, and so many in all.
+    pub(super) fn names(&mut self, members: u64, named: u32) {
+        self.on_broker(Kind::Members { group: GroupId(0), members, named });
+    }
+
+    /// An operator gives the broker or a name server an order.
+    pub(super) fn ordered(&mut self, server: &str, what: Keeps, value: Option<u64>, done: bool) {
+        let server = self.history.node(server);
+        let kept = self.history.keeping(server, what, "x");
+        self.push(server, Kind::Ordered { kept, value, done });
+    }
+
+    /// It says what it keeps.
+    pub(super) fn keeps(&mut self, server: &str, what: Keeps, value: Option<u64>) {
+        let server = self.history.node(server);
+        let kept = self.history.keeping(server, what, "x");
+        self.push(server, Kind::Kept { kept, value });
     }
 
     /// Some nodes may be late from now on.

@@ -18,6 +18,7 @@ use runtime::task::TaskSet;
 use runtime::time::{Instant, sleep};
 
 use super::load::Shared;
+use super::operator;
 use super::reader::Reader;
 use super::recorder::{compare, key_name};
 use crate::draw::Draw;
@@ -272,6 +273,19 @@ impl<H: Home> Asker<H> {
             tasks.close().await;
         };
         self.home.run(question).await.unwrap_or_default();
+    }
+
+    /// Goes on looking at groups and changing what servers keep for an operator, until the node is stopped.
+    pub fn operate(&self) {
+        if self.shared.plan.operator_ms == 0 {
+            return;
+        }
+        for server in &self.name_servers {
+            drop(self.home.run(operator::name_server(self.shared.clone(), server.clone()))); // it goes on
+        }
+        for server in &self.brokers {
+            drop(self.home.run(operator::broker(self.shared.clone(), server.clone())));
+        }
     }
 
     /// Goes on asking name servers and brokers until the node is stopped, and writes the answers into the history.

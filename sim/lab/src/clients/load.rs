@@ -359,6 +359,7 @@ pub async fn consume(
             return shared.recorder.failed_start(&name, &error.to_string());
         }
     };
+    shared.recorder.client(consumer.client_id(), member);
     let home = shared.recorder.live().history.members[member.index()].node;
     shared.recorder.push(home, Kind::Joined { member });
     if shared.recorder.live().history.untapped {

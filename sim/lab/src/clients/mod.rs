@@ -4,6 +4,7 @@
 mod asks;
 mod load;
 mod marks;
+mod operator;
 mod read;
 mod reader;
 mod recorder;

@@ -122,6 +122,7 @@ pub const KNOBS: &[Property] = &[
     ("name_servers", "Name servers that know different things: NS-1, NS-2, NS-3."),
     ("network.latency_us", "Answers that come when their caller has gone on: ACK-6, CON-3, TXN-2."),
     ("network.short_reads", "A frame that comes in pieces: ACK-1, ACK-7."),
+    ("operator_ms", "Groups and texts that change between crashes: NS-4, CON-9, CON-5."),
     ("probe_ms", "How soon what is right again must serve: L-1, L-2."),
     ("producers.body", "Bodies at the limits of sectors, answers and compression: ACK-7, LOG-5."),
     ("producers.burst", "Appends that share a sync, an answer or a wake-up: LOG-3, L-11."),

@@ -226,6 +226,7 @@ fn usual(plan: &Plan) -> Plan {
         probe_ms: 3000,
         queries: 0,
         by_client: 0,
+        operator_ms: 0,
         settle_ms: 0,
         recover_twice: false,
         ..plan.clone()
