@@ -134,6 +134,7 @@ fn plan(seed: u64, days: u64) -> Plan {
         threads: 2,
         // Some of a day's die, most come again once or twice.
         fails: Some(Fails { one_in: 15, most: 4, limit: 3 }),
+        stuck: None,
     }];
     plan.delay_levels_s = LEVELS_S.to_vec();
     plan.buggify = 0;

@@ -171,6 +171,8 @@ bugs! {
     B51 Hard   [Ack2]           "A client asks any broker for the message at an offset id."
     B52 Hard   [Ns4]            "What is put into the table of a name server is not on the disk when it is answered."
     B53 Hard   [Ns4]            "What is deleted from the table of a name server is back after a restart."
+    B54 Hard   [Rty5 Rty2 Con1] "A message that a listener has for too long is dropped."
+    B55 Hard   [Rty1]           "A listener is taken for stuck too soon."
     B56 Hard   [Con9]           "The offsets of a deleted group stay."
     B57 Hard   [Con9]           "With a group go the offsets of all whose names begin with its name."
     B58 Hard   [Con9]           "The deletion of a group is not on the disk when it is answered."

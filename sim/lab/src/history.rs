@@ -5,6 +5,8 @@
 
 use std::collections::BTreeMap;
 
+use protocol::name;
+
 macro_rules! ids {
     ($($(#[doc = $doc:literal])+ $name:ident),+ $(,)?) => {$(
         $(#[doc = $doc])+
@@ -330,6 +332,8 @@ pub struct Group {
     pub dlq: TopicId,
     /// After so many tries a message is a dead letter.
     pub limit: u32,
+    /// What a listener has for longer than this is given back.
+    pub timeout_ms: u64,
 }
 
 /// A member of a group on a node.
@@ -667,6 +671,14 @@ impl History {
         format!("{} offset {}", self.queue_name(slot.queue), slot.offset)
     }
 
+    /// A new group that reads a topic, and where its retries and dead letters go.
+    pub fn new_group(&mut self, name: &str, topic: TopicId, limit: u32) -> &mut Group {
+        let (retry, dlq) = (self.topic(&name::retry_topic(name)), self.topic(&name::dlq_topic(name)));
+        let (name, timeout_ms) = (name.to_owned(), CONSUME_TIMEOUT_MS);
+        self.groups.push(Group { name, topic, tag: None, retry, dlq, limit, timeout_ms });
+        self.groups.last_mut().expect("it was just added")
+    }
+
     /// What a server keeps, in words.
     #[must_use]
     pub fn keeping_name(&self, kept: KeptId) -> String {
@@ -952,6 +964,9 @@ impl History {
         }
     }
 }
+
+/// What the client allows a listener when nobody says otherwise.
+const CONSUME_TIMEOUT_MS: u64 = 15 * 60_000;
 
 fn known(value: Option<u64>) -> String {
     value.map_or("nothing".to_owned(), |value| value.to_string())

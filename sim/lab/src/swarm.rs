@@ -10,7 +10,7 @@ use protocol::rpc::{
 use crate::draw::Draw;
 use crate::plan::{
     Broker, Delayed, Group, Harm, Manoeuvre, Member, Mode, Network, Plan, Producer, Profile, Shape, Step,
-    Topic, What,
+    Stuck, Topic, What,
 };
 
 /// How large a quick plan is.
@@ -91,6 +91,18 @@ fn operator(plan: &mut Plan, draw: &mut Draw) {
     let (on, every_ms) = (draw.chance(60), draw.spread(2_000, 10_000));
     plan.by_client = if asks { by_client } else { 0 };
     plan.operator_ms = if on { every_ms } else { 0 };
+}
+
+/// Lets some groups be stuck with some of what they fail with now and then.
+pub fn stuck(plan: &mut Plan) {
+    let mut draw = Draw::new(plan.seed, "stuck");
+    for group in &mut plan.groups {
+        let (on, one_in, timeout_ms) =
+            (draw.chance(40), draw.spread(50, 400) as u32, draw.spread(2_000, 15_000));
+        // What else is in its batch would be given back as well.
+        let alone = group.batch == 1 && group.fails.is_some();
+        group.stuck = (on && alone).then_some(Stuck { one_in, timeout_ms });
+    }
 }
 
 /// Two name servers, two or three brokers and four clients at least. There are no slaves: nothing is replicated yet.
@@ -249,6 +261,7 @@ fn groups(plan: &mut Plan, draw: &mut Draw) {
             batch: if draw.chance(30) { draw.range(2, 10) as u32 } else { 1 },
             threads: draw.spread(2, 20) as u32,
             fails: None,
+            stuck: None,
         });
     }
 }

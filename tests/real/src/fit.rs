@@ -28,6 +28,9 @@ pub(crate) fn fit(mut plan: Plan, make: &Make) -> Fit {
         producer.gone_ms = producer.gone_ms.map(|at| short(at, load_ms));
     }
     for group in &mut plan.groups {
+        if group.stuck.take().is_some() {
+            left_out.insert("listeners that are stuck: that takes longer than there is time".to_owned());
+        }
         for member in &mut group.members {
             member.joins_ms = short(member.joins_ms, load_ms);
             member.leaves_ms = member.leaves_ms.map(|at| short(at, load_ms));

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use super::{Rule, judge};
 use crate::history::{
-    Audit, Broker, ById, Checks, Fit, Group, GroupId, Half, HalfId, History, How, Id, Image, Keeps, Kind, Member,
+    Audit, Broker, ById, Checks, Fit, GroupId, Half, HalfId, History, How, Id, Image, Keeps, Kind, Member,
     MemberId, Message, MessageId, NodeId, Outcome, QueueContent, QueueId, Read, Rotten, SCHEDULE, Searched,
     SessionId, Slot, Step, Stored, Units, Why, Writer,
 };
@@ -56,8 +56,7 @@ impl Script {
         history.producers.push(Writer { node, group: 0 });
         history.topic(SCHEDULE);
         history.delays_ms = vec![vec![1000, 5000, 10_000, 30_000]];
-        let (retry, dlq) = (history.topic("%RETRY%g"), history.topic("%DLQ%g"));
-        history.groups.push(Group { name: "g".to_owned(), topic, tag: None, retry, dlq, limit: 3 });
+        history.new_group("g", topic, 3).timeout_ms = 10_000;
         for member in ["c0", "c1"] {
             let node = history.node(member);
             history.members.push(Member { group: GroupId(0), node });
@@ -122,8 +121,7 @@ impl Script {
 
     pub(super) fn second_group(&mut self) {
         let topic = self.history.topic("t");
-        let (retry, dlq) = (self.history.topic("%RETRY%h"), self.history.topic("%DLQ%h"));
-        self.history.groups.push(Group { name: "h".to_owned(), topic, tag: None, retry, dlq, limit: 3 });
+        self.history.new_group("h", topic, 3).timeout_ms = 10_000;
         let node = self.history.node("d0");
         self.history.members.push(Member { group: GroupId(1), node });
     }

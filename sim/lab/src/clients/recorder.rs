@@ -16,7 +16,7 @@ use runtime::time::sleep;
 use world::{Node, Tap, Value, World};
 
 use crate::history::{
-    Broker, Checks, Fit, Group, GroupId, HALF, Half, HalfId, History, Keeps, Kind, Member, MemberId, Message,
+    Broker, Checks, Fit, GroupId, HALF, Half, HalfId, History, Keeps, Kind, Member, MemberId, Message,
     MessageId, NodeId, Outcome, QueueId, SCHEDULE, SessionId, Slot, Step, TopicId, Writer,
 };
 #[cfg(madsim)]
@@ -198,8 +198,9 @@ impl Recorder {
         for (index, group) in plan.groups.iter().enumerate() {
             let topic = history.topic(&plan.topics[group.topic as usize].name);
             let limit = group.fails.map_or(u32::MAX, |fails| fails.limit);
-            let (name, tag) = (group.name.clone(), group.tag);
-            history.groups.push(Group { name, topic, tag, retry, dlq, limit });
+            let reads = history.new_group(&group.name, topic, limit);
+            reads.tag = group.tag;
+            reads.timeout_ms = group.stuck.map_or(reads.timeout_ms, |stuck| stuck.timeout_ms);
             for _ in &group.members {
                 let node = history.node(&format!("c{number}"));
                 history.members.push(Member { group: GroupId(index as u32), node });

@@ -114,6 +114,12 @@ pub const KNOBS: &[Property] = &[
     ("groups.members.joins_ms", "A queue that changes hands while it is read: CON-4, CON-5, CON-6."),
     ("groups.members.leaves_ms", "A member that leaves with messages in work: CON-1, CON-4, CON-5."),
     ("groups.slow_one_in", "One slow message below many that are done: CON-2, CON-4."),
+    ("groups.stuck", "A listener that is never too slow: nobody gives a message back for it: RTY-1, CON-2."),
+    ("groups.stuck.one_in", "Many or few listeners that are stuck at a time: CON-8, RTY-1."),
+    (
+        "groups.stuck.timeout_ms",
+        "A message that is given back too soon, or comes while its listener works: RTY-1, RTY-4.",
+    ),
     ("groups.tag", "A filter that lets through too much, or passes over too much: CON-7, CON-1."),
     ("groups.threads", "Messages of a queue that are finished in another order than they came: CON-2."),
     ("groups.topic", "Two groups that read one topic, or one each: CON-1, CON-4."),

@@ -209,6 +209,7 @@ fn usual(plan: &Plan) -> Plan {
         batch: 1,
         threads: 20,
         fails: None,
+        stuck: None,
         work_ms: (0, 0),
         members: vec![Member { joins_ms: 0, leaves_ms: None, dies: false }; of.members.len()],
         ..of.clone()
