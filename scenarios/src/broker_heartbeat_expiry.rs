@@ -11,11 +11,12 @@ pub(crate) fn scenario() -> Scenario {
     Scenario {
         name: "broker_heartbeat_expiry",
         proves: "A broker that name servers no longer hear leaves their answers within 120 s and a scan, one whose \
-                 connection closes within 1 s; producers go on with the others, and a broker that returns is listed again.",
-        hunts: "brokers that never expire, stale removals that wipe a fresh registration, clients that never move on",
+                 connection closes within 1 s; clients go on with the others, and a broker that returns is listed again, for good.",
+        hunts: "brokers that never expire, stale removals that wipe a fresh registration, clients that never move on, \
+                heartbeats that end with a fault",
         upstream: &["11043", "4522", "5322"],
-        rules: &[Rule::Ns1, Rule::Ns2, Rule::L2],
-        kills: &["M28", "M29", "B19", "B26", "B31", "B32"],
+        rules: &[Rule::Ns1, Rule::Ns2, Rule::Ns4, Rule::L2, Rule::L13],
+        kills: &["M28", "M29", "B19", "B26", "B31", "B32", "B45", "B46", "B47", "B48", "B49", "B52", "B53"],
         plan,
     }
 }
@@ -61,8 +62,25 @@ fn plan(seed: u64, profile: Profile) -> Plan {
         let steps = swarm::fault(&plan, &mut draw, class, at_ms);
         plan.steps.extend(steps);
     }
+    lasting(&mut plan);
     swarm::settle(&mut plan);
     plan
+}
+
+/// One of two name servers falls silent for so long that clients must have gone on to the other, and the run goes on for
+/// longer than anybody may be silent: who is not heard again after a fault is given up by then.
+fn lasting(plan: &mut Plan) {
+    let mut draw = Draw::new(plan.seed, "lasting");
+    let (long, silent, power) = (draw.chance(50), draw.chance(50), draw.chance(50));
+    let (at_ms, for_ms) = (draw.range(20_000, 60_000), draw.range(100_000, 160_000));
+    if long {
+        plan.settle_ms = 170_000;
+    }
+    if silent && plan.name_servers > 1 {
+        let node = format!("ns{}", draw.below(u64::from(plan.name_servers)));
+        let what = if power { What::Crash { node, power } } else { What::Pause { node } };
+        plan.steps.push(Step::new(at_ms, for_ms, what));
+    }
 }
 
 /// Ways to be unheard: dead without a word, standing still, or cut off from name servers in one or both directions.

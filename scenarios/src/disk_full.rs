@@ -97,6 +97,7 @@ fn quiet(plan: &mut Plan) {
             batch: 1,
             threads: 2,
             fails: None,
+            stuck: None,
         });
     }
 }

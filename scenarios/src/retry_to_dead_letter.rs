@@ -16,7 +16,7 @@ pub(crate) fn scenario() -> Scenario {
                 dead letters that wait for hours",
         upstream: &["2724", "976"],
         rules: &[Rule::Rty1, Rule::Rty2, Rule::Rty3, Rule::Rty4, Rule::Rty5, Rule::Con1, Rule::Con2],
-        kills: &["M25", "M42", "M43", "M44", "B09", "B11", "B14", "B15", "B20", "B27"],
+        kills: &["M25", "M42", "M43", "M44", "B09", "B11", "B14", "B15", "B20", "B27", "B54", "B55"],
         plan,
     }
 }
@@ -41,6 +41,7 @@ pub(crate) fn feature(plan: &mut Plan) {
             group.members.push(Member { joins_ms: 0, leaves_ms: None, dies: false });
         }
     }
+    swarm::stuck(plan);
     // Some are delayed when they are sent already: a dead letter must not keep that delay.
     swarm::delayed(plan, &mut draw, 30);
 }

@@ -134,12 +134,14 @@ fn plan(seed: u64, days: u64) -> Plan {
         threads: 2,
         // Some of a day's die, most come again once or twice.
         fails: Some(Fails { one_in: 15, most: 4, limit: 3 }),
+        stuck: None,
     }];
     plan.delay_levels_s = LEVELS_S.to_vec();
     plan.buggify = 0;
     plan.recover_twice = false;
     plan.settle_ms = 0;
     plan.probe_ms = 600_000;
+    plan.operator_ms = 0;
     plan.steps = steps(seed, load_ms);
     plan
 }

@@ -171,6 +171,20 @@ bugs! {
     B41 Hard   [Con5 L3 Con3]   "A pull at the end of a queue that retention has emptied goes back to the first offset."
     B42 Medium [Log4 Con3 Log2] "A queue that retention has emptied begins anew at a restart."
     B43 Medium [Ack3 Idx1]      "A record that was found at the start is taken by its head when it is read from memory."
+    B45 Hard   [L13]            "A client that had to join a broker again sends it no more heartbeats."
+    B46 Hard   [L13 L1]         "A broker that could not register for a while registers once more, and then no more."
+    B47 Hard   [L13]            "A connection on which nothing moves stays open."
+    B48 Hard   [L13]            "A call has no time-out."
+    B49 Hard   [L13]            "A client stays with its name server, though that does not answer."
+    B50 Hard   [Idx1]           "A client asks one broker only for a key."
+    B51 Hard   [Ack2]           "A client asks any broker for the message at an offset id."
+    B52 Hard   [Ns4]            "What is put into the table of a name server is not on the disk when it is answered."
+    B53 Hard   [Ns4]            "What is deleted from the table of a name server is back after a restart."
+    B54 Hard   [Rty5 Rty2 Con1] "A message that a listener has for too long is dropped."
+    B55 Hard   [Rty1]           "A listener is taken for stuck too soon."
+    B56 Hard   [Con9]           "The offsets of a deleted group stay."
+    B57 Hard   [Con9]           "With a group go the offsets of all whose names begin with its name."
+    B58 Hard   [Con9]           "The deletion of a group is not on the disk when it is answered."
 }
 
 #[cfg(test)]

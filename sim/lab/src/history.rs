@@ -5,6 +5,8 @@
 
 use std::collections::BTreeMap;
 
+use protocol::name;
+
 use crate::plan::Object;
 
 macro_rules! ids {
@@ -42,6 +44,8 @@ ids! {
     HalfId,
     /// A topic or group of one broker that an operator makes and changes.
     SettingId,
+    /// Something that a server keeps for an operator.
+    KeptId,
 }
 
 /// What happened, when and where.
@@ -173,6 +177,12 @@ pub enum Kind {
     Done { setting: SettingId, value: u32 },
     /// The lab asked a broker what something is. None: it is not there.
     Shown { setting: SettingId, asked_ns: u64, value: Option<u32> },
+    /// A broker was asked who is in a group: bits by member, and how many it named.
+    Members { group: GroupId, members: u64, named: u32 },
+    /// An operator ordered a server to keep this value, none = nothing; it has answered (done), or who knows.
+    Put { kept: KeptId, value: Option<u64>, done: bool },
+    /// A server was asked what it keeps.
+    Kept { kept: KeptId, value: Option<u64> },
     /// All faults are over.
     Heal,
     /// The drain ended: nothing is left, or the bound was reached.
@@ -242,8 +252,13 @@ pub enum Kind {
     Heard { broker: NodeId, peer: u64 },
     /// Tap: a name server dropped a broker.
     Removed { broker: NodeId, why: Why },
-    /// Tap: a connection ends, and so many calls are in its table that nobody waits for.
-    CallsLeft { left: u32 },
+    /// Tap: a connection ends. So many calls are in its table that nobody waits for, one that is open should have been
+    /// over for so long, and nothing has moved for so long.
+    ConnectionEnds { left: u32, overdue_ms: u64, silent_ms: u64 },
+    /// Tap: a broker closes the only connection of this client, which said nothing for too long.
+    GivenUp { client: NodeId },
+    /// Tap: a client has an answer of some name server.
+    RouteAnswered,
     /// Tap: a task was polled a thousand times while time stood.
     Spun,
     /// Tap: a connection of a name server closed.
@@ -327,6 +342,8 @@ pub struct Group {
     pub dlq: TopicId,
     /// After so many tries a message is a dead letter.
     pub limit: u32,
+    /// What a listener has for longer than this is given back.
+    pub timeout_ms: u64,
 }
 
 /// A member of a group on a node.
@@ -356,6 +373,28 @@ pub struct Setting {
     pub object: Object,
     /// Which of its kind.
     pub number: u32,
+}
+
+/// Something that a server keeps for an operator.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Keeping {
+    /// On this server.
+    pub server: NodeId,
+    /// What it is.
+    pub what: Keeps,
+    /// Its name.
+    pub name: String,
+}
+
+/// What a server may keep for an operator.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Keeps {
+    /// A name server a text in its table.
+    Text,
+    /// A broker the settings of a group.
+    Settings,
+    /// A broker how far a group has come in a queue: on its disk soon, and at once when it is deleted.
+    Offset,
 }
 
 /// A producer.
@@ -492,6 +531,8 @@ pub struct History {
     pub rare_ways: bool,
     /// How brokers ask about transactions.
     pub checks: Checks,
+    /// What servers keep for an operator.
+    pub keepings: Vec<Keeping>,
     nodes: Names,
     topics: Names,
     queue_ids: BTreeMap<Queue, QueueId>,
@@ -653,6 +694,36 @@ impl History {
         format!("{} offset {}", self.queue_name(slot.queue), slot.offset)
     }
 
+    /// A new group that reads a topic, and where its retries and dead letters go.
+    pub fn new_group(&mut self, name: &str, topic: TopicId, limit: u32) -> &mut Group {
+        let (retry, dlq) = (self.topic(&name::retry_topic(name)), self.topic(&name::dlq_topic(name)));
+        let (name, timeout_ms) = (name.to_owned(), CONSUME_TIMEOUT_MS);
+        self.groups.push(Group { name, topic, tag: None, retry, dlq, limit, timeout_ms });
+        self.groups.last_mut().expect("it was just added")
+    }
+
+    /// What a server keeps, in words.
+    #[must_use]
+    pub fn keeping_name(&self, kept: KeptId) -> String {
+        let Keeping { server, what, name } = &self.keepings[kept.index()];
+        let what = match what {
+            Keeps::Text => "the text",
+            Keeps::Settings => "the settings of group",
+            Keeps::Offset => "the offset of group",
+        };
+        format!("{what} {name} on {}", self.node_name(*server))
+    }
+
+    /// The number of something that a server keeps, new or known.
+    pub fn keeping(&mut self, server: NodeId, what: Keeps, name: &str) -> KeptId {
+        let same = |it: &Keeping| (it.server, it.what, &*it.name) == (server, what, name);
+        let place = self.keepings.iter().position(same).unwrap_or_else(|| {
+            self.keepings.push(Keeping { server, what, name: name.to_owned() });
+            self.keepings.len() - 1
+        });
+        KeptId(place as u32)
+    }
+
     /// A message in words: producer and serial.
     #[must_use]
     pub fn message_name(&self, message: MessageId) -> String {
@@ -812,7 +883,6 @@ impl History {
                 let found = if found { "finds it" } else { "does not find it" };
                 format!("the key of {} {found}, and {others} others", self.message_name(message))
             }
-            Kind::CallsLeft { left } => format!("a connection ends with {left} calls that nobody waits for"),
             Kind::Ordered { setting, value } => {
                 format!("{} is to be {value}", self.setting_name(setting))
             }
@@ -821,6 +891,19 @@ impl History {
                 let value = value.map_or("not there".to_owned(), |value| value.to_string());
                 format!("{} is {value}", self.setting_name(setting))
             }
+            Kind::Members { group, named, .. } => {
+                format!("{} has {named} members", self.group_name(group))
+            }
+            Kind::Put { kept, value, done } => {
+                let done = if done { "done" } else { "not answered" };
+                format!("an operator sets {} to {}: {done}", self.keeping_name(kept), known(value))
+            }
+            Kind::Kept { kept, value } => format!("{} is {}", self.keeping_name(kept), known(value)),
+            Kind::ConnectionEnds { left, overdue_ms, silent_ms } => format!(
+                "a connection ends with {left} calls that nobody waits for, {overdue_ms} ms overdue, silent for {silent_ms} ms"
+            ),
+            Kind::GivenUp { client } => format!("{} said nothing for too long", self.node_name(client)),
+            Kind::RouteAnswered => "a name server has answered".to_owned(),
             Kind::Heal => "all faults are over".to_owned(),
             Kind::Drained { rest } => format!("drain ended, {rest} left"),
             Kind::Append { slot, position, end } => {
@@ -929,6 +1012,13 @@ impl History {
             }
         }
     }
+}
+
+/// What the client allows a listener when nobody says otherwise.
+const CONSUME_TIMEOUT_MS: u64 = 15 * 60_000;
+
+fn known(value: Option<u64>) -> String {
+    value.map_or("nothing".to_owned(), |value| value.to_string())
 }
 
 fn decision(commit: Option<bool>) -> &'static str {

@@ -50,6 +50,12 @@ pub struct Plan {
     /// And brokers for so many keys each time, and many more in the end.
     #[serde(default)]
     pub queries: u32,
+    /// So many of 100 questions for messages go through a client.
+    #[serde(default)]
+    pub by_client: u32,
+    /// About this often an operator looks at groups, and changes what servers keep for him; 0 = never.
+    #[serde(default)]
+    pub operator_ms: u64,
     /// The run goes on for at least so long after the faults are over: ownership can be judged then.
     pub settle_ms: u64,
     /// Crash a broker once more after the drain and compare what it recovers.
@@ -244,6 +250,24 @@ pub struct Fails {
     pub limit: u32,
 }
 
+/// Which messages the listeners of a group are stuck with at the first try, for two to three times as long as the client
+/// lets them. In the end they cannot handle them.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Stuck {
+    /// One in so many, the same ones for every member.
+    pub one_in: u32,
+    /// What a listener has for longer is given back.
+    pub timeout_ms: u64,
+}
+
+impl Stuck {
+    /// The longest that a listener is stuck.
+    #[must_use]
+    pub fn most_ms(&self) -> u64 {
+        self.timeout_ms * 3
+    }
+}
+
 /// How a producer sends.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 pub enum Mode {
@@ -284,6 +308,9 @@ pub struct Group {
     /// What its listeners cannot handle.
     #[serde(default)]
     pub fails: Option<Fails>,
+    /// What its listeners are stuck with.
+    #[serde(default)]
+    pub stuck: Option<Stuck>,
 }
 
 /// One member of a group.
@@ -954,7 +981,8 @@ impl Plan {
         let slowest = self.groups.iter().map(|group| {
             let slow = if group.slow_one_in > 0 { 1 + 10 / u64::from(group.slow_one_in) } else { 1 };
             let queues = u64::from(self.topics[group.topic as usize].queues).max(1);
-            messages * group.work_ms.1 * slow / u64::from(group.threads)
+            let stuck = group.stuck.map_or(0, |stuck| stuck.most_ms() / u64::from(stuck.one_in) + 1);
+            messages * (group.work_ms.1 * slow + stuck) / u64::from(group.threads)
                 + messages * there_and_back / (at_once * queues)
         });
         slowest.max().unwrap_or(0)
@@ -1182,6 +1210,9 @@ impl fmt::Display for Plan {
             }
             if let Some(Fails { one_in, most, limit }) = group.fails {
                 write!(f, ", one in {one_in} fails up to {most} times of {limit}")?;
+            }
+            if let Some(Stuck { one_in, timeout_ms }) = group.stuck {
+                write!(f, ", one in {one_in} is stuck for longer than {timeout_ms} ms")?;
             }
             write!(f, ":")?;
             for member in &group.members {

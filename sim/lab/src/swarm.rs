@@ -10,7 +10,7 @@ use protocol::rpc::{
 use crate::draw::Draw;
 use crate::plan::{
     Broker, Delayed, Group, Harm, Manoeuvre, Member, Mode, Network, Object, Order, Plan, Producer, Profile,
-    Shape, Step, Topic, What,
+    Shape, Step, Stuck, Topic, What,
 };
 
 /// How large a quick plan is.
@@ -73,13 +73,36 @@ pub fn plain(scenario: &str, seed: u64, size: Size) -> Plan {
         buggify: 0,
         probe_ms: 3000,
         queries: 0,
+        by_client: 0,
+        operator_ms: 0,
         settle_ms: 0,
         recover_twice: false,
     };
     cluster(&mut plan, &mut Draw::new(seed, "cluster"));
     load(&mut plan, &mut Draw::new(seed, "load"), size);
     groups(&mut plan, &mut Draw::new(seed, "groups"));
+    operator(&mut plan, &mut Draw::new(seed, "operator"));
     plan
+}
+
+/// Who asks for messages by a client, and looks after groups and what servers keep.
+fn operator(plan: &mut Plan, draw: &mut Draw) {
+    let (asks, by_client) = (draw.chance(60), draw.range(20, 80) as u32);
+    let (on, every_ms) = (draw.chance(60), draw.spread(2_000, 10_000));
+    plan.by_client = if asks { by_client } else { 0 };
+    plan.operator_ms = if on { every_ms } else { 0 };
+}
+
+/// Lets some groups be stuck with some of what they fail with now and then.
+pub fn stuck(plan: &mut Plan) {
+    let mut draw = Draw::new(plan.seed, "stuck");
+    for group in &mut plan.groups {
+        let (on, one_in, timeout_ms) =
+            (draw.chance(40), draw.spread(50, 400) as u32, draw.spread(2_000, 15_000));
+        // What else is in its batch would be given back as well.
+        let alone = group.batch == 1 && group.fails.is_some();
+        group.stuck = (on && alone).then_some(Stuck { one_in, timeout_ms });
+    }
 }
 
 /// Two name servers, two or three brokers and four clients at least. There are no slaves: nothing is replicated yet.
@@ -238,6 +261,7 @@ fn groups(plan: &mut Plan, draw: &mut Draw) {
             batch: if draw.chance(30) { draw.range(2, 10) as u32 } else { 1 },
             threads: draw.spread(2, 20) as u32,
             fails: None,
+            stuck: None,
         });
     }
 }

@@ -1,6 +1,6 @@
 //! Heartbeats, goodbyes, closed connections, and who is told when a group changes.
 
-use std::{collections::BTreeMap, sync::Arc, time::Duration};
+use std::{collections::BTreeMap, net::IpAddr, sync::Arc, time::Duration};
 
 use bytes::Bytes;
 use net::{Peer, Reply};
@@ -14,7 +14,7 @@ use protocol::{
     rpc::{GetConsumerListByGroup, HeartbeatReply, NotifyConsumerIdsChanged, UnregisterClient},
     tag::Filter,
 };
-use runtime::{buggify, clock, planted, sometimes, time::sleep};
+use runtime::{buggify, clock, planted, sometimes, tap, time::sleep};
 
 use crate::{
     Broker,
@@ -52,6 +52,11 @@ impl Connected {
     pub(crate) fn has_producer(&self, group: &str) -> bool {
         let open = |id| self.peers.get(id).is_some_and(|peer| !peer.is_closed());
         self.clients.producers(group).is_some_and(|found| found.keys().any(open))
+    }
+
+    /// Whether a client of this machine is here.
+    fn has_client_at(&self, machine: IpAddr) -> bool {
+        self.peers.values().any(|peer| peer.remote.ip() == machine)
     }
 
     pub(crate) fn peer(&self, id: PeerId) -> Option<&Arc<Peer>> {
@@ -204,6 +209,8 @@ impl Broker {
                 sometimes!("broker.group.silent");
                 let peer = self.connected.lock().peers.remove(id);
                 if let Some(peer) = peer {
+                    let alone = || !self.connected.lock().has_client_at(peer.remote.ip());
+                    tap!("client.given_up", address = &*peer.remote.to_string(), alone = alone());
                     tracing::warn!(client = %peer.remote, "client gave no sign of life for {life} ms; closing its connection");
                     peer.close();
                 }

@@ -76,8 +76,16 @@ impl Broker {
             let mut groups = self.groups.lock();
             groups.remove(&h.group_name, clock::now_ms()).then(|| groups.changes())
         };
-        if h.removes_offsets() {
+        if h.removes_offsets() && !planted!("B56") {
             self.offsets.lock().forget_group(&h.group_name);
+            if planted!("B57") {
+                let all: Vec<Text> = self.groups.lock().iter().map(|it| it.group_name.clone()).collect();
+                let alike = all.iter().filter(|name| name.starts_with(&*h.group_name));
+                alike.for_each(|name| self.offsets.lock().forget_group(name));
+            }
+        }
+        if planted!("B58") {
+            return Ok(Reply::ok());
         }
         if let Some(change) = change {
             tracing::info!(group = %h.group_name, offsets = h.removes_offsets(), "consumer group deleted");

@@ -12,7 +12,7 @@ use protocol::{
     rpc::{RegisterBroker, UnregisterBroker},
 };
 use runtime::{
-    clock, sometimes,
+    clock, planted, sometimes,
     sync::{Notify, Watermark},
     tap,
     time::{Instant, sleep_until, timeout},
@@ -85,10 +85,14 @@ impl Broker {
         let server = &self.registration.servers[server];
         let mut failures = 0_u32;
         loop {
+            let failed_before = failures > 0;
             let known = self.register_once(server, &mut failures).await;
             server.tried.advance(1);
-            let period =
+            let mut period =
                 Duration::from_millis(self.config().register_name_server_period.clamp(10_000, 60_000));
+            if failed_before && known && planted!("B46") {
+                period *= 1000;
+            }
             // Once more, soon: a registration that meets the removal of the one before must win (NS-2).
             let again = runtime::buggify!("broker.register.again");
             let mut next = Instant::now() + if known && !again { period } else { RETRY };

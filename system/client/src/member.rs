@@ -557,8 +557,13 @@ impl Member {
         let limit = u64::try_from(self.manners.consume_timeout.as_millis()).unwrap_or(u64::MAX);
         loop {
             sleep(self.manners.consume_timeout.min(OVERDUE_PERIOD)).await;
+            let limit = if planted!("B55") { limit.min(1000) } else { limit };
             for session in self.sessions() {
                 while let Some(message) = session.overdue(self.instance.now_ms(), limit) {
+                    if planted!("B54") {
+                        session.finish(&[message.offset]);
+                        continue;
+                    }
                     let back = self.instance.send_back(
                         &self.group,
                         &message,

@@ -7,6 +7,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use protocol::id::{BadId, OffsetId};
 use protocol::{code, rpc};
+use runtime::planted;
 
 use crate::instance::{Instance, malformed};
 use crate::state::route::MASTER;
@@ -72,7 +73,10 @@ impl Instance {
             end_timestamp: *stored_ms.end(),
             unique_key_query: Some(unique),
         };
-        let brokers = self.routes.lock().brokers_of(&topic);
+        let mut brokers = self.routes.lock().brokers_of(&topic);
+        if planted!("B50") {
+            brokers.truncate(1);
+        }
         let asked = brokers.iter().map(|broker| async {
             let (address, _) = self.for_reading(broker, MASTER)?;
             match self.call(&address, &request, Bytes::new(), LIMIT).await {
@@ -92,10 +96,15 @@ impl Instance {
     async fn view(&self, offset_id: &str) -> Result<Arc<Received>, CallError> {
         let place: OffsetId =
             offset_id.parse().map_err(|error: BadId| CallError::Invalid(error.to_string()))?;
-        let address = Text::from(place.host.to_string());
+        let mut address = Text::from(place.host.to_string());
         let offset = i64::try_from(place.position);
         let offset =
             offset.map_err(|_| CallError::Invalid(format!("{offset_id} names no place in a log")))?;
+        if planted!("B51")
+            && let Some(first) = self.routes.lock().addresses(true).into_iter().next()
+        {
+            address = first;
+        }
         let request = rpc::ViewMessageById { offset, topic: None };
         let (_, body) = self.call(&address, &request, Bytes::new(), LIMIT).await?;
         let broker = self.routes.lock().broker_at(&address).unwrap_or_else(|| address.clone());

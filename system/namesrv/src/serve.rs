@@ -346,7 +346,11 @@ impl Shared {
             kv.delete(&h.namespace, &h.key);
         }
         let path = self.config.lock().kv_config_path.clone();
-        self.write(path, &kv.to_file()).await?;
+        let put = command.code == PutKvConfig::CODE;
+        let forgets = put && planted!("B52") || !put && planted!("B53");
+        if !forgets {
+            self.write(path, &kv.to_file()).await?;
+        }
         *self.kv.lock() = kv;
         Ok(Reply::ok())
     }

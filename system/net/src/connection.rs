@@ -311,7 +311,12 @@ where
             return;
         }
         self.ending = Some(why);
-        tap!("calls_left", left = self.peer.forgotten_calls());
+        tap!(
+            "connection_ends",
+            left = self.peer.forgotten_calls(),
+            overdue_ms = self.peer.longest_overdue().as_millis() as u64,
+            silent_ms = self.moved_at.elapsed().as_millis() as u64
+        );
         self.peer.ended();
         let service = self.service;
         sometimes!("net.reads_dropped", self.waiting.len() > 0);
@@ -357,7 +362,7 @@ where
     /// Looks at all deadlines. True: something changed and wants a turn.
     fn check_times(&mut self, now: Instant, next_deadline: Option<Instant>) -> bool {
         let limits = &self.peer.limits;
-        if next_deadline.is_some_and(|at| at <= now) && self.peer.expire(now) {
+        if next_deadline.is_some_and(|at| at <= now) && !runtime::planted!("B48") && self.peer.expire(now) {
             sometimes!("net.silent");
             tracing::info!(peer = %self.peer.remote, "no answer and no sign of life in time: connection closed");
             return self.abandon("silent");
@@ -366,7 +371,7 @@ where
             tracing::warn!(peer = %self.peer.remote, unsent = self.out.len(), "takes no bytes: connection closed");
             return self.abandon("stalled");
         }
-        if self.ending.is_none() && now >= self.moved_at + limits.idle {
+        if self.ending.is_none() && now >= self.moved_at + limits.idle && !runtime::planted!("B47") {
             return self.abandon("idle");
         }
         false

@@ -305,6 +305,11 @@ impl Peer {
         self.outbox.lock().calls.waiters().filter(|waiter| waiter.answer.is_closed()).count()
     }
 
+    /// For how long some open call should have been over.
+    pub(crate) fn longest_overdue(&self) -> Duration {
+        self.outbox.lock().calls.next_deadline().map_or(Duration::ZERO, |at| at.elapsed())
+    }
+
     /// Nothing can be sent any more; every open call fails.
     pub(crate) fn ended(&self) {
         let mut outbox = self.outbox.lock();

@@ -28,6 +28,9 @@ pub(crate) fn fit(mut plan: Plan, make: &Make) -> Fit {
         producer.gone_ms = producer.gone_ms.map(|at| short(at, load_ms));
     }
     for group in &mut plan.groups {
+        if group.stuck.take().is_some() {
+            left_out.insert("listeners that are stuck: that takes longer than there is time".to_owned());
+        }
         for member in &mut group.members {
             member.joins_ms = short(member.joins_ms, load_ms);
             member.leaves_ms = member.leaves_ms.map(|at| short(at, load_ms));
@@ -58,6 +61,10 @@ pub(crate) fn fit(mut plan: Plan, make: &Make) -> Fit {
         left_out.insert("sites in the code that choose the rare way".to_owned());
     }
     left_out.insert("latency of links and of syncs as planned: they are what this machine has".to_owned());
+    if plan.operator_ms > 0 {
+        left_out.insert("groups and texts that an operator changes".to_owned());
+    }
+    plan.operator_ms = 0;
     plan.buggify = 0;
     plan.probe_ms = 1000;
     // What is undecided may be asked about until then.

@@ -6,7 +6,7 @@ use crate::history::Kind;
 pub(super) fn check(view: &View<'_>, judged: &mut Judged) {
     let history = view.history;
     for (number, event) in history.events.iter().enumerate() {
-        let Kind::CallsLeft { left } = event.kind else { continue };
+        let Kind::ConnectionEnds { left, .. } = event.kind else { continue };
         judged.count(Rule::L10, 1);
         if left > 0 {
             let name = history.node_name(event.node).to_owned();

@@ -8,6 +8,7 @@ mod budget;
 mod consume;
 mod delay;
 mod index;
+mod kept;
 mod leak;
 mod live;
 mod log;
@@ -17,6 +18,7 @@ mod poll;
 mod retry;
 mod search;
 mod sight;
+mod silence;
 mod stall;
 mod transact;
 mod view;
@@ -95,6 +97,7 @@ rules! {
     Con6 "CON-6" "A committed offset never falls, but to the last persisted value by a broker crash; a clean stop persists all."
     Con7 "CON-7" "A group gets only what its filter takes, also when tags share a hash."
     Con8 "CON-8" "One failing message or one dead broker does not hold up the other queues of a group."
+    Con9 "CON-9" "What an operator sets or deletes of a group is so for all, also after a restart, and other groups are not touched."
     Log1 "LOG-1" "A place in a queue holds one value for ever."
     Log2 "LOG-2" "Entries of a queue run without gap or repeat, and each points to its record."
     Log3 "LOG-3" "If one send returned before another to the same queue began, its offset is smaller; appends and questions for a queue's end have one order."
@@ -107,6 +110,7 @@ rules! {
     Ns1 "NS-1" "A silent broker leaves the answers in 120 s + 5 s, one whose connection closed in 1 s."
     Ns2 "NS-2" "A broker that registered within the last 30 s is in the answers."
     Ns3 "NS-3" "An answer names queues of brokers with addresses only, and a broker's topics do not become older."
+    Ns4 "NS-4" "What an operator keeps in a name server is read until it is changed or deleted, also after a restart."
     L1 "L-1" "Every name server knows every broker 65 s after the faults are over."
     L2 "L-2" "Every producer gets an acknowledgement within 70 s after the faults are over, and no send is refused while nothing is wrong with one of two brokers."
     L3 "L-3" "Who owns which queue is settled 110 s after the faults are over."
@@ -115,6 +119,7 @@ rules! {
     L10 "L-10" "Nothing stays behind: a call that is over is in the table of its connection no more."
     L11 "L-11" "A member that waits for a message has it 200 ms after it can be read, when nothing is wrong."
     L12 "L-12" "A node that was started again serves, and one that is asked to stop ends."
+    L13 "L-13" "Who is well is not given up as silent, and who is silent is not waited for: connections, calls and name servers."
     Rty1 "RTY-1" "What a listener could not handle comes again after the delay of level 3 and the tries it had."
     Rty2 "RTY-2" "A message that could not be given back does not let the offset pass."
     Rty3 "RTY-3" "After the last try there is one dead letter, at once, and the group gets the message no more."
@@ -134,7 +139,10 @@ impl Rule {
     /// A promise that something happens in time, not that something never happens.
     #[must_use]
     pub fn is_liveness(self) -> bool {
-        matches!(self, Self::L1 | Self::L2 | Self::L3 | Self::L4 | Self::L9 | Self::L11 | Self::L12)
+        matches!(
+            self,
+            Self::L1 | Self::L2 | Self::L3 | Self::L4 | Self::L9 | Self::L11 | Self::L12 | Self::L13
+        )
     }
 }
 
@@ -203,7 +211,9 @@ pub fn judge(history: &History, audit: &Audit) -> Judged {
     names::check(&view, &mut judged);
     orders::check(&view, &mut judged);
     search::check(&view, &mut judged);
+    kept::check(&view, &mut judged);
     leak::check(&view, &mut judged);
+    silence::check(&view, &mut judged);
     live::check(&view, &mut judged);
     poll::check(&view, &mut judged);
     stall::check(&view, &mut judged);

@@ -4,6 +4,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::consume::{Commits, passed_before_rewinds};
+use super::silence::shaken;
 use super::view::Delivery;
 use super::{Judged, Rule, View, seconds, witness};
 use crate::history::{GroupId, Kind, MessageId, NodeId, Outcome, QueueContent, Slot};
@@ -14,6 +15,7 @@ pub(super) fn check(view: &View<'_>, judged: &mut Judged) {
     judge_back(view, &back, judged);
     counts(view, judged);
     in_time(view, judged);
+    stuck(view, &back, judged);
     dead_letters(view, &back, judged);
     let calm = view.history.steps.is_empty();
     if calm {
@@ -120,6 +122,10 @@ fn tries<'a>(view: &'a View<'_>) -> BTreeMap<(GroupId, MessageId), Vec<&'a Deliv
 /// RTY-1, RTY-3 and RTY-4 of each return: level, limit and count.
 fn judge_back(view: &View<'_>, back: &Back, judged: &mut Judged) {
     let history = view.history;
+    let mut held: BTreeMap<(GroupId, Slot), Vec<&Delivery>> = BTreeMap::new();
+    for delivery in &view.deliveries {
+        held.entry((group_of(view, delivery), delivery.slot)).or_default().push(delivery);
+    }
     for &Returned { event, group, slot, message, had, times, level, dead, .. } in &back.all {
         let limit = history.groups[group.index()].limit;
         let name = history.message_name(message);
@@ -139,10 +145,23 @@ fn judge_back(view: &View<'_>, back: &Back, judged: &mut Judged) {
             let sentence = format!("The dead letter of message {name} is delayed by level {level}.");
             judged.broken(view, Rule::Rty3, event, told(), sentence);
         }
+        // Who gives it back has failed with it, or its listener has had it for too long.
+        let timeout_ns = history.groups[group.index()].timeout_ms * 1_000_000;
+        let held = held.get(&(group, slot)).map_or(&[][..], Vec::as_slice);
+        let failed = held.iter().any(|it| it.deferred.is_some_and(|deferred| deferred < event));
+        let late = held.iter().any(|it| view.at(it.entered) + timeout_ns <= view.at(event));
+        judged.count(Rule::Rty1, 1);
+        if !failed && !late {
+            let sentence = format!(
+                "Message {name} was taken back at {}, when no listener had failed with it, nor had it for too long.",
+                seconds(view.at(event))
+            );
+            judged.broken(view, Rule::Rty1, event, told(), sentence);
+        }
         if !dead && levels > 0 {
-            judged.count(Rule::Rty1, 1);
             let wanted = (FIRST_RETRY_LEVEL + had).min(levels);
-            if level != wanted {
+            // A message that a listener had for too long waits on the first level whatever tries it has had.
+            if level != wanted && !(late && level == FIRST_RETRY_LEVEL.min(levels)) {
                 let sentence = format!(
                     "Message {name} waits after {had} tries on level {level}; its level would be {wanted}."
                 );
@@ -220,7 +239,9 @@ fn in_time(view: &View<'_>, judged: &mut Judged) {
         let Some(&tried) = failed.get(&(group, message, before)) else { continue };
         judged.count(Rule::Rty1, 1);
         let level = FIRST_RETRY_LEVEL + before;
-        let delay_ms = view.least_delay_ms(queue.broker, level, tried, delivery.entered);
+        let least_ms = |level| view.least_delay_ms(queue.broker, level, tried, delivery.entered);
+        let overdue_ms = history.groups[group.index()].timeout_ms + least_ms(FIRST_RETRY_LEVEL);
+        let delay_ms = least_ms(level).min(overdue_ms);
         let (since, at) = (view.at(tried), view.at(delivery.entered));
         if at + ROUNDING < since + delay_ms * 1_000_000 {
             let sentence = format!(
@@ -230,6 +251,55 @@ fn in_time(view: &View<'_>, judged: &mut Judged) {
                 seconds(at - since)
             );
             let told = witness(history, Some(message), delivery.slot.queue, delivery.slot.offset);
+            judged.broken(view, Rule::Rty1, delivery.entered, told, sentence);
+        }
+    }
+}
+
+/// RTY-1: what a listener has for too long is given back, once everything before it in its queue is done, when nothing is
+/// wrong.
+fn stuck(view: &View<'_>, back: &Back, judged: &mut Judged) {
+    let history = view.history;
+    let troubles = view.troubles();
+    let mut sessions: BTreeMap<_, Vec<&Delivery>> = BTreeMap::new();
+    for delivery in &view.deliveries {
+        if let Some(session) = delivery.session {
+            sessions.entry(session).or_default().push(delivery);
+        }
+    }
+    for held in sessions.values_mut() {
+        held.sort_by_key(|it| it.slot.offset);
+        let mut free = 0; // when the last of those before it was done
+        for delivery in held {
+            let Some(ended) = delivery.succeeded.or(delivery.deferred) else { break };
+            let (entered, ended) = (view.at(delivery.entered), view.at(ended));
+            let group = group_of(view, delivery);
+            let timeout_ns = history.groups[group.index()].timeout_ms * 1_000_000;
+            let most = free.max(entered) + 2 * timeout_ns + GIVEN_BACK;
+            free = free.max(ended);
+            if ended <= most {
+                continue;
+            }
+            judged.count(Rule::Rty1, 1);
+            let (member, queue) = (history.members[delivery.member.index()].node, delivery.slot.queue);
+            let shaken = |node| shaken(&troubles, node, entered, ended);
+            let asked = delivery.message.is_some_and(|message| !back.copies(group, message).is_empty());
+            let returned =
+                |it: &Returned| (it.group, it.slot) == (group, delivery.slot) && it.event > delivery.entered;
+            if asked
+                || shaken(member)
+                || shaken(history.queues[queue.index()].broker)
+                || back.all.iter().any(returned)
+            {
+                continue;
+            }
+            let sentence = format!(
+                "A listener of group {} had what is at {} for {}, and it was not given back meanwhile.",
+                history.group_name(group),
+                history.slot_name(delivery.slot),
+                seconds(ended - entered)
+            );
+            let told = witness(history, delivery.message, queue, delivery.slot.offset);
             judged.broken(view, Rule::Rty1, delivery.entered, told, sentence);
         }
     }
@@ -455,6 +525,8 @@ fn of_groups<'a, const N: usize>(
 
 /// Times of brokers are whole milliseconds.
 const ROUNDING: u64 = 2_000_000;
+/// What it may take to give a message back.
+const GIVEN_BACK: u64 = 10_000_000_000;
 
 #[cfg(test)]
 mod tests {
@@ -567,6 +639,53 @@ mod tests {
             s.last_read().times = 2;
             tried(s, "retry", 0, "a", 2);
             s.sent_back("retry", 0, 3, 4);
+        });
+    }
+
+    #[test]
+    fn who_has_a_message_for_too_long_loses_it() {
+        // After 10 s.
+        let enters = |s: &mut Script| {
+            s.ok("a", "q", 0);
+            s.session("c0", "q", 0);
+            s.enter("c0", "q", 0, "a");
+        };
+        run("RTY-1", Expect::Broken, "its listener works yet, and not for long", |s: &mut Script| {
+            enters(s);
+            s.wait(6.0);
+            s.sent_back("q", 0, 1, 3);
+        });
+        run("RTY-1", Expect::Broken, "it was done with it", |s| {
+            enters(s);
+            s.exit("c0", "q", 0);
+            s.sent_back("q", 0, 1, 3);
+        });
+        run("RTY-1", Expect::Broken, "its listener is stuck, and nothing happens", |s| {
+            enters(s);
+            s.wait(40.0);
+            s.exit("c0", "q", 0);
+        });
+        run("RTY-1", Expect::Kept, "it is taken from it in time", |s| {
+            enters(s);
+            s.wait(12.0);
+            s.sent_back("q", 0, 1, 3);
+            s.wait(28.0);
+            s.exit("c0", "q", 0);
+        });
+        run("RTY-1", Expect::Kept, "it takes long, but not so long that somebody must see it", |s| {
+            enters(s);
+            s.wait(25.0);
+            s.exit("c0", "q", 0);
+        });
+        run("RTY-1", Expect::Kept, "something before it is not done", |s| {
+            s.ok("b", "q", 1);
+            enters(s);
+            s.enter("c0", "q", 1, "b");
+            s.wait(12.0);
+            s.sent_back("q", 0, 1, 3);
+            s.wait(28.0);
+            s.exit("c0", "q", 1);
+            s.exit("c0", "q", 0);
         });
     }
 

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use super::{Rule, judge};
 use crate::history::{
-    Audit, Broker, ById, Checks, Fit, Group, GroupId, Half, HalfId, History, How, Id, Image, Kind, Member,
+    Audit, Broker, ById, Checks, Fit, GroupId, Half, HalfId, History, How, Id, Image, Keeps, Kind, Member,
     MemberId, Message, MessageId, NodeId, Outcome, QueueContent, QueueId, Read, Rotten, SCHEDULE, Searched,
     SessionId, Setting, SettingId, Slot, Step, Stored, Units, Why, Writer,
 };
@@ -57,8 +57,7 @@ impl Script {
         history.producers.push(Writer { node, group: 0 });
         history.topic(SCHEDULE);
         history.delays_ms = vec![vec![1000, 5000, 10_000, 30_000]];
-        let (retry, dlq) = (history.topic("%RETRY%g"), history.topic("%DLQ%g"));
-        history.groups.push(Group { name: "g".to_owned(), topic, tag: None, retry, dlq, limit: 3 });
+        history.new_group("g", topic, 3).timeout_ms = 10_000;
         for member in ["c0", "c1"] {
             let node = history.node(member);
             history.members.push(Member { group: GroupId(0), node });
@@ -123,8 +122,7 @@ impl Script {
 
     pub(super) fn second_group(&mut self) {
         let topic = self.history.topic("t");
-        let (retry, dlq) = (self.history.topic("%RETRY%h"), self.history.topic("%DLQ%h"));
-        self.history.groups.push(Group { name: "h".to_owned(), topic, tag: None, retry, dlq, limit: 3 });
+        self.history.new_group("h", topic, 3).timeout_ms = 10_000;
         let node = self.history.node("d0");
         self.history.members.push(Member { group: GroupId(1), node });
     }
@@ -575,7 +573,57 @@ impl Script {
     }
 
     pub(super) fn calls_left(&mut self, left: u32) {
-        self.on_broker(Kind::CallsLeft { left });
+        self.connection_ends(left, 0, 0);
+    }
+
+    /// A connection of the broker ends: with so many forgotten calls, one so late, and silent for so long.
+    pub(super) fn connection_ends(&mut self, left: u32, overdue_ms: u64, silent_ms: u64) {
+        self.on_broker(Kind::ConnectionEnds { left, overdue_ms, silent_ms });
+    }
+
+    /// The broker gives a client up.
+    pub(super) fn gives_up(&mut self, client: &str) {
+        let client = self.history.node(client);
+        self.on_broker(Kind::GivenUp { client });
+    }
+
+    /// There are so many name servers.
+    pub(super) fn name_servers(&mut self, count: u32) {
+        for index in 0..count {
+            self.history.node(&format!("ns{index}"));
+        }
+    }
+
+    /// A client hears of a name server.
+    pub(super) fn route_answered(&mut self, client: &str) {
+        let node = self.history.node(client);
+        self.push(node, Kind::RouteAnswered);
+    }
+
+    /// The broker names members of the group by their places, and so many in all.
+    pub(super) fn names(&mut self, members: u64, named: u32) {
+        self.on_broker(Kind::Members { group: GroupId(0), members, named });
+    }
+
+    /// An operator gives the broker or a name server an order.
+    pub(super) fn ordered(&mut self, server: &str, what: Keeps, value: Option<u64>, done: bool) {
+        let server = self.history.node(server);
+        let kept = self.history.keeping(server, what, "x");
+        self.push(server, Kind::Put { kept, value, done });
+    }
+
+    /// It says what it keeps.
+    pub(super) fn keeps(&mut self, server: &str, what: Keeps, value: Option<u64>) {
+        let server = self.history.node(server);
+        let kept = self.history.keeping(server, what, "x");
+        self.push(server, Kind::Kept { kept, value });
+    }
+
+    /// Some nodes may be late from now on.
+    pub(super) fn slow(&mut self, nodes: &[&str]) -> u32 {
+        let step = self.begin(nodes);
+        self.history.steps[step as usize].slows = true;
+        step
     }
 
     pub(super) fn full(&mut self, node: &str) {

@@ -21,6 +21,8 @@ use runtime::task::TaskSet;
 use runtime::time::{Instant, sleep};
 
 use super::load::Shared;
+use super::operator;
+use super::reader::Reader;
 use super::recorder::{compare, key_name};
 use crate::draw::Draw;
 use crate::history::{
@@ -213,9 +215,13 @@ impl<H: Home> Asker<H> {
         let question = async move {
             let (tasks, client) = connect();
             let mut draw = Draw::new(shared.plan.seed, "keys");
+            let mut reader = Reader::start(&shared, "keys").await;
             for _ in 0..MOST_KEYS {
-                ask_key(&client, &shared, &brokers, &mut draw).await;
+                if !reader.ask_key(&shared, &brokers, &mut draw).await {
+                    ask_key(&client, &shared, &brokers, &mut draw).await;
+                }
             }
+            reader.stop().await;
             tasks.close().await;
         };
         self.home.run(question).await.unwrap_or_default();
@@ -227,9 +233,13 @@ impl<H: Home> Asker<H> {
         let question = async move {
             let (tasks, client) = connect();
             let queues = shared.recorder.live().queues();
+            let mut reader = Reader::start(&shared, "ranges").await;
             for queue in queues {
-                ask_queue(&client, &shared, &brokers, queue).await;
+                if !reader.ask_queue(&shared, &brokers, queue).await {
+                    ask_queue(&client, &shared, &brokers, queue).await;
+                }
             }
+            reader.stop().await;
             tasks.close().await;
         };
         self.home.run(question).await.unwrap_or_default();
@@ -253,15 +263,22 @@ impl<H: Home> Asker<H> {
                 ids.into_iter().step_by(step)
             });
             let mut answers = Vec::new();
+            let mut reader = Reader::start(&shared, "ids").await;
             for (asked, offset_id, unique) in chosen {
                 // What is not answered says nothing.
-                if let Some(found) = by_offset(&client, &shared, &offset_id).await {
-                    answers.push(ById { asked, id: Id::Offset, found });
-                }
-                if let Some(found) = by_unique(&client, &shared, &brokers, asked, &unique).await {
-                    answers.push(ById { asked, id: Id::Unique, found });
-                }
+                let by_client = reader.is_next();
+                let found = match by_client {
+                    true => reader.by_offset(&shared, &offset_id).await,
+                    false => by_offset(&client, &shared, &offset_id).await,
+                };
+                answers.extend(found.map(|found| ById { asked, id: Id::Offset, found }));
+                let found = match by_client {
+                    true => reader.by_unique(&shared, asked, &unique).await,
+                    false => by_unique(&client, &shared, &brokers, asked, &unique).await,
+                };
+                answers.extend(found.map(|found| ById { asked, id: Id::Unique, found }));
             }
+            reader.stop().await;
             tasks.close().await;
             answers
         };
@@ -294,6 +311,19 @@ impl<H: Home> Asker<H> {
         self.home.run(question).await.unwrap_or_default();
     }
 
+    /// Goes on looking at groups and changing what servers keep for an operator, until the node is stopped.
+    pub fn operate(&self) {
+        if self.shared.plan.operator_ms == 0 {
+            return;
+        }
+        for server in &self.name_servers {
+            drop(self.home.run(operator::name_server(self.shared.clone(), server.clone()))); // it goes on
+        }
+        for server in &self.brokers {
+            drop(self.home.run(operator::broker(self.shared.clone(), server.clone())));
+        }
+    }
+
     /// Goes on asking name servers and brokers until the node is stopped, and writes the answers into the history.
     pub fn watch(&self, every_ms: u64) {
         let (shared, servers, brokers) =
@@ -302,6 +332,7 @@ impl<H: Home> Asker<H> {
             let (_tasks, client) = connect();
             let mut draw = Draw::new(shared.plan.seed, "asker");
             let mut which = Draw::new(shared.plan.seed, "settings");
+            let mut reader = Reader::start(&shared, "reader").await;
             loop {
                 sleep(Duration::from_millis(draw.range(every_ms / 2, every_ms * 3 / 2))).await;
                 for server in &servers {
@@ -310,11 +341,16 @@ impl<H: Home> Asker<H> {
                     ask_server(&client, &shared, server, whole_cluster).await;
                 }
                 for _ in 0..shared.plan.queries {
-                    ask_key(&client, &shared, &brokers, &mut draw).await;
+                    if !reader.ask_key(&shared, &brokers, &mut draw).await {
+                        ask_key(&client, &shared, &brokers, &mut draw).await;
+                    }
                 }
                 let queues = shared.recorder.live().queues();
                 if !queues.is_empty() {
-                    ask_queue(&client, &shared, &brokers, *draw.pick(&queues)).await;
+                    let queue = *draw.pick(&queues);
+                    if !reader.ask_queue(&shared, &brokers, queue).await {
+                        ask_queue(&client, &shared, &brokers, queue).await;
+                    }
                 }
                 let settings = shared.recorder.live().history.settings.len() as u64;
                 if settings > 0 {
@@ -328,7 +364,7 @@ impl<H: Home> Asker<H> {
 }
 
 /// Which message came, and how it fits.
-type Answer = (Option<MessageId>, Fit);
+pub(super) type Answer = (Option<MessageId>, Fit);
 
 /// Which message a stored record is, read without the client's code.
 fn read_record(shared: &Shared, bytes: &[u8]) -> Answer {
@@ -361,7 +397,7 @@ fn new_topic(topic: Text, (read, write): (u32, u32), perm: u32) -> UpdateAndCrea
     }
 }
 
-fn connect() -> (TaskSet, Client) {
+pub(super) fn connect() -> (TaskSet, Client) {
     let tasks = TaskSet::new();
     let client = Client::new(&tasks, Arc::new(Silent), Options::default());
     (tasks, client)
@@ -550,22 +586,33 @@ async fn ask_commit(
     }
 }
 
+/// An acknowledged message that is asked for.
+pub(super) struct Wanted<'a> {
+    pub(super) message: MessageId,
+    pub(super) slot: Slot,
+    pub(super) topic: Text,
+    pub(super) key: String,
+    pub(super) broker: &'a Server,
+}
+
+/// Any acknowledged message.
+pub(super) fn wanted<'a>(shared: &Shared, brokers: &'a [Server], draw: &mut Draw) -> Option<Wanted<'a>> {
+    let live = shared.recorder.live();
+    if live.placed.is_empty() {
+        return None;
+    }
+    let (message, slot) = *draw.pick(&live.placed);
+    let facts = live.history.queues[slot.queue.index()];
+    let place = live.history.brokers.iter().position(|broker| broker.node == facts.broker)?;
+    let made = live.history.messages[message.index()];
+    let topic = Text::from(live.history.topic_name(facts.topic));
+    Some(Wanted { message, slot, topic, key: key_name(made.producer, made.serial), broker: &brokers[place] })
+}
+
 /// Asks for the key of some acknowledged message.
 async fn ask_key(client: &Client, shared: &Shared, brokers: &[Server], draw: &mut Draw) {
     let asked_ns = shared.recorder.elapsed_ns();
-    let (message, slot, topic, key, broker) = {
-        let live = shared.recorder.live();
-        if live.placed.is_empty() {
-            return;
-        }
-        let (message, slot) = *draw.pick(&live.placed);
-        let facts = live.history.queues[slot.queue.index()];
-        let place = live.history.brokers.iter().position(|broker| broker.node == facts.broker);
-        let made = live.history.messages[message.index()];
-        let topic = Text::from(live.history.topic_name(facts.topic));
-        (message, slot, topic, key_name(made.producer, made.serial), place.map(|place| &brokers[place]))
-    };
-    let Some(broker) = broker else { return };
+    let Some(Wanted { message, slot, topic, key, broker }) = wanted(shared, brokers, draw) else { return };
     let mut request = QueryMessage {
         topic,
         key: key.as_str().into(),
@@ -654,6 +701,6 @@ const MOST_IDS: usize = 100;
 /// Longest body.
 const MOST_BYTES: usize = 1 << 20;
 /// Of one question.
-const TIMEOUT: Duration = Duration::from_secs(3);
+pub(super) const TIMEOUT: Duration = Duration::from_secs(3);
 /// Of an order, which waits for the disk and for name servers.
 const CARRIED_OUT: Duration = Duration::from_secs(10);

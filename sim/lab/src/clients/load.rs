@@ -348,6 +348,10 @@ pub async fn consume(
             let draw = Draw::new(listener.plan.seed, &format!("{node} start {incarnation} call {call}"));
             listen(listener.clone(), member, batch, draw)
         });
+    let builder = match settings.stuck {
+        Some(stuck) => builder.consume_timeout(Duration::from_millis(stuck.timeout_ms)),
+        None => builder,
+    };
     let builder = match settings.fails {
         Some(fails) => builder.max_reconsume_times(fails.limit as u16),
         None => builder,
@@ -359,6 +363,7 @@ pub async fn consume(
             return shared.recorder.failed_start(&name, &error.to_string());
         }
     };
+    shared.recorder.client(consumer.client_id(), member);
     let home = shared.recorder.live().history.members[member.index()].node;
     shared.recorder.push(home, Kind::Joined { member });
     if shared.recorder.live().history.untapped {
@@ -395,7 +400,7 @@ async fn listen(shared: Shared, member: MemberId, batch: Batch, mut draw: Draw) 
         (home, batch.messages.iter().filter_map(|message| live.slot(at(message))).collect::<Vec<Slot>>())
     };
     let group = shared.recorder.live().history.members[member.index()].group;
-    let (mut done, mut failing) = (0, None);
+    let (mut done, mut failing, mut stuck_ms) = (0, None, 0);
     for (message, slot) in batch.messages.iter().zip(&slots) {
         let key = message.keys().next();
         let (id, mut fit) = compare(
@@ -409,7 +414,9 @@ async fn listen(shared: Shared, member: MemberId, batch: Batch, mut draw: Draw) 
         fit.properties &= marks::legitimate(&shared.recorder, id, message);
         let times = u32::try_from(message.reconsume_times).unwrap_or(0);
         shared.recorder.push(home, Kind::Enter { member, slot: *slot, message: id, fit, times });
-        if failing.is_none() && id.is_some_and(|id| fails(&shared, group, id, times)) {
+        let stuck = id.and_then(|id| stuck(&shared, group, id, times));
+        stuck_ms += stuck.unwrap_or(0);
+        if failing.is_none() && id.is_some_and(|id| stuck.is_some() || fails(&shared, group, id, times)) {
             failing = Some(done);
         }
         done += 1;
@@ -419,6 +426,7 @@ async fn listen(shared: Shared, member: MemberId, batch: Batch, mut draw: Draw) 
     if settings.slow_one_in > 0 && draw.below(u64::from(settings.slow_one_in)) == 0 {
         work_ms *= 10;
     }
+    work_ms += stuck_ms;
     if work_ms > 0 {
         sleep(Duration::from_millis(work_ms)).await;
     }
@@ -439,4 +447,13 @@ fn fails(shared: &Shared, group: GroupId, message: MessageId, times: u32) -> boo
     let name = format!("group {} fails {}", group.0, shared.recorder.live().history.message_name(message));
     let mut draw = Draw::new(shared.plan.seed, &name);
     draw.below(u64::from(one_in)) == 0 && u64::from(times) < draw.range(1, u64::from(most))
+}
+
+/// For how long a listener is stuck with this try of a message, if it is: the plan chose the message.
+fn stuck(shared: &Shared, group: GroupId, message: MessageId, times: u32) -> Option<u64> {
+    let stuck = shared.plan.groups[group.index()].stuck.filter(|_| times == 0)?;
+    let name =
+        format!("group {} is stuck with {}", group.0, shared.recorder.live().history.message_name(message));
+    let mut draw = Draw::new(shared.plan.seed, &name);
+    (draw.below(u64::from(stuck.one_in)) == 0).then(|| draw.range(stuck.timeout_ms * 2, stuck.most_ms()))
 }

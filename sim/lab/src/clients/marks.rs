@@ -63,14 +63,14 @@ fn waits_on(history: &History, asked: u32, level: i64) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::history::{Group, Message, TopicId};
+    use crate::history::{Message, TopicId};
 
     /// Topic `t` of group `g`; message 0 waits on level 2, message 1 does not.
     fn history() -> History {
         let mut history = History::default();
-        let (topic, retry, dlq) = (history.topic("t"), history.topic("%RETRY%g"), history.topic("%DLQ%g"));
+        let topic = history.topic("t");
         history.delays_ms = vec![vec![1000, 5000, 10_000], vec![1000]];
-        history.groups.push(Group { name: "g".to_owned(), topic, tag: None, retry, dlq, limit: 3 });
+        history.new_group("g", topic, 3);
         for delay_level in [Some(2), None] {
             history.message(Message {
                 producer: 0,

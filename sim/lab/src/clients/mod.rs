@@ -4,7 +4,9 @@
 mod asks;
 mod load;
 mod marks;
+mod operator;
 mod read;
+mod reader;
 mod recorder;
 mod transact;
 

@@ -7,6 +7,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use client::MessageQueue;
+use protocol::Text;
 use runtime::clock;
 use runtime::sync::Watermark;
 #[cfg(madsim)]
@@ -15,7 +16,7 @@ use runtime::time::sleep;
 use world::{Node, Tap, Value, World};
 
 use crate::history::{
-    Broker, Checks, Fit, Group, GroupId, HALF, Half, HalfId, History, Kind, Member, MemberId, Message,
+    Broker, Checks, Fit, GroupId, HALF, Half, HalfId, History, Keeps, Kind, Member, MemberId, Message,
     MessageId, NodeId, Outcome, QueueId, SCHEDULE, SessionId, Slot, Step, TopicId, Writer,
 };
 #[cfg(madsim)]
@@ -115,6 +116,8 @@ pub struct Live {
     /// Nodes that a fault has struck for good.
     pub(crate) outside: BTreeSet<NodeId>,
     silent: bool,
+    /// Members by the ids that their clients tell brokers.
+    clients: BTreeMap<String, MemberId>,
 }
 
 /// A place as clients name it, and where in the log of its broker the record stands.
@@ -194,11 +197,10 @@ impl Recorder {
         let mut number = 0;
         for (index, group) in plan.groups.iter().enumerate() {
             let topic = history.topic(&plan.topics[group.topic as usize].name);
-            let retry = history.topic(&protocol::name::retry_topic(&group.name));
-            let dlq = history.topic(&protocol::name::dlq_topic(&group.name));
             let limit = group.fails.map_or(u32::MAX, |fails| fails.limit);
-            let (name, tag) = (group.name.clone(), group.tag);
-            history.groups.push(Group { name, topic, tag, retry, dlq, limit });
+            let reads = history.new_group(&group.name, topic, limit);
+            reads.tag = group.tag;
+            reads.timeout_ms = group.stuck.map_or(reads.timeout_ms, |stuck| stuck.timeout_ms);
             for _ in &group.members {
                 let node = history.node(&format!("c{number}"));
                 history.members.push(Member { group: GroupId(index as u32), node });
@@ -302,6 +304,7 @@ impl Recorder {
             healed: false,
             outside: BTreeSet::new(),
             silent: false,
+            clients: BTreeMap::new(),
         };
         Self { live: Arc::new(Mutex::new(live)) }
     }
@@ -475,6 +478,33 @@ impl Recorder {
             }
         }
         *before = held;
+    }
+
+    /// A member's client tells brokers this id.
+    pub(crate) fn client(&self, id: &str, member: MemberId) {
+        self.live().clients.insert(id.to_owned(), member);
+    }
+
+    /// A broker names these clients as the members of a group.
+    pub(crate) fn members(&self, broker: NodeId, group: GroupId, clients: &[Text]) {
+        let mut live = self.live();
+        let known = clients.iter().filter_map(|id| live.clients.get(&**id));
+        let members = known.fold(0, |bits, member| bits | 1_u64.checked_shl(member.0).unwrap_or(0));
+        live.push(broker, Kind::Members { group, members, named: clients.len() as u32 });
+    }
+
+    /// An operator's order to a server has ended.
+    pub(crate) fn orders(&self, server: NodeId, what: Keeps, name: &str, value: Option<u64>, done: bool) {
+        let mut live = self.live();
+        let kept = live.history.keeping(server, what, name);
+        live.push(server, Kind::Put { kept, value, done });
+    }
+
+    /// A server says what it keeps.
+    pub(crate) fn kept(&self, server: NodeId, what: Keeps, name: &str, value: Option<u64>) {
+        let mut live = self.live();
+        let kept = live.history.keeping(server, what, name);
+        live.push(server, Kind::Kept { kept, value });
     }
 
     /// The number of one more batch.
@@ -1046,7 +1076,18 @@ impl Live {
                 };
                 self.push(node, kind);
             }
-            "calls_left" => self.push(node, Kind::CallsLeft { left: fields.number("left") as u32 }),
+            "connection_ends" => {
+                let left = fields.number("left") as u32;
+                let (overdue_ms, silent_ms) = (fields.number("overdue_ms"), fields.number("silent_ms"));
+                self.push(node, Kind::ConnectionEnds { left, overdue_ms, silent_ms });
+            }
+            "client.given_up" => {
+                let client = self.at_address(fields.text("address"));
+                if let Some(client) = client.filter(|_| fields.number("alone") == 1) {
+                    self.push(node, Kind::GivenUp { client });
+                }
+            }
+            "client.route_answered" => self.push(node, Kind::RouteAnswered),
             "spin" => self.push(node, Kind::Spun),
             "route.peer_closed" => self.push(node, Kind::PeerClosed { peer: fields.number("peer") }),
             "client.session" => self.session(&fields, node),

@@ -274,6 +274,7 @@ async fn story(world: World, plan: Arc<Plan>, recorder: Recorder) -> Result<Audi
     steps.first_members();
     sleep(Duration::from_secs(2)).await;
     asker.watch(plan.probe_ms);
+    asker.operate();
     let tasks = TaskSet::new();
     let images = watch_recoveries(&cluster, &tasks);
     let before = world.effects();

@@ -209,6 +209,7 @@ fn usual(plan: &Plan) -> Plan {
         batch: 1,
         threads: 20,
         fails: None,
+        stuck: None,
         work_ms: (0, 0),
         members: vec![Member { joins_ms: 0, leaves_ms: None, dies: false }; of.members.len()],
         ..of.clone()
@@ -225,6 +226,8 @@ fn usual(plan: &Plan) -> Plan {
         buggify: 0,
         probe_ms: 3000,
         queries: 0,
+        by_client: 0,
+        operator_ms: 0,
         settle_ms: 0,
         recover_twice: false,
         ..plan.clone()

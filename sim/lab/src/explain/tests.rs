@@ -8,7 +8,7 @@ use protocol::rpc::UpdateConsumerOffset;
 use super::detail::{Detail, Fall, Fallen, Note};
 use super::*;
 use crate::history::{
-    Broker, Fit, Group, GroupId, HALF, Half, HalfId, How, Kind, Member, MemberId, Message, MessageId, NodeId,
+    Broker, Fit, GroupId, HALF, Half, HalfId, How, Kind, Member, MemberId, Message, MessageId, NodeId,
     Outcome, QueueContent, QueueId, SCHEDULE, Slot, Writer,
 };
 use crate::outcome::Verdict;
@@ -35,8 +35,7 @@ impl Script {
         history.brokers.push(Broker { node: broker, sync_flush: true });
         let producer = history.node("p0");
         history.producers.push(Writer { node: producer, group: 0 });
-        let (retry, dlq) = (history.topic("%RETRY%g"), history.topic("%DLQ%g"));
-        history.groups.push(Group { name: "g".to_owned(), topic, tag: None, retry, dlq, limit: 1 });
+        history.new_group("g", topic, 1);
         let node = history.node("c0");
         history.members.push(Member { group: GROUP, node });
         history.topic(SCHEDULE);

@@ -7,11 +7,12 @@ use crate::check::{Judged, Rule, SECOND, View, seconds};
 use crate::history::{Event, GroupId, How, Kind, MemberId, QueueId};
 
 pub(super) fn check(view: &View<'_>, judged: &mut Judged) {
-    let holders = holders(view);
+    let (holders, quiet) = (holders(view), quiet(view));
+    members(view, &quiet, judged);
     if holders.is_empty() {
         return; // owners are not seen
     }
-    for (from, until) in quiet(view) {
+    for (from, until) in quiet {
         for group in (0..view.history.groups.len() as u32).map(GroupId) {
             if anyone_lives(view, group, from) {
                 one_owner_each(view, group, (from, until), &holders, judged);
@@ -20,6 +21,31 @@ pub(super) fn check(view: &View<'_>, judged: &mut Judged) {
     }
     if view.history.untapped {
         at_the_end(view, &holders, judged);
+    }
+}
+
+/// When things are quiet each broker names the members of a group that are there, and nobody else.
+fn members(view: &View<'_>, quiet: &[(usize, usize)], judged: &mut Judged) {
+    let history = view.history;
+    for &(from, until) in quiet {
+        let live = live(view, from);
+        for (number, event) in history.events.iter().enumerate().take(until).skip(from) {
+            let Kind::Members { group, members, named } = event.kind else { continue };
+            let ours = live.iter().filter(|member| history.members[member.index()].group == group);
+            let due = ours.fold(0, |bits, member| bits | 1_u64 << member.0);
+            judged.count(Rule::Con5, 1);
+            if members != due || named != due.count_ones() {
+                let name = history.group_name(group);
+                let sentence = format!(
+                    "At {} broker {} named {named} members of group {name}, {} of the {} that had been there for long.",
+                    seconds(event.at_ns),
+                    history.node_name(event.node),
+                    (members & due).count_ones(),
+                    due.count_ones()
+                );
+                judged.broken(view, Rule::Con5, number, name.to_owned(), sentence);
+            }
+        }
     }
 }
 
@@ -157,6 +183,11 @@ fn push(view: &View<'_>, stretches: &mut Vec<(usize, usize)>, settled: u64, prev
 }
 
 fn anyone_lives(view: &View<'_>, group: GroupId, at: usize) -> bool {
+    live(view, at).iter().any(|member| view.history.members[member.index()].group == group)
+}
+
+/// The members that had joined before an event and were there yet.
+fn live(view: &View<'_>, at: usize) -> BTreeSet<MemberId> {
     let mut live = BTreeSet::new();
     for event in &view.history.events[..at] {
         match event.kind {
@@ -168,7 +199,7 @@ fn anyone_lives(view: &View<'_>, group: GroupId, at: usize) -> bool {
             _ => {}
         }
     }
-    live.iter().any(|member| view.history.members[member.index()].group == group)
+    live
 }
 
 /// The queues that must have an owner in a group, without owners yet.
@@ -250,6 +281,46 @@ const SETTLE_ALL: u64 = 110 * SECOND;
 mod tests {
     use crate::check::script::{Expect, Script, run};
     use crate::history::How;
+
+    #[test]
+    fn brokers_name_the_members_that_are_there() {
+        let both = |s: &mut Script| {
+            s.queues("b0", 1, 1);
+            s.joined("c0");
+            s.joined("c1");
+        };
+        run("CON-5", Expect::Broken, "one is missing", |s: &mut Script| {
+            both(s);
+            s.wait(111.0);
+            s.names(0b01, 1);
+        });
+        run("CON-5", Expect::Broken, "one is named twice, as it was and as it is", |s| {
+            both(s);
+            s.wait(111.0);
+            s.names(0b11, 3);
+        });
+        run("CON-5", Expect::Broken, "one that died without power is named for ever", |s| {
+            both(s);
+            s.down("c1", How::Power);
+            s.wait(200.0);
+            s.names(0b11, 2);
+        });
+        run("CON-5", Expect::Kept, "both, and one when the other has left", |s| {
+            both(s);
+            s.wait(111.0);
+            s.names(0b11, 2);
+            s.leaves("c1");
+            s.down("c1", How::Stop);
+            s.wait(111.0);
+            s.names(0b01, 1);
+        });
+        run("CON-5", Expect::Kept, "one that died without power may be named for two minutes", |s| {
+            both(s);
+            s.down("c1", How::Power);
+            s.wait(120.0);
+            s.names(0b11, 2);
+        });
+    }
 
     #[test]
     fn each_queue_has_one_owner_when_things_are_quiet() {

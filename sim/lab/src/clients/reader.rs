@@ -1,0 +1,138 @@
+//! The lab's questions for messages through the client's own door, for a share of them: the answers are judged as those to
+//! the lab's own requests are.
+
+use client::{CallError, Fault, MessageQueue, PullConsumer, Received};
+
+use super::asks::{Answer, Server, Wanted, wanted};
+use super::load::Shared;
+use super::marks;
+use super::recorder::compare;
+use crate::draw::Draw;
+use crate::history::{Fit, Kind, MessageId, QueueId};
+
+/// A client that is asked in place of a request of the lab's own, now and then.
+pub(super) struct Reader {
+    client: Option<PullConsumer>,
+    percent: u64,
+    draw: Draw,
+}
+
+impl Reader {
+    /// One whose turns follow from the plan and from what it is for.
+    pub(super) async fn start(shared: &Shared, purpose: &str) -> Self {
+        let percent = u64::from(shared.plan.by_client);
+        let builder = PullConsumer::builder("reader").name_servers(&shared.name_servers).without_joining();
+        let client = if percent > 0 { builder.start().await.ok() } else { None };
+        Self { client, percent, draw: Draw::new(shared.plan.seed, &format!("{purpose} by client")) }
+    }
+
+    /// Whether the next question is for it.
+    pub(super) fn is_next(&mut self) -> bool {
+        self.client.is_some() && self.draw.chance(self.percent)
+    }
+
+    /// Asks for the key of some acknowledged message, at any time and then of the millisecond in which it was stored. False:
+    /// it was not its turn.
+    pub(super) async fn ask_key(&mut self, shared: &Shared, brokers: &[Server], draw: &mut Draw) -> bool {
+        if !self.is_next() {
+            return false;
+        }
+        let Some(client) = &self.client else { return false };
+        let asked_ns = shared.recorder.elapsed_ns();
+        let Some(Wanted { message, slot, topic, key, broker }) = wanted(shared, brokers, draw) else {
+            return true;
+        };
+        let mut times = 0..=i64::MAX;
+        for _ in 0..2 {
+            let Ok(all) = client.query_by_key(&topic, &key, times, 32).await else { return true };
+            // Who does not know of the broker cannot find what is there.
+            let name = shared.recorder.live().history.node_name(broker.id).to_owned();
+            let known = client.queues(&topic).await;
+            if !known.is_ok_and(|queues| queues.iter().any(|queue| *queue.broker == *name)) {
+                return true;
+            }
+            let read: Vec<Answer> = all.iter().map(|received| answer(shared, received)).collect();
+            let found = read.iter().any(|(id, _)| *id == Some(message));
+            let others = read.iter().filter(|(id, _)| *id != Some(message)).count() as u32;
+            if !shared.recorder.live().history.lives(slot.queue) {
+                return true;
+            }
+            shared.recorder.push(broker.id, Kind::Queried { message, slot, asked_ns, found, others });
+            let stored = all.iter().find(|it| *it.queue.broker == *name).map(|it| it.stored_at_ms);
+            let Some(stored_ms) = stored.filter(|_| found && others == 0) else { return true };
+            times = stored_ms..=stored_ms;
+        }
+        true
+    }
+
+    /// Asks for the ends of a queue. False: it was not its turn.
+    pub(super) async fn ask_queue(&mut self, shared: &Shared, brokers: &[Server], queue: QueueId) -> bool {
+        if !self.is_next() {
+            return false;
+        }
+        let Some(client) = &self.client else { return false };
+        let asked_ns = shared.recorder.elapsed_ns();
+        let (name, broker) = {
+            let live = shared.recorder.live();
+            let facts = live.history.queues[queue.index()];
+            let (topic, broker) =
+                (live.history.topic_name(facts.topic), live.history.node_name(facts.broker));
+            (MessageQueue::new(topic, broker, facts.number as i32), facts.broker)
+        };
+        if brokers.iter().all(|known| known.id != broker) {
+            return true;
+        }
+        let (Ok(min), Ok(max)) = (client.min_offset(&name).await, client.max_offset(&name).await) else {
+            return true;
+        };
+        if shared.recorder.live().history.lives(queue) {
+            shared.recorder.push(broker, Kind::Range { queue, asked_ns, min, max });
+        }
+        true
+    }
+
+    /// What an offset id leads to; none: nobody answers.
+    pub(super) async fn by_offset(&self, shared: &Shared, id: &str) -> Option<Option<Answer>> {
+        told(shared, self.client.as_ref()?.view(id).await.map(Some))
+    }
+
+    /// What the unique key of a message leads to, where it is known where the message is; none: nobody answers.
+    pub(super) async fn by_unique(
+        &self,
+        shared: &Shared,
+        asked: MessageId,
+        unique: &str,
+    ) -> Option<Option<Answer>> {
+        let topic = {
+            let live = shared.recorder.live();
+            let place = live.placed.iter().find(|(message, _)| *message == asked)?.1;
+            live.history.topic_name(live.history.queues[place.queue.index()].topic).to_owned()
+        };
+        told(shared, self.client.as_ref()?.query_by_unique_key(&topic, unique).await)
+    }
+
+    /// Closes its connections.
+    pub(super) async fn stop(self) {
+        if let Some(client) = self.client {
+            client.shutdown().await;
+        }
+    }
+}
+
+type Found = Result<Option<std::sync::Arc<Received>>, CallError>;
+
+fn told(shared: &Shared, found: Found) -> Option<Option<Answer>> {
+    match found {
+        Ok(found) => Some(found.map(|received| answer(shared, &received))),
+        Err(CallError::Fault(Fault::Refused { .. })) => Some(None),
+        Err(_) => None,
+    }
+}
+
+fn answer(shared: &Shared, received: &Received) -> Answer {
+    let (key, who) = (received.keys().next(), received.property("who"));
+    let (id, mut fit): (_, Fit) =
+        compare(&shared.recorder, shared.plan.seed, &received.body, received.tag(), key, who);
+    fit.properties &= marks::legitimate(&shared.recorder, id, received);
+    (id, fit)
+}
