@@ -404,6 +404,8 @@ pub struct Writer {
     pub node: NodeId,
     /// Which of the groups of transactional producers it belongs to.
     pub group: u32,
+    /// A send of it takes so long at most, with all its attempts.
+    pub limit_ms: u64,
 }
 
 /// A half message.

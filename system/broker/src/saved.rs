@@ -178,6 +178,16 @@ impl Broker {
         }
     }
 
+    /// Writes the offsets for somebody who waits until this change of them is on the disk.
+    pub(crate) async fn save_offsets(&self, change: u64) -> Result<(), Refusal> {
+        self.write_offsets().await;
+        if self.offsets_written.get() < change {
+            let why = "the disk refuses; see the broker's log";
+            return Err(Refusal::NotSaved { what: "the consumer offsets", why });
+        }
+        Ok(())
+    }
+
     /// Writes the offsets if any changed.
     pub(crate) async fn write_offsets(&self) {
         let _turn = self.turn().await;

@@ -142,9 +142,13 @@ impl Broker {
             (topics.remove(&h.topic, clock::now_ms()), topics.changes())
         };
         // From here on nobody sends or pulls; the rest may be repeated after a failure.
-        if !planted!("B23") {
-            self.offsets.lock().forget_topic(&h.topic);
-        }
+        let forgotten = {
+            let mut offsets = self.offsets.lock();
+            if !planted!("B23") {
+                offsets.forget_topic(&h.topic);
+            }
+            offsets.changes()
+        };
         tap!("topic_unlisted", topic = h.topic.as_str());
         if listed {
             tracing::info!(topic = %h.topic, "topic deleted");
@@ -166,7 +170,7 @@ impl Broker {
         let deleted = self.store.finish_delete(&h.topic).await;
         deleted
             .map_err(|error| Refusal::Failed(format!("cannot delete the queues of {}: {error}", h.topic)))?;
-        self.write_offsets().await;
+        self.save_offsets(forgotten).await?;
         if listed {
             self.registered(change, PATIENCE).await;
         }

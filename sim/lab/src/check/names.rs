@@ -2,8 +2,42 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use super::view::Trouble;
 use super::{Judged, Rule, SECOND, View, seconds};
 use crate::history::{Kind, NodeId, Why};
+
+/// L-1: a broker whose connection to a name server broke registers again at once, when nothing else is wrong.
+fn known_again(view: &View<'_>, judged: &mut Judged) {
+    let history = view.history;
+    let troubles = view.troubles();
+    let end = view.drained.map_or(view.last(), |(event, ..)| event);
+    for (number, event) in history.events.iter().enumerate().take(end) {
+        let Kind::Removed { broker, why: Why::Closed } = event.kind else { continue };
+        let until = event.at_ns + AGAIN;
+        // Only a break that took no time may have been the reason: what lasted is felt for a while.
+        let calm = |it: &Trouble| {
+            let moment = it.until_ns - it.from_ns < SOON && it.until_ns < event.at_ns + SOON;
+            it.from_ns > until || it.until_ns.saturating_add(CALM) < event.at_ns || moment
+        };
+        let near = |it: &&Trouble| it.touches(broker) || it.touches(event.node);
+        if until > view.at(end) || !troubles.iter().filter(near).all(calm) {
+            continue;
+        }
+        judged.count(Rule::L1, 1);
+        let later = history.events[number..].iter().take_while(|it| it.at_ns <= until);
+        let again = |kind| matches!(kind, Kind::Registered { broker: it, .. } if it == broker);
+        if !later.filter(|it| it.node == event.node).any(|it| again(it.kind)) {
+            let (server, name) = (history.node_name(event.node), history.node_name(broker));
+            let sentence = format!(
+                "The connection of {name} to {server} was closed at {}, and {name} was not known there again {} later, \
+                 though nothing else was wrong.",
+                seconds(event.at_ns),
+                seconds(AGAIN)
+            );
+            judged.broken(view, Rule::L1, number, name.to_owned(), sentence);
+        }
+    }
+}
 
 /// What a name server knows of a broker.
 #[derive(Clone, Copy, Default)]
@@ -19,6 +53,7 @@ pub(super) fn check(view: &View<'_>, judged: &mut Judged) {
     if history.untapped {
         return by_deaths(view, judged);
     }
+    known_again(view, judged);
     let mut known: BTreeMap<(NodeId, NodeId), Known> = BTreeMap::new();
     let mut closed: BTreeMap<(NodeId, u64), u64> = BTreeMap::new();
     for (number, event) in history.events.iter().enumerate() {
@@ -214,6 +249,12 @@ const CLOSED: u64 = SECOND;
 const STOPS: u64 = 60 * SECOND;
 /// A registration this young must be listed.
 const FRESH: u64 = 30 * SECOND;
+/// A moment behind the break of a connection.
+const SOON: u64 = SECOND / 10;
+/// A broker that lost its connection registers again in a second; with a moment for the way.
+const AGAIN: u64 = 5 * SECOND;
+/// So long after a fault a connection may still break from it.
+const CALM: u64 = 30 * SECOND;
 
 #[cfg(test)]
 mod tests {
@@ -298,6 +339,35 @@ mod tests {
         };
         run("NS-3", Expect::Kept, "what the dead had sent is heard late", on_another_connection(1, 2));
         run("NS-3", Expect::Broken, "and it is not heard last", on_another_connection(2, 1));
+    }
+
+    #[test]
+    fn a_broker_whose_connection_broke_is_known_again() {
+        let breaks = |s: &mut Script, back_s: f64| {
+            s.registered("ns0", "b0", 1);
+            s.wait(20.0);
+            s.removed("ns0", "b0", Why::Closed);
+            s.wait(back_s);
+            s.registered("ns0", "b0", 2);
+            s.wait(20.0);
+            s.drained(0);
+        };
+        run("L-1", Expect::Broken, "half a minute later", |s: &mut Script| breaks(s, 30.0));
+        run("L-1", Expect::Broken, "with the break itself as the only fault", |s| {
+            s.registered("ns0", "b0", 1);
+            s.wait(20.0);
+            let reset = s.begin(&["b0", "ns0"]);
+            s.over(reset);
+            s.removed("ns0", "b0", Why::Closed);
+            s.wait(40.0);
+            s.drained(0);
+        });
+        run("L-1", Expect::Kept, "at once", |s| breaks(s, 1.1));
+        run("L-1", Expect::Kept, "it is cut off", |s| {
+            let cut = s.begin(&["b0", "ns0"]);
+            breaks(s, 30.0);
+            s.over(cut);
+        });
     }
 
     #[test]

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use super::{Judged, Rule, View, seconds};
-use crate::history::{How, Kind, NodeId, SettingId};
+use crate::history::{How, Kind, NodeId, SettingId, TopicId};
 
 /// An order: when it was given, and when it was answered.
 struct Order {
@@ -12,8 +12,42 @@ struct Order {
     done: Option<usize>,
 }
 
-/// ADM-1: as a register. What is shown was ordered, and no later order was carried out before it was asked for.
+/// ADM-1: nothing is stored in a queue that its topic does not have at that time.
+fn places(view: &View<'_>, judged: &mut Judged) {
+    let history = view.history;
+    let mut shapes: BTreeMap<(TopicId, NodeId), u32> = BTreeMap::new();
+    for (number, event) in history.events.iter().enumerate() {
+        match event.kind {
+            Kind::TopicSet { topic, broker, read, write } => {
+                shapes.insert((topic, broker), read.max(write));
+            }
+            Kind::TopicDeleted { topic, broker } => drop(shapes.remove(&(topic, broker))),
+            Kind::Down { how: How::Disk } => shapes.retain(|(_, broker), _| *broker != event.node),
+            Kind::Append { slot, .. } => {
+                let queue = history.queues[slot.queue.index()];
+                let Some(count) = shapes.get(&(queue.topic, queue.broker)) else { continue };
+                judged.count(Rule::Adm1, 1);
+                if queue.number >= *count {
+                    let name = history.slot_name(slot);
+                    let sentence = format!(
+                        "At {} a message was stored at {name}, and its topic had {count} queues.",
+                        seconds(event.at_ns)
+                    );
+                    judged.broken(view, Rule::Adm1, number, name, sentence);
+                }
+            }
+            _ => {}
+        }
+    }
+}
+
 pub(super) fn check(view: &View<'_>, judged: &mut Judged) {
+    places(view, judged);
+    registers(view, judged);
+}
+
+/// ADM-1: as a register. What is shown was ordered, and no later order was carried out before it was asked for.
+fn registers(view: &View<'_>, judged: &mut Judged) {
     let history = view.history;
     let mut orders: BTreeMap<SettingId, Vec<Order>> = BTreeMap::new();
     for (number, event) in history.events.iter().enumerate() {
@@ -65,6 +99,33 @@ fn lost(view: &View<'_>, broker: NodeId, before: usize) -> usize {
 mod tests {
     use super::super::script::{Expect, Script, run};
     use crate::history::How;
+
+    #[test]
+    fn nothing_is_stored_beside_its_topic() {
+        run("ADM-1", Expect::Broken, "behind the last queue", |s: &mut Script| {
+            s.name_queue("q");
+            s.queues("b0", 0, 0);
+            s.append("q", 0, 0, 100);
+        });
+        run("ADM-1", Expect::Broken, "in one that was taken away", |s| {
+            s.name_queue("q");
+            s.queues("b0", 4, 4);
+            s.append("q", 0, 0, 100);
+            s.queues("b0", 0, 0);
+            s.append("q", 1, 100, 200);
+        });
+        run("ADM-1", Expect::Kept, "in one that may still be read", |s| {
+            s.name_queue("q");
+            s.queues("b0", 4, 0);
+            s.append("q", 0, 0, 100);
+        });
+        run("ADM-1", Expect::Kept, "in one that came back", |s| {
+            s.name_queue("q");
+            s.queues("b0", 0, 0);
+            s.queues("b0", 4, 4);
+            s.append("q", 0, 0, 100);
+        });
+    }
 
     #[test]
     fn what_was_carried_out_survives() {

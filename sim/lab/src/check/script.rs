@@ -54,7 +54,7 @@ impl Script {
         let broker = history.node("b0");
         history.brokers.push(Broker { node: broker, sync_flush: false });
         let node = history.node("p0");
-        history.producers.push(Writer { node, group: 0 });
+        history.producers.push(Writer { node, group: 0, limit_ms: 3000 });
         history.topic(SCHEDULE);
         history.delays_ms = vec![vec![1000, 5000, 10_000, 30_000]];
         history.new_group("g", topic, 3).timeout_ms = 10_000;
@@ -523,7 +523,7 @@ impl Script {
     /// One more producer, of this group.
     pub(super) fn producer(&mut self, name: &str, group: u32) {
         let node = self.history.node(name);
-        self.history.producers.push(Writer { node, group });
+        self.history.producers.push(Writer { node, group, limit_ms: 3000 });
     }
 
     pub(super) fn asked(&mut self, producer: &str, half: HalfId) {

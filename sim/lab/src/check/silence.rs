@@ -10,6 +10,7 @@ pub(super) fn check(view: &View<'_>, judged: &mut Judged) {
     let troubles = view.troubles();
     given_up(view, &troubles, judged);
     connections(view, judged);
+    sends(view, judged);
     name_servers(view, &troubles, judged);
 }
 
@@ -60,6 +61,28 @@ fn connections(view: &View<'_>, judged: &mut Judged) {
                 );
                 judged.broken(view, Rule::L13, number, name.to_owned(), sentence);
             }
+        }
+    }
+}
+
+/// A send is over when its time is, whatever its attempts came to. In a transaction the program has its part.
+fn sends(view: &View<'_>, judged: &mut Judged) {
+    let history = view.history;
+    for (message, send) in
+        history.messages.iter().zip(&view.sends).filter(|(message, _)| !message.transactional)
+    {
+        let (Some(invoked), Some(returned)) = (send.invoked, send.returned) else { continue };
+        let producer = history.producers[message.producer as usize];
+        let (from, until) = (view.at(invoked), view.at(returned));
+        judged.count(Rule::L13, 1);
+        if until - from > producer.limit_ms * MS + OVERDUE && !view.slowed(producer.node, from, until) {
+            let name = history.node_name(producer.node);
+            let sentence = format!(
+                "A send of {name} that had {} returned after {}.",
+                seconds(producer.limit_ms * MS),
+                seconds(until - from)
+            );
+            judged.broken(view, Rule::L13, returned, name.to_owned(), sentence);
         }
     }
 }
@@ -121,7 +144,7 @@ const ROUTES: u64 = 75 * SECOND;
 #[cfg(test)]
 mod tests {
     use super::super::script::{Expect, Script, run};
-    use crate::history::{How, Why};
+    use crate::history::{How, Outcome, Why};
 
     #[test]
     fn who_is_well_is_not_given_up() {
@@ -176,6 +199,27 @@ mod tests {
             s.wait(200.0);
             s.over(pause);
             s.connection_ends(0, 180_000, 190_000);
+        });
+    }
+
+    #[test]
+    fn a_send_ends_in_its_time() {
+        let takes = |s: &mut Script, seconds: f64| {
+            s.send("a");
+            s.wait(seconds);
+            s.returned("a", Outcome::Unknown, None);
+        };
+        run("L-13", Expect::Broken, "much longer", |s: &mut Script| takes(s, 22.4));
+        run("L-13", Expect::Broken, "longer, while another client stood still", |s| {
+            let pause = s.slow(&["c0"]);
+            takes(s, 4.5);
+            s.over(pause);
+        });
+        run("L-13", Expect::Kept, "just about", |s| takes(s, 3.01));
+        run("L-13", Expect::Kept, "its own node stood still", |s| {
+            let pause = s.slow(&["p0"]);
+            takes(s, 10.0);
+            s.over(pause);
         });
     }
 

@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicU8, Ordering};
 use std::time::Duration;
 
 use client::{
-    Batch, Consumed, Fault, Message, MessageQueue, Producer, PushConsumer, Received, SendError, SendReceipt,
+    Batch, Consumed, Message, MessageQueue, Producer, PushConsumer, Received, SendError, SendReceipt,
     SendStatus, StartFrom,
 };
 use protocol::Text;
@@ -305,17 +305,14 @@ fn returned(shared: &Shared, ids: &[MessageId], result: Result<Vec<SendReceipt>,
     }
 }
 
-/// What an error says of a send, by our own table of codes: the client's word alone is not taken.
+/// What an error says of a send: the client's word is taken, so that what it calls refused must not be stored.
 fn outcome_of(error: &SendError) -> Outcome {
-    let surely_not = |fault: &Fault| match fault {
-        Fault::Refused { code, .. } => Outcome::of_code(*code) == Outcome::Failed,
-        Fault::NotSent { .. } => true,
-        Fault::NoAnswer { .. } | Fault::Malformed { .. } => false,
-    };
     match error {
-        SendError::Invalid(_) | SendError::NoRoute { .. } | SendError::Stopped => Outcome::Failed,
-        SendError::Refused { faults, .. } if faults.iter().all(surely_not) => Outcome::Failed,
-        SendError::Refused { .. } | SendError::Unknown { .. } => Outcome::Unknown,
+        SendError::Invalid(_)
+        | SendError::NoRoute { .. }
+        | SendError::Stopped
+        | SendError::Refused { .. } => Outcome::Failed,
+        SendError::Unknown { .. } => Outcome::Unknown,
     }
 }
 

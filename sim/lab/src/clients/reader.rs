@@ -42,15 +42,13 @@ impl Reader {
         let Some(Wanted { message, slot, topic, key, broker }) = wanted(shared, brokers, draw) else {
             return true;
         };
+        let name = shared.recorder.live().history.node_name(broker.id).to_owned();
         let mut times = 0..=i64::MAX;
         for _ in 0..2 {
-            let Ok(all) = client.query_by_key(&topic, &key, times, 32).await else { return true };
-            // Who does not know of the broker cannot find what is there.
-            let name = shared.recorder.live().history.node_name(broker.id).to_owned();
-            let known = client.queues(&topic).await;
-            if !known.is_ok_and(|queues| queues.iter().any(|queue| *queue.broker == *name)) {
+            if !knows(client, &topic, &name).await {
                 return true;
             }
+            let Ok(all) = client.query_by_key(&topic, &key, times, 32).await else { return true };
             let read: Vec<Answer> = all.iter().map(|received| answer(shared, received)).collect();
             let found = read.iter().any(|(id, _)| *id == Some(message));
             let others = read.iter().filter(|(id, _)| *id != Some(message)).count() as u32;
@@ -103,12 +101,17 @@ impl Reader {
         asked: MessageId,
         unique: &str,
     ) -> Option<Option<Answer>> {
-        let topic = {
+        let (topic, broker) = {
             let live = shared.recorder.live();
             let place = live.placed.iter().find(|(message, _)| *message == asked)?.1;
-            live.history.topic_name(live.history.queues[place.queue.index()].topic).to_owned()
+            let facts = live.history.queues[place.queue.index()];
+            (live.history.topic_name(facts.topic).to_owned(), live.history.node_name(facts.broker).to_owned())
         };
-        told(shared, self.client.as_ref()?.query_by_unique_key(&topic, unique).await)
+        let client = self.client.as_ref()?;
+        if !knows(client, &topic, &broker).await {
+            return None;
+        }
+        told(shared, client.query_by_unique_key(&topic, unique).await)
     }
 
     /// Closes its connections.
@@ -117,6 +120,11 @@ impl Reader {
             client.shutdown().await;
         }
     }
+}
+
+/// Whether a client knows of a broker: who does not cannot find what is there.
+async fn knows(client: &PullConsumer, topic: &str, broker: &str) -> bool {
+    client.queues(topic).await.is_ok_and(|queues| queues.iter().any(|queue| *queue.broker == *broker))
 }
 
 type Found = Result<Option<std::sync::Arc<Received>>, CallError>;

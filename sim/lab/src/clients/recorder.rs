@@ -254,7 +254,7 @@ impl Recorder {
         history.rare_ways = plan.buggify > 0;
         for (index, producer) in plan.producers.iter().enumerate() {
             let node = history.node(&format!("p{index}"));
-            history.producers.push(Writer { node, group: producer.group });
+            history.producers.push(Writer { node, group: producer.group, limit_ms: producer.timeout_ms });
         }
         let moments = plan.steps.iter().filter_map(|step| step.on.as_ref());
         let awaited =

@@ -321,8 +321,8 @@ fn watch_recoveries(cluster: &Arc<Cluster>, tasks: &TaskSet) -> Images {
             let mut seen = recovered();
             loop {
                 sleep(Duration::from_millis(50)).await;
-                if recovered() != seen && node.is_up() {
-                    seen = recovered();
+                // One that died meanwhile may be about to recover once more.
+                if std::mem::replace(&mut seen, recovered()) != seen && node.is_up() {
                     let image = audit::take_image(&cluster.shared, node, RECOVERED);
                     images.lock().unwrap_or_else(std::sync::PoisonError::into_inner).push(image);
                 }
