@@ -65,9 +65,10 @@ fn registers(view: &View<'_>, judged: &mut Judged) {
                 let orders = orders.get(&setting).map_or(&[][..], Vec::as_slice);
                 let lost = lost(view, history.settings[setting.index()].broker, number);
                 // Of those that were carried out before it was asked for, the one that was given last.
-                let done = orders
-                    .iter()
-                    .filter(|it| it.given > lost && it.done.is_some_and(|done| view.at(done) < asked_ns));
+                let done = orders.iter().filter(|it| {
+                    lost.is_none_or(|lost| it.given > lost)
+                        && it.done.is_some_and(|done| view.at(done) < asked_ns)
+                });
                 let Some(last) = done.max_by_key(|it| it.given) else { continue };
                 let may_be = |order: &Order| order.done.is_none_or(|done| done >= last.given);
                 let right =
@@ -90,9 +91,9 @@ fn registers(view: &View<'_>, judged: &mut Judged) {
 }
 
 /// The last event before this one in which a broker lost its disk, and all orders with it.
-fn lost(view: &View<'_>, broker: NodeId, before: usize) -> usize {
+fn lost(view: &View<'_>, broker: NodeId, before: usize) -> Option<usize> {
     let lost = view.outages_of(broker).iter().filter(|outage| outage.how == How::Disk);
-    lost.map(|outage| outage.event).filter(|event| *event < before).max().unwrap_or(0)
+    lost.map(|outage| outage.event).filter(|event| *event < before).max()
 }
 
 #[cfg(test)]
