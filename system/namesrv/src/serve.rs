@@ -338,16 +338,17 @@ impl Shared {
             return Ok(Reply::ok());
         }
         let mut kv = self.kv.lock().clone();
+        let mut forgets = false;
         if command.code == PutKvConfig::CODE {
             let h: PutKvConfig = command.header()?;
             kv.put(h.namespace.detached(), h.key.detached(), h.value.detached());
+            forgets |= planted!("B52");
         } else {
             let h: DeleteKvConfig = command.header()?;
             kv.delete(&h.namespace, &h.key);
+            forgets |= planted!("B53");
         }
         let path = self.config.lock().kv_config_path.clone();
-        let put = command.code == PutKvConfig::CODE;
-        let forgets = put && planted!("B52") || !put && planted!("B53");
         if !forgets {
             self.write(path, &kv.to_file()).await?;
         }
