@@ -185,7 +185,6 @@ bugs! {
     B56 Hard   [Con9]           "The offsets of a deleted group stay."
     B57 Hard   [Con9]           "With a group go the offsets of all whose names begin with its name."
     B58 Hard   [Con9]           "The deletion of a group is not on the disk when it is answered."
-    B59 Hard   [Con9]           "Who deletes a group once more is told that it is deleted, though the disk had refused that."
 }
 
 #[cfg(test)]
