@@ -91,7 +91,11 @@ impl Reader {
 
     /// What an offset id leads to; none: nobody answers.
     pub(super) async fn by_offset(&self, shared: &Shared, id: &str) -> Option<Option<Answer>> {
-        told(shared, self.client.as_ref()?.view(id).await.map(Some))
+        match self.client.as_ref()?.view(id).await {
+            Ok(found) => Some(Some(answer(shared, &found))),
+            Err(CallError::Fault(Fault::Refused { .. })) => Some(None),
+            Err(_) => None,
+        }
     }
 
     /// What the unique key of a message leads to, where it is known where the message is; none: nobody answers.
@@ -111,7 +115,9 @@ impl Reader {
         if !knows(client, &topic, &broker).await {
             return None;
         }
-        told(shared, client.query_by_unique_key(&topic, unique).await)
+        // A refusal says that it could not be looked for.
+        let found = client.query_by_unique_key(&topic, unique).await.ok()?;
+        Some(found.map(|received| answer(shared, &received)))
     }
 
     /// Closes its connections.
@@ -125,16 +131,6 @@ impl Reader {
 /// Whether a client knows of a broker: who does not cannot find what is there.
 async fn knows(client: &PullConsumer, topic: &str, broker: &str) -> bool {
     client.queues(topic).await.is_ok_and(|queues| queues.iter().any(|queue| *queue.broker == *broker))
-}
-
-type Found = Result<Option<std::sync::Arc<Received>>, CallError>;
-
-fn told(shared: &Shared, found: Found) -> Option<Option<Answer>> {
-    match found {
-        Ok(found) => Some(found.map(|received| answer(shared, &received))),
-        Err(CallError::Fault(Fault::Refused { .. })) => Some(None),
-        Err(_) => None,
-    }
 }
 
 fn answer(shared: &Shared, received: &Received) -> Answer {

@@ -539,7 +539,8 @@ fn never_back(view: &View<'_>, judged: &mut Judged) {
                 );
                 continue;
             }
-            Kind::TopicUnlisted { topic, broker } => {
+            // Between the two a member that stood in it may still commit.
+            Kind::TopicUnlisted { topic, broker } | Kind::TopicDeleted { topic, broker } => {
                 let tables = [&mut now, &mut durable].into_iter();
                 let tables = tables.chain(dirty.get_mut(&broker)).chain(taken.get_mut(&broker));
                 tables.for_each(|table| {
