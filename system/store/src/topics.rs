@@ -36,10 +36,10 @@ impl Topics {
         Self { log, inner: Mutex::default() }
     }
 
-    /// The queue, if it is there.
+    /// The queue, if it is there; None while its topic is being deleted: what it holds belongs to nobody any more.
     pub(crate) fn find(&self, topic: &str, id: i32) -> Option<Arc<Queue>> {
         let inner = self.inner.lock();
-        let queues = &inner.topics.get(topic)?.queues;
+        let queues = &inner.topics.get(topic).filter(|topic| !topic.deleting)?.queues;
         queues.binary_search_by_key(&id, |q| q.id).ok().map(|at| queues[at].clone())
     }
 
@@ -85,9 +85,11 @@ impl Topics {
         inner.topics.iter().filter(|(_, t)| !t.deleting).map(|(name, _)| name.clone()).collect()
     }
 
-    /// Numbers of a topic's queues.
+    /// Numbers of a topic's queues; none while it is being deleted.
     pub(crate) fn ids(&self, topic: &str) -> Vec<i32> {
-        self.inner.lock().topics.get(topic).map_or_else(Vec::new, |t| t.queues.iter().map(|q| q.id).collect())
+        let inner = self.inner.lock();
+        let topic = inner.topics.get(topic).filter(|topic| !topic.deleting);
+        topic.map_or_else(Vec::new, |topic| topic.queues.iter().map(|queue| queue.id).collect())
     }
 
     /// Every queue of the topics that are not being deleted, in order.

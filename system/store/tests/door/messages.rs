@@ -385,6 +385,10 @@ fn a_deletion_takes_nothing_that_came_after_it() {
         store.begin_delete("orders");
         let early = store.append(&message("orders", 1, &500_u64.to_be_bytes(), b"")).await;
         assert!(matches!(early, Err(AppendError::TopicDeleted(_))), "{early:?}");
+        assert!(
+            store.queue("orders", 1).is_none() && store.queues("orders").is_empty(),
+            "nobody goes on in it"
+        );
         store.finish_delete("orders").await.unwrap();
         let new = store.append(&message("orders", 1, &501_u64.to_be_bytes(), b"")).await.unwrap();
         assert_eq!(new.queue_offset, 0);
