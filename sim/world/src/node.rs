@@ -59,6 +59,8 @@ pub(crate) struct Machine {
     slowness: u32,
     /// Those who wait until no process runs.
     mourners: Vec<Waker>,
+    /// Whether the last process was killed, or died at a crash point.
+    died: bool,
     pub(crate) next_port: u16,
     /// How many connections wait for acceptance before more are left unanswered.
     pub(crate) backlog: usize,
@@ -107,6 +109,7 @@ impl Machine {
             stalled: false,
             slowness: 1,
             mourners: Vec::new(),
+            died: false,
             next_port: FIRST_PORT,
             backlog: 1024,
             name,
@@ -228,19 +231,19 @@ impl Node {
         listeners.into_iter().for_each(Waker::wake);
     }
 
-    /// Waits until no process runs here: it ended by itself, or died at a crash point.
-    pub async fn stopped(self) {
+    /// Waits until no process runs here: it ended by itself, or died. Says whether it ended by itself.
+    pub async fn stopped(self) -> bool {
         poll_fn(|cx| {
             with(|state| {
                 let machine = state.machine(self);
                 if machine.process.is_none() {
-                    return Poll::Ready(());
+                    return Poll::Ready(!machine.died);
                 }
                 remember(&mut machine.mourners, cx.waker());
                 Poll::Pending
             })
         })
-        .await;
+        .await
     }
 
     /// Kills the process, or the whole machine (also when no process runs: its page cache is lost then). Says whether
@@ -361,6 +364,7 @@ fn end(here: Here, crash: Option<Crash>) {
         incarnation.alive = false;
         let machine = &mut state.machines[node.index()];
         machine.process = None;
+        machine.died = crash.is_some();
         machine.paused = false;
         machine.stalled = false;
         machine.powered &= crash != Some(Crash::Power);

@@ -134,11 +134,15 @@ impl Cluster {
             return;
         }
         node.stop();
-        if runtime::time::timeout(STOP_WITHIN, node.stopped()).await.is_err() {
-            node.crash(world::Crash::Process);
-            return self.down(node, How::Process);
+        match runtime::time::timeout(STOP_WITHIN, node.stopped()).await {
+            Ok(true) => self.down(node, How::Stop),
+            // It died on its way at a crash point, and who lies in wait for that tells so.
+            Ok(false) => {}
+            Err(_) => {
+                node.crash(world::Crash::Process);
+                self.down(node, How::Process);
+            }
         }
-        self.down(node, How::Stop);
     }
 }
 
