@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use super::{Judged, Rule, View, seconds, witness};
 use crate::history::{
-    AGAIN, END, How, Image, Kind, MessageId, NodeId, Outcome, QueueId, RECOVERED, Slot, Units,
+    AGAIN, END, How, Image, Kind, MessageId, NodeId, Outcome, QueueId, RECOVERED, Slot, TopicId, Units,
 };
 
 pub(super) fn check(view: &View<'_>, judged: &mut Judged) {
@@ -264,6 +264,7 @@ fn ends(view: &View<'_>, judged: &mut Judged) {
     let mut visible = vec![0; history.queues.len()];
     // A broker that lost its disk begins anew: what was asked before that tells nothing of it.
     let mut anew: BTreeMap<NodeId, u64> = BTreeMap::new();
+    let mut going: BTreeSet<(TopicId, NodeId)> = BTreeSet::new();
     for (number, event) in history.events.iter().enumerate() {
         match event.kind {
             Kind::Sent { outcome: Outcome::Ok, at: Some(slot), .. } | Kind::Enter { slot, .. } => {
@@ -282,6 +283,11 @@ fn ends(view: &View<'_>, judged: &mut Judged) {
                     }
                 }
             }
+            // Until its deletion is on the disk, who asks for it is told of the topic that it will be.
+            Kind::TopicUnlisted { topic, broker } => drop(going.insert((topic, broker))),
+            Kind::TopicDeleted { topic, broker } => drop(going.remove(&(topic, broker))),
+            Kind::Range { queue, .. }
+                if going.iter().any(|it| history.queues[queue.index()].is_of(it.0, it.1)) => {}
             Kind::Range { queue, asked_ns, min, max } => {
                 judged.count(Rule::Log4, 1);
                 if anew.get(&history.queues[queue.index()].broker).is_some_and(|lost| asked_ns <= *lost) {
