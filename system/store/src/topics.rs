@@ -39,7 +39,7 @@ impl Topics {
     /// The queue, if it is there; None while its topic is being deleted: what it holds belongs to nobody any more.
     pub(crate) fn find(&self, topic: &str, id: i32) -> Option<Arc<Queue>> {
         let inner = self.inner.lock();
-        let queues = &inner.topics.get(topic).filter(|topic| !topic.deleting)?.queues;
+        let queues = &inner.there(topic)?.queues;
         queues.binary_search_by_key(&id, |q| q.id).ok().map(|at| queues[at].clone())
     }
 
@@ -88,8 +88,7 @@ impl Topics {
     /// Numbers of a topic's queues; none while it is being deleted.
     pub(crate) fn ids(&self, topic: &str) -> Vec<i32> {
         let inner = self.inner.lock();
-        let topic = inner.topics.get(topic).filter(|topic| !topic.deleting);
-        topic.map_or_else(Vec::new, |topic| topic.queues.iter().map(|queue| queue.id).collect())
+        inner.there(topic).map_or_else(Vec::new, |topic| topic.queues.iter().map(|queue| queue.id).collect())
     }
 
     /// Every queue of the topics that are not being deleted, in order.
@@ -148,6 +147,11 @@ impl Topics {
 }
 
 impl Inner {
+    /// A topic that is not being deleted.
+    fn there(&self, topic: &str) -> Option<&Topic> {
+        self.topics.get(topic).filter(|topic| !topic.deleting)
+    }
+
     fn name(&self, topic: &str) -> Arc<str> {
         self.topics.get_key_value(topic).map_or_else(|| topic.into(), |(name, _)| name.clone())
     }

@@ -83,11 +83,11 @@ pub(super) fn memory(quick: bool) -> anyhow::Result<Row> {
 
 pub(super) fn exactness(campaign: &Summary, quick: bool) -> anyhow::Result<Row> {
     let (runs, same) = campaign.repeated.unwrap_or((0, 0));
-    let (fresh, failing) = if quick { (3, 3) } else { (100, 100) };
+    let (fresh, failing) = if quick { (3_u64, 3) } else { (100, 100) };
     let (mut asked, mut alike) = (0, 0);
     let folder = Folder::new()?;
     for scenario in list::all() {
-        for seed in 1..=fresh_of(fresh) {
+        for seed in 1..=fresh.div_ceil(list::all().len() as u64) {
             let here = drive::run(&scenario.usual(seed), &Options::default()).run.trace;
             let (text, _) = program(&["run", scenario.name, "--seed", &seed.to_string()], &folder.0)?;
             asked += 1;
@@ -125,11 +125,6 @@ pub(super) fn exactness(campaign: &Summary, quick: bool) -> anyhow::Result<Row> 
             true => Verdict::Met,
         },
     })
-}
-
-/// Seeds of each scenario that come to so many in all.
-fn fresh_of(all: u64) -> u64 {
-    all.div_ceil(list::all().len() as u64)
 }
 
 /// As long as `check` takes to put two traces side by side.

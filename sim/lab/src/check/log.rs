@@ -487,12 +487,13 @@ fn appended_since(view: &View<'_>, node: NodeId, at_ns: u64) -> BTreeSet<u64> {
 
 /// Whether queues are the same but for entries of these records.
 fn same_queues(before: &[Units], again: &[Units], grown: &BTreeSet<u64>) -> bool {
+    if grown.is_empty() {
+        return before == again;
+    }
     let old = |units: &Units| {
-        let units = Units {
-            units: units.units.iter().filter(|unit| !grown.contains(&unit.0)).copied().collect(),
-            ..*units
-        };
-        Some(units).filter(|units| grown.is_empty() || !units.units.is_empty())
+        let mut units = units.clone();
+        units.units.retain(|unit| !grown.contains(&unit.0));
+        Some(units).filter(|units| !units.units.is_empty())
     };
     before.iter().filter_map(old).eq(again.iter().filter_map(old))
 }

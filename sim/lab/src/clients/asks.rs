@@ -273,7 +273,7 @@ impl<H: Home> Asker<H> {
                 };
                 answers.extend(found.map(|found| ById { asked, id: Id::Offset, found }));
                 let found = match by_client {
-                    true => reader.by_unique(&shared, asked, &unique).await,
+                    true => reader.by_unique(&shared, &brokers, asked, &unique).await,
                     false => by_unique(&client, &shared, &brokers, asked, &unique).await,
                 };
                 answers.extend(found.map(|found| ById { asked, id: Id::Unique, found }));
@@ -658,6 +658,19 @@ async fn by_offset(client: &Client, shared: &Shared, id: &str) -> Option<Option<
     }
 }
 
+/// The topic and the broker that an acknowledgement named; none: it named no place.
+pub(super) fn place_of<'a>(
+    shared: &Shared,
+    brokers: &'a [Server],
+    asked: MessageId,
+) -> Option<(Text, &'a Server)> {
+    let live = shared.recorder.live();
+    let place = live.placed.iter().find(|(message, _)| *message == asked)?.1;
+    let facts = live.history.queues[place.queue.index()];
+    let broker = live.history.brokers.iter().position(|broker| broker.node == facts.broker)?;
+    Some((Text::from(live.history.topic_name(facts.topic)), &brokers[broker]))
+}
+
 /// What the unique key of a message leads to on the broker that acknowledged it: the first that is something else, or
 /// the message. None: it was acknowledged without a place, as what is delayed is, or nobody answers.
 async fn by_unique(
@@ -667,13 +680,7 @@ async fn by_unique(
     asked: MessageId,
     unique: &str,
 ) -> Option<Option<Answer>> {
-    let (topic, broker) = {
-        let live = shared.recorder.live();
-        let place = live.placed.iter().find(|(message, _)| *message == asked)?.1;
-        let facts = live.history.queues[place.queue.index()];
-        let broker = live.history.brokers.iter().position(|broker| broker.node == facts.broker)?;
-        (Text::from(live.history.topic_name(facts.topic)), &brokers[broker])
-    };
+    let (topic, broker) = place_of(shared, brokers, asked)?;
     let request = QueryMessage {
         topic,
         key: unique.into(),

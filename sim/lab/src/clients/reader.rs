@@ -3,7 +3,7 @@
 
 use client::{CallError, Fault, MessageQueue, PullConsumer, Received};
 
-use super::asks::{Answer, Server, Wanted, wanted};
+use super::asks::{Answer, Server, Wanted, place_of, wanted};
 use super::load::Shared;
 use super::marks;
 use super::recorder::compare;
@@ -102,15 +102,12 @@ impl Reader {
     pub(super) async fn by_unique(
         &self,
         shared: &Shared,
+        brokers: &[Server],
         asked: MessageId,
         unique: &str,
     ) -> Option<Option<Answer>> {
-        let (topic, broker) = {
-            let live = shared.recorder.live();
-            let place = live.placed.iter().find(|(message, _)| *message == asked)?.1;
-            let facts = live.history.queues[place.queue.index()];
-            (live.history.topic_name(facts.topic).to_owned(), live.history.node_name(facts.broker).to_owned())
-        };
+        let (topic, broker) = place_of(shared, brokers, asked)?;
+        let broker = shared.recorder.live().history.node_name(broker.id).to_owned();
         let client = self.client.as_ref()?;
         if !knows(client, &topic, &broker).await {
             return None;

@@ -7,44 +7,42 @@ use crate::check::{Judged, Rule, SECOND, View, seconds};
 use crate::history::{Event, GroupId, How, Kind, MemberId, QueueId};
 
 pub(super) fn check(view: &View<'_>, judged: &mut Judged) {
-    let (holders, quiet) = (holders(view), quiet(view));
-    members(view, &quiet, judged);
-    if holders.is_empty() {
-        return; // owners are not seen
-    }
-    for (from, until) in quiet {
+    let holders = holders(view);
+    for (from, until) in quiet(view) {
+        let live = live(view, from);
+        members(view, (from, until), &live, judged);
+        if holders.is_empty() {
+            continue; // owners are not seen
+        }
         for group in (0..view.history.groups.len() as u32).map(GroupId) {
-            if anyone_lives(view, group, from) {
+            if live.iter().any(|member| view.history.members[member.index()].group == group) {
                 one_owner_each(view, group, (from, until), &holders, judged);
             }
         }
     }
-    if view.history.untapped {
+    if view.history.untapped && !holders.is_empty() {
         at_the_end(view, &holders, judged);
     }
 }
 
 /// When things are quiet each broker names the members of a group that are there, and nobody else.
-fn members(view: &View<'_>, quiet: &[(usize, usize)], judged: &mut Judged) {
+fn members(view: &View<'_>, (from, until): (usize, usize), live: &BTreeSet<MemberId>, judged: &mut Judged) {
     let history = view.history;
-    for &(from, until) in quiet {
-        let live = live(view, from);
-        for (number, event) in history.events.iter().enumerate().take(until).skip(from) {
-            let Kind::Members { group, members, named } = event.kind else { continue };
-            let ours = live.iter().filter(|member| history.members[member.index()].group == group);
-            let due = ours.fold(0, |bits, member| bits | 1_u64 << member.0);
-            judged.count(Rule::Con5, 1);
-            if members != due || named != due.count_ones() {
-                let name = history.group_name(group);
-                let sentence = format!(
-                    "At {} broker {} named {named} members of group {name}, {} of the {} that had been there for long.",
-                    seconds(event.at_ns),
-                    history.node_name(event.node),
-                    (members & due).count_ones(),
-                    due.count_ones()
-                );
-                judged.broken(view, Rule::Con5, number, name.to_owned(), sentence);
-            }
+    for (number, event) in history.events.iter().enumerate().take(until).skip(from) {
+        let Kind::Members { group, members, named } = event.kind else { continue };
+        let ours = live.iter().filter(|member| history.members[member.index()].group == group);
+        let due = ours.fold(0, |bits, member| bits | 1_u64 << member.0);
+        judged.count(Rule::Con5, 1);
+        if members != due || named != due.count_ones() {
+            let name = history.group_name(group);
+            let sentence = format!(
+                "At {} broker {} named {named} members of group {name}, {} of the {} that had been there for long.",
+                seconds(event.at_ns),
+                history.node_name(event.node),
+                (members & due).count_ones(),
+                due.count_ones()
+            );
+            judged.broken(view, Rule::Con5, number, name.to_owned(), sentence);
         }
     }
 }
