@@ -47,14 +47,13 @@ fn plan(seed: u64, profile: Profile) -> Plan {
     }
     swarm::knobs(&mut plan);
     swarm::deaths(&mut plan, 30);
-    // Each subset is as likely as any other: a fault that is always there hides what happens without it.
+    // Small and large subsets are as likely: a fault that is always there hides what happens without it.
     let mut draw = Draw::new(seed, "classes");
-    let some = draw.range(10, 90);
+    let some = draw.range(10, 60);
     let mut classes: Vec<Class> = Class::ALL.iter().copied().filter(|_| draw.chance(some)).collect();
     classes.retain(|class| is_judged(&plan, *class));
-    if !classes.is_empty() {
-        swarm::faults(&mut plan, &classes, (3, 12));
-    }
+    draw.shuffle(&mut classes);
+    swarm::faults_of_each(&mut plan, &classes, (3, 12));
     swarm::settle(&mut plan);
     if Draw::new(seed, "safety").chance(5) {
         swarm::storms(&mut plan);

@@ -125,12 +125,13 @@ impl Sweep {
         } else {
             self.names.iter().map(|name| find(name)).collect::<anyhow::Result<_>>()?
         };
-        let work: Vec<(Scenario, u64)> = scenarios
-            .iter()
-            .flat_map(|scenario| self.seeds.clone().map(|seed| (*scenario, seed)))
-            .skip(self.shard.0)
-            .step_by(self.shard.1)
-            .collect();
+        let (part, parts) = self.shard;
+        // A campaign that ends early has had all scenarios, and each part has some seeds of each.
+        let all = self.seeds.clone().flat_map(|seed| {
+            scenarios.iter().zip(seed as usize..).map(move |(scenario, place)| (place, *scenario, seed))
+        });
+        let mine = all.filter(|(place, ..)| place % parts == part);
+        let work: Vec<(Scenario, u64)> = mine.map(|(_, scenario, seed)| (scenario, seed)).collect();
         let (commit, toolchain) = provenance();
         say(&format!("{} runs; Ctrl-C ends them early, with a report of those done", work.len()));
         let began = Instant::now();
@@ -165,7 +166,7 @@ impl Sweep {
             campaign.codes.extend(canary.seed.is_none().then_some(5));
             campaign.summary.canary = Some(canary);
         }
-        campaign.summary.wanted = work.len() as u64;
+        campaign.summary.wanted = if until.is_some() { campaign.summary.seeds } else { work.len() as u64 };
         campaign.summary.finish(began.elapsed().as_secs_f64());
         Ok(campaign)
     }
@@ -181,6 +182,12 @@ pub(super) struct Campaign {
 }
 
 impl Campaign {
+    /// Explains what failed; the summary, and the exit code.
+    pub(super) fn close(self, profile: Profile) -> anyhow::Result<(Summary, u8)> {
+        explain::pages(&self.summary, Draws { profile, safety_only: false }, &[])?;
+        Ok((self.summary, gravest(self.codes)))
+    }
+
     fn take(&mut self, run: Run, again: Option<&str>) {
         self.done += 1;
         self.codes.push(run.exit_code());

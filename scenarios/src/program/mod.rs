@@ -8,6 +8,7 @@ mod cover;
 mod explain;
 mod interrupt;
 mod mutants;
+mod night;
 mod one;
 mod points;
 mod real;
@@ -82,6 +83,8 @@ enum Ask {
     Cover(cover::Cover),
     /// Runs a simulated week and tells how late anything was.
     Week(week::Week),
+    /// Every planted bug, soak plans, and a campaign for the rest of the time.
+    Night(night::Night),
     /// Measures the goals of the harness, N1 to N18.
     Bar(bar::Bar),
     /// Measures how fast the simulation is.
@@ -117,6 +120,7 @@ pub(crate) fn main() -> ExitCode {
         Some(Ask::Merge(merge)) => merge.go(),
         Some(Ask::Cover(cover)) => cover.go(),
         Some(Ask::Week(week)) => week.go(),
+        Some(Ask::Night(night)) => night.go(),
         Some(Ask::Bar(bar)) => bar.go(),
         Some(Ask::Bench) => Ok(bench::bench()),
         Some(Ask::Report) => again(),

@@ -6,6 +6,7 @@ use std::time::{Duration, Instant};
 use lab::bugs::{self, Bug};
 use lab::drive::{self, Options};
 use lab::outcome::Verdict;
+use lab::plan::Profile;
 use lab::report::{Found, Matrix, Row};
 use lab::scenario::Scenario;
 
@@ -37,6 +38,12 @@ pub(super) struct Mutants {
 }
 
 impl Mutants {
+    /// All of them, each where it is expected.
+    pub(super) fn usual() -> Self {
+        let draws = Draws { profile: Profile::Brief, safety_only: false };
+        Self { plant: Vec::new(), scenario: None, swarm: false, seeds: None, minutes: None, draws }
+    }
+
     pub(super) fn go(self) -> anyhow::Result<u8> {
         let work = self.work()?;
         let over = self.minutes.map(|minutes| Instant::now() + Duration::from_secs(minutes * 60));

@@ -392,6 +392,17 @@ impl Step {
     }
 }
 
+/// The class of faults that a kind belongs to: those that are drawn together.
+#[must_use]
+pub fn class_of(kind: &str) -> &str {
+    match kind {
+        "lost request" | "late request" | "doubled request" | "request broken off" => "single request",
+        "partition" | "bridge partition" | "ring partition" => "partition",
+        "cut" | "one-way cut" => "cut",
+        other => other,
+    }
+}
+
 /// What somebody must be able to do who lets a step happen.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Need {

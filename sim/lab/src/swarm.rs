@@ -473,8 +473,17 @@ impl Class {
         match self {
             Self::BrokerCrash | Self::BrokerPower | Self::BrokerPoint | Self::ClientCrash => 45,
             Self::Cut | Self::Reset | Self::Pause | Self::Request => 35,
-            Self::SyncFails | Self::TornWrite | Self::DiskFull | Self::CloseBehind => 25,
-            _ => 22,
+            _ => 28,
+        }
+    }
+
+    /// When in the load it may begin: what waits for its moment needs time for it, and a disk has to have something on it
+    /// that can rot.
+    fn begins_ms(self, load_ms: u64) -> (u64, u64) {
+        match self {
+            Self::BrokerPoint | Self::TornWrite | Self::Request => (5_000, (load_ms / 2).max(5_000)),
+            Self::Rot => (load_ms / 3, load_ms - 10_000),
+            _ => (5_000, load_ms - 10_000),
         }
     }
 }
@@ -482,17 +491,24 @@ impl Class {
 /// Adds faults of some of these classes, all within the load; none at all in one of five plans.
 pub fn faults(plan: &mut Plan, classes: &[Class], count: (u64, u64)) {
     let mut draw = Draw::new(plan.seed, "faults");
-    if draw.chance(20) {
-        return;
-    }
     let mut chosen: Vec<Class> = classes.iter().copied().filter(|class| draw.chance(class.rate())).collect();
     if chosen.is_empty() {
         chosen.push(*draw.pick(classes));
     }
-    let count = draw.range(count.0, count.1).max(chosen.len() as u64) + plan.profile.more_faults();
+    faults_of_each(plan, &chosen, count);
+}
+
+/// As [`faults`], of all of these classes.
+pub fn faults_of_each(plan: &mut Plan, classes: &[Class], count: (u64, u64)) {
+    let mut draw = Draw::new(plan.seed, "faults of each");
+    if draw.chance(20) || classes.is_empty() {
+        return;
+    }
+    let count = draw.range(count.0, count.1).max(classes.len() as u64) + plan.profile.more_faults();
     for index in 0..count {
-        let class = chosen.get(index as usize).copied().unwrap_or_else(|| *draw.pick(&chosen));
-        let at_ms = draw.range(5_000, plan.load_ms - 10_000);
+        let class = classes.get(index as usize).copied().unwrap_or_else(|| *draw.pick(classes));
+        let (first_ms, last_ms) = class.begins_ms(plan.load_ms);
+        let at_ms = draw.range(first_ms, last_ms);
         let steps = fault(plan, &mut draw, class, at_ms);
         plan.steps.extend(steps);
     }
@@ -764,7 +780,8 @@ pub fn fault(plan: &Plan, draw: &mut Draw, class: Class, at_ms: u64) -> Vec<Step
             let with_client = draw.chance(70);
             let other = if with_client { client } else { server };
             // A broker and a name server speak at registrations only: a shorter cut would pass unnoticed.
-            let long_ms = if with_client { long_ms } else { long_ms.max(talk_ms(plan, &broker)) };
+            let least_ms = if with_client { 5_000 } else { talk_ms(plan, &broker) };
+            let long_ms = long_ms.max(least_ms);
             let (from, to) = if draw.chance(50) { (broker, other) } else { (other, broker) };
             (What::Cut { from, to, both: draw.chance(50) }, long_ms)
         }
@@ -772,11 +789,12 @@ pub fn fault(plan: &Plan, draw: &mut Draw, class: Class, at_ms: u64) -> Vec<Step
         Class::Reset => (What::Reset { a: if draw.chance(80) { client } else { server }, b: broker }, 0),
         Class::Lag => {
             let (max_ms, loss) = (draw.spread(20, 2000), draw.below(20) as u32);
-            (What::Lag { a: client, b: broker, max_ms, loss }, long_ms)
+            // Who has no queue there speaks to it now and then.
+            (What::Lag { a: client, b: broker, max_ms, loss }, long_ms.max(talk_ms(plan, "")))
         }
         Class::Clock => {
             let by_ms = draw.spread(1, 600_000) as i64;
-            let node = if draw.chance(70) { broker } else { anyone };
+            let node = if draw.chance(85) { broker } else { anyone };
             (What::ClockJump { node, by_ms: if draw.chance(50) { by_ms } else { -by_ms } }, 0)
         }
         Class::SlowSync => {
@@ -784,13 +802,13 @@ pub fn fault(plan: &Plan, draw: &mut Draw, class: Class, at_ms: u64) -> Vec<Step
         }
         Class::SyncFails => (What::SyncFails { node: broker }, short_ms.max(2000) * 4),
         Class::FetchFails => {
-            let (times, restart) = (draw.spread(1, 20), draw.chance(70));
+            let (times, restart) = (draw.spread(1, 20), draw.chance(90));
             (What::FetchFails { node: broker, times, restart }, short_ms.max(1000) * 4)
         }
         // Longer than the period in which offsets are written.
         Class::NamesFail => (What::NamesFail { node: broker }, long_ms.clamp(6_000, 30_000)),
         Class::DiskFull => {
-            let spare_kib = if draw.chance(60) { 0 } else { draw.spread(1, 512) };
+            let spare_kib = if draw.chance(75) { 0 } else { draw.spread(1, 512) };
             (What::DiskFull { node: broker, spare_kib }, long_ms.clamp(6_000, 40_000))
         }
         Class::TornWrite => {
@@ -816,7 +834,7 @@ pub fn fault(plan: &Plan, draw: &mut Draw, class: Class, at_ms: u64) -> Vec<Step
         }
         Class::Drift => {
             let ppm = draw.spread(50, 100_000) as i64;
-            let node = if draw.chance(70) { broker } else { anyone };
+            let node = if draw.chance(85) { broker } else { anyone };
             (What::Drift { node, ppm: if draw.chance(50) { ppm } else { -ppm } }, long_ms.max(10_000))
         }
         Class::Request => request(plan, draw, (&client, &broker, &server)),
@@ -844,11 +862,11 @@ pub fn fault(plan: &Plan, draw: &mut Draw, class: Class, at_ms: u64) -> Vec<Step
 fn request(plan: &Plan, draw: &mut Draw, (client, broker, server): (&str, &str, &str)) -> (What, u64) {
     let producer =
         client.strip_prefix('p').and_then(|index| plan.producers.get(index.parse::<usize>().ok()?));
-    let mut choices = vec![
-        (client, broker, Heartbeat::CODE),
-        (client, server, GetRouteInfoByTopic::CODE),
-        (broker, server, RegisterBroker::CODE),
-    ];
+    let mut choices = vec![(client, broker, Heartbeat::CODE), (broker, server, RegisterBroker::CODE)];
+    // With several a client may have chosen another one.
+    if plan.name_servers == 1 {
+        choices.push((client, server, GetRouteInfoByTopic::CODE));
+    }
     match producer.map(|producer| producer.mode) {
         Some(Mode::Transaction { .. }) => choices.extend([
             (client, broker, SendMessageV2::CODE),
@@ -856,18 +874,21 @@ fn request(plan: &Plan, draw: &mut Draw, (client, broker, server): (&str, &str, 
             (client, broker, EndTransaction::CODE),
             (broker, client, CheckTransactionState::CODE),
         ]),
-        Some(Mode::Batch(_)) => choices.extend([(client, broker, SendBatchMessage::CODE); 3]),
-        Some(_) => choices.extend([(client, broker, SendMessageV2::CODE); 3]),
-        None => choices.extend([
-            (client, broker, PullMessage::CODE),
-            (client, broker, PullMessage::CODE),
-            (client, broker, UpdateConsumerOffset::CODE),
-            (client, broker, UpdateConsumerOffset::CODE),
-            (client, broker, QueryConsumerOffset::CODE),
-            (client, broker, ConsumerSendMsgBack::CODE),
-            (client, broker, GetConsumerListByGroup::CODE),
-            (broker, client, NotifyConsumerIdsChanged::CODE),
-        ]),
+        Some(Mode::Batch(_)) => choices.extend([(client, broker, SendBatchMessage::CODE); 4]),
+        Some(_) => choices.extend([(client, broker, SendMessageV2::CODE); 4]),
+        None => {
+            let often = [PullMessage::CODE, UpdateConsumerOffset::CODE];
+            choices.extend(often.iter().cycle().take(8).map(|code| (client, broker, *code)));
+            choices.push((client, broker, GetConsumerListByGroup::CODE));
+            let moves = |it: &Member| it.joins_ms > 0 || it.leaves_ms.is_some();
+            if plan.groups.iter().flat_map(|group| &group.members).any(moves) {
+                choices.push((client, broker, QueryConsumerOffset::CODE));
+                choices.push((broker, client, NotifyConsumerIdsChanged::CODE));
+            }
+            if plan.groups.iter().any(|group| group.fails.is_some()) {
+                choices.extend([(client, broker, ConsumerSendMsgBack::CODE); 2]);
+            }
+        }
     }
     let (from, to, code) = *draw.pick(&choices);
     let stores = [SendMessageV2::CODE, SendBatchMessage::CODE, ConsumerSendMsgBack::CODE].contains(&code);
@@ -876,7 +897,7 @@ fn request(plan: &Plan, draw: &mut Draw, (client, broker, server): (&str, &str, 
         [UpdateConsumerOffset::CODE, CheckTransactionState::CODE, NotifyConsumerIdsChanged::CODE]
             .contains(&code);
     let answer = !unanswered & draw.chance(40);
-    let nth = if often { draw.spread(1, 30) } else { draw.range(1, 2) };
+    let nth = if often { draw.spread(1, 20) } else { 1 };
     let ms = draw.spread(200, 20_000);
     let (harm, for_ms) = match draw.below(4) {
         // Who waits for a message waits for long.

@@ -512,8 +512,8 @@ impl Member {
         }
         sometimes!("client.consume.partly", !failed.is_empty() && !messages.is_empty());
         let mut finished: Vec<u64> = messages.iter().map(|m| m.offset).collect();
-        // One that was overdue has been given back already.
-        for message in failed.into_iter().filter(|m| session.holds(m.offset)) {
+        // One that is overdue is given back already.
+        for message in failed.into_iter().filter(|m| session.take(m.offset)) {
             match self.instance.send_back(&self.group, &message, 0, self.manners.most_times).await {
                 Ok(()) => finished.push(message.offset),
                 Err(error) => {
@@ -559,7 +559,7 @@ impl Member {
             sleep(self.manners.consume_timeout.min(OVERDUE_PERIOD)).await;
             let limit = if planted!("B55") { limit.min(1000) } else { limit };
             for session in self.sessions() {
-                while let Some(message) = session.overdue(self.instance.now_ms(), limit) {
+                while let Some((message, started)) = session.take_overdue(self.instance.now_ms(), limit) {
                     if planted!("B54") {
                         session.finish(&[message.offset]);
                         continue;
@@ -573,6 +573,7 @@ impl Member {
                     if let Err(error) = back.await {
                         tracing::warn!(queue = %session.queue, offset = message.offset, %error,
                             "an overdue message could not be given back");
+                        session.leave(message.offset, started);
                         break;
                     }
                     if session.is_dropped() {

@@ -121,9 +121,9 @@ impl Session {
         messages.iter().for_each(|m| state.process.start(m.offset, now_ms));
     }
 
-    /// Whether the message is still to be finished here.
-    pub(crate) fn holds(&self, offset: u64) -> bool {
-        self.state.lock().process.contains(offset)
+    /// Takes a message away from the listener, to give it back; false when it is finished, or when somebody else does.
+    pub(crate) fn take(&self, offset: u64) -> bool {
+        self.state.lock().process.take(offset)
     }
 
     /// Messages are finished: the commit point moves to the lowest one that is not.
@@ -141,9 +141,15 @@ impl Session {
         self.state.lock().commit.raise(offset);
     }
 
-    /// The lowest message, if the listener has had it for too long.
-    pub(crate) fn overdue(&self, now_ms: u64, limit_ms: u64) -> Option<Arc<Received>> {
-        self.state.lock().process.overdue(now_ms, limit_ms).map(|(_, message)| message.clone())
+    /// Takes away the lowest message, if the listener has had it for too long; and tells since when.
+    pub(crate) fn take_overdue(&self, now_ms: u64, limit_ms: u64) -> Option<(Arc<Received>, u64)> {
+        let mut state = self.state.lock();
+        state.process.take_overdue(now_ms, limit_ms).map(|(message, started)| (message.clone(), started))
+    }
+
+    /// It was given back in vain: the listener still has it.
+    pub(crate) fn leave(&self, offset: u64, started_ms: u64) {
+        self.state.lock().process.start(offset, started_ms);
     }
 
     /// What the broker may be told: everything below it is done.

@@ -128,6 +128,7 @@ pub(crate) async fn run(store: &Arc<Store>, files: Files) -> Result<RecoveryRepo
         clean: files.clean,
         replay_from: 0,
         rebuild: false,
+        known: Table::default(),
         window: (0, Bytes::new()),
         store_time: files.checkpoint.map_or(0, |c| c.log_time),
         index_time: files.checkpoint.map_or(0, |c| c.index_time),
@@ -163,6 +164,8 @@ struct Recovery<'a> {
     /// Records from here on get their units.
     replay_from: u64,
     rebuild: bool,
+    /// What the table told before a rebuild.
+    known: Table,
     /// Bytes of the log and where they stand.
     window: (u64, Bytes),
     store_time: i64,
@@ -283,6 +286,7 @@ impl Recovery<'_> {
             .map_err(failed("cannot remove the consume queues"))?;
         self.store.topics.clear();
         *self.store.dispatch.lock() = Default::default();
+        self.known = table;
         self.rebuild = true;
         self.report.rebuilt = true;
         sometimes!("store.recover.rebuilt");
@@ -387,7 +391,7 @@ impl Recovery<'_> {
             let mut state = self.store.dispatch.lock();
             if let Some(queue) = queue {
                 let (offset, next) = (record.place.queue_offset, queue.max());
-                if offset > next && queue.is_unused() && (self.rebuild || sure) {
+                if offset > next && queue.is_unused() && (self.rebuild || sure) && self.may_begin(record) {
                     queue.begin_at(offset);
                 } else if offset > next
                     && (sure || self.last_gap.is_some())
@@ -429,6 +433,15 @@ impl Recovery<'_> {
         self.store_time = self.store_time.max(record.place.store_timestamp);
         self.report.last_record = Some(position);
         Ok(())
+    }
+
+    /// Whether the first record that is left of a queue may have its offset: no more records can have been there before
+    /// it, unless the table knew of them. The head of a record has no checksum, and one wrong bit there would hide all
+    /// that follows in its queue.
+    fn may_begin(&self, record: &RecordRef<'_>) -> bool {
+        let known = self.known.topics.get(record.topic).and_then(|queues| queues.get(&record.queue_id));
+        let most = known.map_or(0, |offsets| offsets.max).max(record.place.position / SHORTEST);
+        record.place.queue_offset <= most
     }
 
     /// A rebuild of a long log must not hold all units in memory.

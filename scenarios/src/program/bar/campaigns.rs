@@ -124,7 +124,7 @@ pub(super) fn effects(quick: &Summary) -> Row {
     };
     Row {
         id: "N12",
-        goal: "each enabled kind of fault has an effect in >= 95 % of its seeds, and is enabled in 20 to 60 % of seeds",
+        goal: "each enabled class of faults has an effect in >= 95 % of its seeds, and is enabled in 20 to 60 % of seeds",
         measured: format!(
             "strike in fewer than 95 % of their seeds: {}; of the swarm's seeds not 20 to 60 % have: {}",
             told(&weak),

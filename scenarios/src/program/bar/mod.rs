@@ -14,8 +14,8 @@ use super::{reports, say, write_page};
 
 /// Measures the goals of the harness and says of each whether it is met; reports/bar.md.
 ///
-/// Takes about 20 minutes on two cores. N8, N9 and N17 are read from what `cargo sim mutants`, `cargo sim mutants
-/// --swarm` and `cargo sim real` wrote before, N10 and N11 from the last campaign when it was larger than this one.
+/// Takes about 20 minutes on two cores. N8, N9, N16 and N17 are read from what `cargo sim mutants`, `cargo sim
+/// mutants --swarm`, `cargo sim night` and `cargo sim real` wrote before, N10 and N11 from the last campaign when it was larger than this one.
 #[derive(clap::Args)]
 pub(super) struct Bar {
     /// Little of everything, for a first look.

@@ -1,6 +1,7 @@
 //! What other commands wrote before.
 
 use super::super::campaign::planted;
+use super::super::night::Told;
 use super::{Row, Verdict, judged, not_known, reports};
 use crate::list;
 
@@ -55,7 +56,30 @@ pub(super) fn attribution() -> Row {
 pub(super) fn nightly() -> Row {
     let goal =
         "nightly: 8 h, seeds disjoint from all earlier nights, planted bugs <= 45 min, >= 20 soak seeds";
-    not_known("N16", goal, "no machine runs at night")
+    let Some(night) = Told::last() else {
+        return not_known("N16", goal, "run `cargo sim night` first: reports/night.json is missing");
+    };
+    let enough = night.planted_minutes <= 45.0 && night.soak >= 20;
+    Row {
+        id: "N16",
+        goal,
+        measured: format!(
+            "night {}: {:.1} h, {} runs, {} of them soak, {} did not pass; planted bugs in {:.1} min (commit {})",
+            night.number,
+            night.hours,
+            night.runs,
+            night.soak,
+            night.not_passed,
+            night.planted_minutes,
+            night.commit
+        ),
+        verdict: match night.hours >= 7.9 {
+            false if enough => {
+                Verdict::NotMeasured("it was shorter than a night; all else is met".to_owned())
+            }
+            _ => judged(enough, "fewer soak seeds, or more time for planted bugs, than there should be"),
+        },
+    }
 }
 
 /// Of what `cargo sim real` wrote, the row of each scenario: `| name | seed | PASS | ..`.

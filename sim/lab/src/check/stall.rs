@@ -82,6 +82,7 @@ fn others_go_on(view: &View<'_>, judged: &mut Judged) {
         }
     }
     let troubles = view.troubles();
+    let stuck = stuck(view);
     let within = |times: Option<&Vec<u64>>, from: u64, until: u64| {
         let times = times.map_or(&[][..], Vec::as_slice);
         times.partition_point(|at| *at < until) - times.partition_point(|at| *at < from)
@@ -113,7 +114,9 @@ fn others_go_on(view: &View<'_>, judged: &mut Judged) {
                 troubles.iter().any(|it| it.node.is_some() && it.from_ns <= until && it.until_ns >= from)
                     || within(failing.get(&group), from, until) > 0;
             let moved = within(moves.get(&group), calm, until) > 0;
-            if !elsewhere || moved || touches(broker) || nodes.iter().any(|node| touches(*node)) {
+            // Who is stuck has a thread of its group.
+            let held = stuck.iter().any(|it| it.0 == group && it.1 <= until && it.2 >= from);
+            if !elsewhere || moved || held || touches(broker) || nodes.iter().any(|node| touches(*node)) {
                 continue;
             }
             judged.count(Rule::Con8, 1);
@@ -141,12 +144,28 @@ fn others_go_on(view: &View<'_>, judged: &mut Judged) {
     }
 }
 
+/// Groups whose listeners worked on one message for long: from when to when.
+fn stuck(view: &View<'_>) -> Vec<(GroupId, u64, u64)> {
+    let long = view.deliveries.iter().filter_map(|delivery| {
+        let from = view.at(delivery.entered);
+        let end = delivery.succeeded.or(delivery.deferred);
+        let until = end.map_or(from + STUCK_MOST, |end| view.at(end));
+        let group = view.history.members[delivery.member.index()].group;
+        (until - from >= STUCK).then_some((group, from, until))
+    });
+    long.collect()
+}
+
 /// Some call returns within this.
 const STALL: u64 = 60 * SECOND;
 /// A message that waits in a queue that nothing is wrong with is taken within this.
 const GOES_ON: u64 = 20 * SECOND;
 /// Long enough after a fault for clients to know it is over, and after a change of members to share anew.
 const CALM: u64 = 45 * SECOND;
+/// A listener that works for so long is stuck.
+const STUCK: u64 = 5 * SECOND;
+/// One of which no end is known, because its member died with it, counts so long.
+const STUCK_MOST: u64 = 60 * SECOND;
 /// A group that takes so many messages meanwhile does not stand still.
 const FEW: usize = 10;
 
@@ -239,6 +258,16 @@ mod tests {
             s.full("b0");
             elsewhere(s, 21.0);
             s.range("q", 1, 1);
+        });
+        run("CON-8", Expect::Broken, "its listener worked for a moment", |s| {
+            s.enter("c0", "q", 7, "b");
+            s.wait(4.0);
+            s.exit("c0", "q", 7);
+            elsewhere(s, 21.0);
+        });
+        run("CON-8", Expect::Kept, "its listener is stuck with another message", |s| {
+            s.enter("c0", "q", 7, "b");
+            elsewhere(s, 21.0);
         });
         run("CON-8", Expect::Kept, "a moment", |s| elsewhere(s, 19.0));
         run("CON-8", Expect::Kept, "its member stands still", |s| {

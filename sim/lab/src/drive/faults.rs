@@ -254,7 +254,13 @@ impl Steps {
                 }
                 self.ways(&step.what).into_iter().for_each(|(from, to)| net.block(from, to));
             }
-            What::Reset { a, b } => drop(net.reset(cluster.node(a), cluster.node(b))),
+            What::Reset { a, b } => {
+                let (a, b, until) = (cluster.node(a), cluster.node(b), Instant::now() + WATCHED);
+                // They may have no connection at the moment.
+                while net.reset(a, b) == 0 && Instant::now() < until {
+                    sleep(Duration::from_secs(1)).await;
+                }
+            }
             What::Lag { a, b, max_ms, loss } => {
                 let (a, b) = (cluster.node(a), cluster.node(b));
                 for (from, to) in [(a, b), (b, a)] {
@@ -331,7 +337,7 @@ impl Steps {
             }
             What::Lose { node } => {
                 let node = cluster.node(node);
-                if node.is_up() {
+                if runs(node, Instant::now() + WATCHED).await {
                     node.crash(Crash::Power);
                     node.disk().replace();
                     cluster.down(node, How::Disk);
@@ -523,11 +529,9 @@ impl Steps {
 
     /// Waits until a node has died where it was to die, which is `pending` until then; false when it did not come there in time.
     async fn dies(&self, node: Node, how: How, pending: impl Fn() -> bool) -> bool {
-        if !node.is_up() {
-            return false;
-        }
         let until = Instant::now() + WATCHED;
-        loop {
+        // When it ended for another reason it may come there after it has been started again.
+        while runs(node, until).await {
             if timeout_at(until, node.stopped()).await.is_err() {
                 return false;
             }
@@ -535,14 +539,8 @@ impl Steps {
                 self.cluster.down(node, how);
                 return true;
             }
-            // It ended for another reason, and may come there when it has been started again.
-            while !node.is_up() {
-                if Instant::now() >= until {
-                    return false;
-                }
-                sleep(Duration::from_millis(10)).await;
-            }
         }
+        false
     }
 
     /// Ends what is left of a node's program and starts it anew.
@@ -583,6 +581,17 @@ impl Steps {
     }
 }
 
+/// Waits until a node is up; false when it is not by then.
+async fn runs(node: Node, until: Instant) -> bool {
+    while !node.is_up() {
+        if Instant::now() >= until {
+            return false;
+        }
+        sleep(Duration::from_millis(10)).await;
+    }
+    true
+}
+
 /// Who is asked to end.
 fn asked_to_end(what: &What) -> Option<&str> {
     match what {
@@ -607,7 +616,8 @@ const ROOMY: u64 = 64 << 30;
 const USUAL_BACKLOG: usize = 1024;
 /// The one point of a recovery that is passed after a clean end alone.
 const AFTER_CLEAN_END: &str = "store.recover.begun";
-/// How long a node may take to reach the point where it is to die, and an operator to be heard.
-const WATCHED: Duration = Duration::from_secs(30);
+/// How long a node may take to reach the point where it is to die, a request to be sent, and an operator to be heard:
+/// longer than the period of heartbeats and registrations.
+const WATCHED: Duration = Duration::from_secs(65);
 /// Longer than any load.
 const UNTIL_DONE: Duration = Duration::from_secs(24 * 3600);

@@ -127,9 +127,10 @@ impl Requests {
         let mut all = held(&self.sought);
         let fits = |it: &Sought| (it.from, it.to, it.code, it.answer) == (asker, asked, code, answer);
         for sought in all.iter_mut().filter(|it| fits(it)) {
-            sought.left -= 1;
+            sought.left = sought.left.saturating_sub(1);
         }
-        let place = all.iter().position(|it| it.left == 0)?;
+        // When two mean the same one, the second strikes the next.
+        let place = all.iter().position(|it| fits(it) && it.left == 0)?;
         let Sought { harm, found, .. } = all.remove(place);
         drop(all);
         world::effect(passage.from, harm.effect());

@@ -1,11 +1,12 @@
 //! What a campaign came to: counts by scenario, and each kind of failure once with its smallest seed.
 
-use std::collections::{BTreeMap, btree_map::Entry};
+use std::collections::{BTreeMap, BTreeSet, btree_map::Entry};
 
 use serde::{Deserialize, Serialize};
 
 use crate::cover::Coverage;
 use crate::outcome::{Run, Verdict};
+use crate::plan::class_of;
 
 /// A whole campaign.
 #[derive(Clone, Debug, Serialize, Deserialize)]
@@ -80,7 +81,7 @@ pub struct ScenarioSummary {
     pub planned: BTreeMap<String, u64>,
     /// What faults changed, by kind.
     pub effects: BTreeMap<String, u64>,
-    /// Runs by kind of planned fault.
+    /// Runs by class of planned fault.
     #[serde(default)]
     pub tried: BTreeMap<String, u64>,
     /// Those in which it had no effect.
@@ -165,7 +166,8 @@ impl Summary {
         largest(&mut scenario.worst, &run.worst);
         add(&mut scenario.planned, &run.planned);
         add(&mut scenario.effects, &run.effects);
-        run.planned.keys().for_each(|kind| *scenario.tried.entry(kind.clone()).or_default() += 1);
+        let classes: BTreeSet<&str> = run.planned.keys().map(|kind| class_of(kind)).collect();
+        classes.iter().for_each(|class| *scenario.tried.entry((*class).to_owned()).or_default() += 1);
         run.idle.iter().for_each(|kind| *scenario.idle.entry(kind.clone()).or_default() += 1);
         add(&mut scenario.checked, &run.checked);
         if run.verdict != Verdict::Pass {

@@ -18,6 +18,7 @@ pub(crate) struct ProcessQueue<M> {
 struct Entry<M> {
     message: M,
     bytes: usize,
+    /// Since when the listener has it; none before, and when somebody gives it back.
     started_ms: Option<u64>,
 }
 
@@ -62,11 +63,17 @@ impl<M> ProcessQueue<M> {
         }
     }
 
-    /// The lowest message, if the listener has had it for longer than `limit_ms`.
-    pub(crate) fn overdue(&self, now_ms: u64, limit_ms: u64) -> Option<(u64, &M)> {
-        let (offset, entry) = self.messages.first_key_value()?;
-        let started = entry.started_ms?;
-        (now_ms.saturating_sub(started) > limit_ms).then_some((*offset, &entry.message))
+    /// Takes a message away from the listener, to give it back; false when it is not here, or when somebody else does.
+    pub(crate) fn take(&mut self, offset: u64) -> bool {
+        self.messages.get_mut(&offset).is_some_and(|entry| entry.started_ms.take().is_some())
+    }
+
+    /// Takes away the lowest message, if the listener has had it for longer than `limit_ms`; and tells since when.
+    pub(crate) fn take_overdue(&mut self, now_ms: u64, limit_ms: u64) -> Option<(&M, u64)> {
+        let mut entry = self.messages.first_entry()?;
+        let started = entry.get().started_ms.filter(|started| now_ms.saturating_sub(*started) > limit_ms)?;
+        entry.get_mut().started_ms = None;
+        Some((&entry.into_mut().message, started))
     }
 
     pub(crate) fn contains(&self, offset: u64) -> bool {
@@ -149,10 +156,23 @@ mod tests {
     fn only_the_lowest_message_can_be_overdue() {
         let mut queue = filled(0..3);
         queue.start(1, 0);
-        assert!(queue.overdue(100, 10).is_none());
+        assert_eq!(queue.take_overdue(100, 10), None);
         queue.start(0, 95);
-        assert!(queue.overdue(105, 10).is_none());
-        assert_eq!(queue.overdue(106, 10).map(|(o, ())| o), Some(0));
+        assert_eq!(queue.take_overdue(105, 10), None);
+        assert_eq!(queue.take_overdue(106, 10), Some((&(), 95)));
+    }
+
+    #[test]
+    fn one_alone_gives_a_message_back() {
+        let mut queue = filled(0..2);
+        queue.start(0, 0);
+        queue.start(1, 0);
+        assert!(queue.take_overdue(100, 10).is_some());
+        assert!(!queue.take(0), "it is on its way");
+        queue.start(0, 0);
+        assert!(queue.take(0), "it was in vain");
+        assert_eq!(queue.take_overdue(100, 10), None, "its listener does");
+        assert!(!queue.take(2));
     }
 
     proptest! {
