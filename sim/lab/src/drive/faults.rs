@@ -149,6 +149,15 @@ impl Steps {
         for index in on {
             self.put_back(&self.plan.steps[index as usize].what, Instant::now() + WATCHED).await;
         }
+        // What an operator said to a broker that stood still may be heard only now, by one that serves its connections
+        // in any order: he looks after it once more.
+        let permits = self.plan.steps.iter().filter(|step| matches!(step.what, What::Permit { .. }));
+        for (index, step) in permits.enumerate() {
+            if index == 0 {
+                sleep(HEARD_LATE).await;
+            }
+            self.put_back(&step.what, Instant::now() + WATCHED).await;
+        }
     }
 
     fn may_run(&self, node: Node) -> bool {
@@ -619,5 +628,7 @@ const AFTER_CLEAN_END: &str = "store.recover.begun";
 /// How long a node may take to reach the point where it is to die, a request to be sent, and an operator to be heard:
 /// longer than the period of heartbeats and registrations.
 const WATCHED: Duration = Duration::from_secs(65);
+/// Longer than a request waits in a broker that goes on.
+const HEARD_LATE: Duration = Duration::from_secs(2);
 /// Longer than any load.
 const UNTIL_DONE: Duration = Duration::from_secs(24 * 3600);
