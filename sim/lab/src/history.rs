@@ -212,6 +212,8 @@ pub enum Kind {
     TopicSet { topic: TopicId, broker: NodeId, read: u32, write: u32 },
     /// Tap: a broker lists a topic no more, and has forgotten what groups had committed there.
     TopicUnlisted { topic: TopicId, broker: NodeId },
+    /// Tap: a broker has begun to delete the queues of a topic: they are there for nobody.
+    TopicDeleting { topic: TopicId, broker: NodeId },
     /// Tap: the queues of a topic are deleted. One of this name that is made later has others.
     TopicDeleted { topic: TopicId, broker: NodeId },
     /// Tap: a message waits in the schedule topic.
@@ -932,6 +934,9 @@ impl History {
             }
             Kind::TopicUnlisted { topic, broker } => {
                 format!("{} lists topic {} no more", self.node_name(broker), self.topic_name(topic))
+            }
+            Kind::TopicDeleting { topic, broker } => {
+                format!("{} begins to delete topic {}", self.node_name(broker), self.topic_name(topic))
             }
             Kind::TopicDeleted { topic, broker } => {
                 format!("the queues of {} on {} are deleted", self.topic_name(topic), self.node_name(broker))

@@ -262,9 +262,14 @@ fn ends(view: &View<'_>, judged: &mut Judged) {
     let history = view.history;
     let mut answers: Vec<Vec<(u64, u64, u64)>> = vec![Vec::new(); history.queues.len()];
     let mut visible = vec![0; history.queues.len()];
+    let place = |queue: QueueId| {
+        let queue = history.queues[queue.index()];
+        (queue.topic, queue.broker)
+    };
     // A broker that lost its disk begins anew: what was asked before that tells nothing of it.
     let mut anew: BTreeMap<NodeId, u64> = BTreeMap::new();
-    let mut going: BTreeSet<(TopicId, NodeId)> = BTreeSet::new();
+    // Topics that are being deleted, and of what was asked until when nothing is said.
+    let mut going: BTreeMap<(TopicId, NodeId), u64> = BTreeMap::new();
     for (number, event) in history.events.iter().enumerate() {
         match event.kind {
             Kind::Sent { outcome: Outcome::Ok, at: Some(slot), .. } | Kind::Enter { slot, .. } => {
@@ -284,10 +289,10 @@ fn ends(view: &View<'_>, judged: &mut Judged) {
                 }
             }
             // Until its deletion is on the disk, who asks for it is told of the topic that it will be.
-            Kind::TopicUnlisted { topic, broker } => drop(going.insert((topic, broker))),
+            Kind::TopicDeleting { topic, broker } => drop(going.insert((topic, broker), u64::MAX)),
             Kind::TopicDeleted { topic, broker } => drop(going.remove(&(topic, broker))),
-            Kind::Range { queue, .. }
-                if going.iter().any(|it| history.queues[queue.index()].is_of(it.0, it.1)) => {}
+            Kind::Range { queue, asked_ns, .. }
+                if going.get(&place(queue)).is_some_and(|it| asked_ns <= *it) => {}
             Kind::Range { queue, asked_ns, min, max } => {
                 judged.count(Rule::Log4, 1);
                 if anew.get(&history.queues[queue.index()].broker).is_some_and(|lost| asked_ns <= *lost) {
@@ -319,6 +324,8 @@ fn ends(view: &View<'_>, judged: &mut Judged) {
             }
             Kind::QueueRecovered { queue, max, .. } => {
                 judged.count(Rule::Log4, 1);
+                // A restart that finds a queue has forgotten that its topic was to be deleted.
+                going.entry(place(queue)).and_modify(|until| *until = event.at_ns);
                 let seen = visible[queue.index()];
                 if max < seen && !view.ever_excused(queue) && !all_rotten(view, queue, max..seen) {
                     let name = history.queue_name(queue);
@@ -584,6 +591,27 @@ mod tests {
         run("LOG-4", Expect::Kept, "by order", |s| {
             s.orders_deletion();
             s.deletes();
+        });
+        run("LOG-4", Expect::Broken, "its deletion was refused", |s| {
+            s.range("q", 0, 9);
+            s.orders_deletion();
+            s.unlists();
+            s.range("q", 0, 1);
+        });
+        run("LOG-4", Expect::Broken, "its deletion was begun, and is forgotten", |s| {
+            s.range("q", 0, 9);
+            s.orders_deletion();
+            s.begins_deletion();
+            s.crash("b0", How::Process);
+            s.recovered("b0", &[("q", 9)]);
+            s.wait(1.0);
+            s.range("q", 0, 1);
+        });
+        run("LOG-4", Expect::Kept, "its deletion was begun", |s| {
+            s.range("q", 0, 9);
+            s.orders_deletion();
+            s.begins_deletion();
+            s.range("q", 0, 1);
         });
         run("LOG-4", Expect::Kept, "its later queue ends before", |s| {
             s.range("q", 0, 9);

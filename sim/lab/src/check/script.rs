@@ -363,6 +363,13 @@ impl Script {
         self.on_broker(Kind::TopicUnlisted { topic, broker });
     }
 
+    /// It begins to delete its queues.
+    pub(super) fn begins_deletion(&mut self) {
+        let (topic, broker) = (self.history.topic("t"), self.history.node("b0"));
+        self.unlists();
+        self.on_broker(Kind::TopicDeleting { topic, broker });
+    }
+
     /// It lists it no more and has deleted its queues.
     pub(super) fn deletes(&mut self) {
         let (topic, broker) = (self.history.topic("t"), self.history.node("b0"));

@@ -1057,6 +1057,7 @@ impl Live {
             "delete_topic" => {
                 let Some(topic) = self.history.known_topic(fields.text("topic")) else { return };
                 self.deleting.insert((topic, node), fields.number("position"));
+                self.push(node, Kind::TopicDeleting { topic, broker: node });
             }
             "topic_deleted" => {
                 let Some(topic) = self.history.known_topic(fields.text("topic")) else { return };
