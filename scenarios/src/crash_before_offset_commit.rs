@@ -2,7 +2,7 @@
 
 use lab::check::Rule;
 use lab::draw::Draw;
-use lab::plan::{Member, Plan, Profile};
+use lab::plan::{Member, Plan, Profile, Rare};
 use lab::scenario::Scenario;
 use lab::swarm::{self, Class, Size};
 
@@ -16,7 +16,7 @@ pub(crate) fn scenario() -> Scenario {
                 lost or torn by a crash, offsets that fall",
         upstream: &["6881", "3503", "1825", "2705", "2181"],
         rules: &[Rule::Con1, Rule::Con2, Rule::Con4, Rule::Con6, Rule::Con9],
-        kills: &["M16", "M17", "M18", "M19", "M21", "B06", "B21", "B30", "B56", "B57", "B58"],
+        kills: &["M16", "M17", "M18", "M19", "M21", "B06", "B21", "B30", "B56", "B57", "B58", "B75", "B77"],
         plan,
     }
 }
@@ -45,6 +45,7 @@ fn plan(seed: u64, profile: Profile) -> Plan {
             second.leaves_ms = Some(draw.range(30_000, last));
         }
     }
+    swarm::rare(&mut plan, 60, &[Rare::SlowOffsets, Rare::ShortTails]);
     swarm::deaths(&mut plan, 70);
     swarm::faults(&mut plan, CLASSES, (4, 12));
     plan

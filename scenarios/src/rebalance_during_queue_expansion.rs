@@ -19,6 +19,7 @@ pub(crate) fn scenario() -> Scenario {
         rules: &[Rule::Con1, Rule::Con3, Rule::Con4, Rule::Con5, Rule::Con6, Rule::Adm1],
         kills: &[
             "M20", "M21", "M22", "M23", "M24", "B12", "B13", "B22", "B23", "B24", "B35", "B36", "B37", "B45",
+            "B76",
         ],
         plan,
     }

@@ -58,7 +58,7 @@ pub(super) fn bench() -> u8 {
 /// Much load for half a minute, nothing wrong.
 fn busy_plan(seed: u64) -> Plan {
     let mut plan = swarm::plain("bench", seed, Size { messages: 1000, load_ms: (30_000, 30_000) });
-    plan.buggify = 0;
+    (plan.buggify, plan.rare) = (0, None);
     plan.recover_twice = false;
     plan.settle_ms = 0;
     plan.operator_ms = 0;

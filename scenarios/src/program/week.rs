@@ -137,7 +137,7 @@ fn plan(seed: u64, days: u64) -> Plan {
         stuck: None,
     }];
     plan.delay_levels_s = LEVELS_S.to_vec();
-    plan.buggify = 0;
+    (plan.buggify, plan.rare) = (0, None);
     plan.recover_twice = false;
     plan.settle_ms = 0;
     plan.probe_ms = 600_000;

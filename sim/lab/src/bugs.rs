@@ -185,6 +185,9 @@ bugs! {
     B56 Hard   [Con9]           "The offsets of a deleted group stay."
     B57 Hard   [Con9]           "With a group go the offsets of all whose names begin with its name."
     B58 Hard   [Con9]           "The deletion of a group is not on the disk when it is answered."
+    B75 Hard   [Con6]           "Commits that come while the offsets are written count as written."
+    B76 Hard   [Adm1]           "A change of the groups that comes while they are written counts as written."
+    B77 Hard   [Con3 Ack1 Log2] "A block of old entries reaches beyond those in the files, and nothing stands there."
 }
 
 #[cfg(test)]

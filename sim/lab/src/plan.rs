@@ -45,6 +45,9 @@ pub struct Plan {
     pub load_ms: u64,
     /// Per mille with which each in-code fault site of the system fires once it is chosen; 0 = none.
     pub buggify: u32,
+    /// A rare way of the system that is nearly always taken, whatever the other sites do.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub rare: Option<Rare>,
     /// The lab asks name servers and brokers about this often.
     pub probe_ms: u64,
     /// And brokers for so many keys each time, and many more in the end.
@@ -128,6 +131,32 @@ impl Profile {
             Self::Quick => 10,
             Self::Standard => 40,
             Self::Soak => 400,
+        }
+    }
+}
+
+/// A rare way that shows what it could bring to light only when it is taken again and again.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Rare {
+    /// Topics and groups are slowly written.
+    SlowConfig,
+    /// Committed offsets are slowly written, and often.
+    SlowOffsets,
+    /// Queues keep few of their newest entries in memory.
+    ShortTails,
+}
+
+impl Rare {
+    /// All of them.
+    pub const ALL: &[Self] = &[Self::SlowConfig, Self::SlowOffsets, Self::ShortTails];
+
+    /// The sites in the code that take it.
+    #[must_use]
+    pub fn sites(self) -> &'static [&'static str] {
+        match self {
+            Self::SlowConfig => &["broker.config.slow"],
+            Self::SlowOffsets => &["broker.offsets.slow", "broker.offsets.soon"],
+            Self::ShortTails => &["store.settle.early", "store.tail.short"],
         }
     }
 }

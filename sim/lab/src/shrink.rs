@@ -233,6 +233,7 @@ const SIMPLER: &[fn(&mut Plan)] = &[
         plan.load_ms = (plan.load_ms / 2).max(last).max(1000).min(plan.load_ms);
     },
     |plan| plan.buggify = 0,
+    |plan| plan.rare = None,
     |plan| plan.recover_twice = false,
     |plan| plan.queries = 0,
     |plan| plan.by_client = 0,

@@ -10,7 +10,7 @@ use protocol::rpc::{
 use crate::draw::Draw;
 use crate::plan::{
     Broker, Delayed, Group, Harm, Manoeuvre, Member, Mode, Network, Object, Order, Plan, Producer, Profile,
-    Shape, Step, Stuck, Topic, What,
+    Rare, Shape, Step, Stuck, Topic, What,
 };
 
 /// How large a quick plan is.
@@ -71,6 +71,7 @@ pub fn plain(scenario: &str, seed: u64, size: Size) -> Plan {
         delay_levels_s: Vec::new(),
         load_ms: 0,
         buggify: 0,
+        rare: None,
         probe_ms: 3000,
         queries: 0,
         by_client: 0,
@@ -82,6 +83,7 @@ pub fn plain(scenario: &str, seed: u64, size: Size) -> Plan {
     load(&mut plan, &mut Draw::new(seed, "load"), size);
     groups(&mut plan, &mut Draw::new(seed, "groups"));
     operator(&mut plan, &mut Draw::new(seed, "operator"));
+    rare(&mut plan, 25, Rare::ALL);
     plan
 }
 
@@ -91,6 +93,13 @@ fn operator(plan: &mut Plan, draw: &mut Draw) {
     let (on, every_ms) = (draw.chance(60), draw.spread(2_000, 10_000));
     plan.by_client = if asks { by_client } else { 0 };
     plan.operator_ms = if on { every_ms } else { 0 };
+}
+
+/// Lets one of these be the usual way.
+pub fn rare(plan: &mut Plan, percent: u64, of: &[Rare]) {
+    let mut draw = Draw::new(plan.seed, "rare");
+    let (on, one) = (draw.chance(percent), *draw.pick(of));
+    plan.rare = on.then_some(one);
 }
 
 /// Lets some groups be stuck with some of what they fail with now and then.

@@ -121,6 +121,9 @@ impl Broker {
             (groups.changes(), json::to_vec(&file))
         };
         let written = self.write(&self.groups_saved, changes, GROUPS, &bytes).await;
+        if written && planted!("B76") {
+            self.groups_saved.done.advance(self.groups.lock().changes());
+        }
         drop(turn);
         self.settle_write(&self.groups_saved, written).await;
     }
@@ -200,6 +203,10 @@ impl Broker {
             (offsets.changes(), offsets.table())
         };
         let bytes = offsets_file(table, changes);
+        // Commits that come meanwhile wait for the next writing (CON-6).
+        if buggify!("broker.offsets.slow") {
+            sleep(Duration::from_millis(500)).await;
+        }
         crash_point!("broker.offsets.write").await;
         let written = if planted!("M16") {
             write_in_place(&self.disk, OFFSETS, &bytes).await
@@ -209,6 +216,7 @@ impl Broker {
         match written {
             Ok(()) => {
                 tap!("offsets_persisted");
+                let changes = if planted!("B75") { self.offsets.lock().changes() } else { changes };
                 self.offsets_written.advance(changes);
                 crash_point!("broker.offsets.written").await;
             }

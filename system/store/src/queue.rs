@@ -342,7 +342,9 @@ impl Queue {
         let file_first = offset - offset % per_file;
         // The edge of a block lies behind every unit (CON-3).
         let block = if buggify!("store.read.one_unit") { 1 } else { BLOCK };
-        let count = block.min(end.saturating_sub(offset)).min(file_first + per_file - offset);
+        let wide = block.min(file_first + per_file - offset);
+        let count = wide.min(end.saturating_sub(offset));
+        let count = if count > 0 && count < wide && planted!("B77") { wide } else { count };
         if count == 0 || offset < start {
             return Err(io_error(io::ErrorKind::NotFound.into()));
         }
@@ -432,9 +434,10 @@ impl Queue {
 
     /// Units below `to` are in files and on the disk: only the newest stay in memory.
     pub(crate) fn set_settled(&self, to: u64) {
+        // Who is a little behind reads from the files (CON-3).
+        let keep = if buggify!("store.tail.short") { 4 } else { self.log.config.tail_units };
         let mut units = self.units.lock();
         units.settled = units.settled.max(to);
-        let keep = self.log.config.tail_units;
         while units.tail.len() > keep && units.first < units.settled {
             units.tail.pop_front();
             units.first += 1;

@@ -57,7 +57,7 @@ pub(crate) fn fit(mut plan: Plan, make: &Make) -> Fit {
     plan.steps.truncate(MOST_STEPS);
     plan.load_ms = LOAD_MS;
     brokers(&mut plan, &mut left_out);
-    if plan.buggify > 0 {
+    if plan.buggify > 0 || plan.rare.is_some() {
         left_out.insert("sites in the code that choose the rare way".to_owned());
     }
     left_out.insert("latency of links and of syncs as planned: they are what this machine has".to_owned());
@@ -65,7 +65,7 @@ pub(crate) fn fit(mut plan: Plan, make: &Make) -> Fit {
         left_out.insert("groups and texts that an operator changes".to_owned());
     }
     plan.operator_ms = 0;
-    plan.buggify = 0;
+    (plan.buggify, plan.rare) = (0, None);
     plan.probe_ms = 1000;
     // What is undecided may be asked about until then.
     plan.settle_ms = if plan.producers.iter().any(|it| matches!(it.mode, Mode::Transaction { .. })) {

@@ -251,7 +251,7 @@ impl Recorder {
                 what: step.what.to_string(),
             });
         }
-        history.rare_ways = plan.buggify > 0;
+        history.rare_ways = plan.buggify > 0 || plan.rare.is_some();
         for (index, producer) in plan.producers.iter().enumerate() {
             let node = history.node(&format!("p{index}"));
             history.producers.push(Writer { node, group: producer.group, limit_ms: producer.timeout_ms });

@@ -150,6 +150,7 @@ pub const KNOBS: &[Property] = &[
     ("producers.timeout_ms", "A call that is given up while its answer is on the way: ACK-6, L-2."),
     ("producers.topic", "Topics that share brokers and log but no queue: LOG-2, ACK-2."),
     ("queries", "Questions for keys while messages come, go and are lost: IDX-1."),
+    ("rare", "A rare way that is taken again and again: CON-6, CON-1, ADM-1."),
     ("recover_twice", "A second recovery that finds something else than the first: LOG-5."),
     ("settle_ms", "A broken outside that lasts: who is well must serve without it: L-1, L-4."),
     ("topics.queues", "Queues that are shared unevenly among members and brokers: CON-5, L-3."),

@@ -1,5 +1,5 @@
 //! The sites in the system's code where a run may take the rare way: off for the whole run in most of them, firing now and
-//! then where they are on. Whatever they choose must be right; each says what it could bring to light.
+//! then where they are on; some plans have one that nearly always does. Whatever they choose must be right; each says what it could bring to light.
 
 use super::properties::Property;
 
@@ -13,6 +13,7 @@ pub const SITES: &[Property] = &[
         "broker.group.not_told",
         "Members that hear nothing of each other and share queues by the clock: CON-5, L-3.",
     ),
+    ("broker.offsets.slow", "Commits that come while the offsets are written, and count as written: CON-6."),
     ("broker.offsets.soon", "Offsets that are written while they change: CON-6."),
     ("broker.pull.busy", "A member that is asked to pause and turns in a circle, or stops: L-4, CON-3."),
     (
@@ -117,16 +118,25 @@ pub const SITES: &[Property] = &[
     ("store.settle.early", "A table that counts units which are being written: LOG-2, LOG-6."),
     ("store.settle.late", "A table that is far behind the log: LOG-2, CON-1."),
     ("store.settle.one_by_one", "A crash between the files of two queues: LOG-2, LOG-6."),
+    ("store.tail.short", "Who is a little behind reads from files while the memory moves on: CON-3, CON-1."),
 ];
 
 #[cfg(test)]
 mod tests {
     use super::*;
     use crate::cover::{SYSTEM_CRATES, hooks_in};
+    use crate::plan::Rare;
 
     #[test]
     fn every_site_has_a_line_here_and_a_place_there() {
         let named: Vec<_> = SITES.iter().map(|(name, _)| (*name).to_owned()).collect();
         assert_eq!(hooks_in(SYSTEM_CRATES, "buggify!("), named);
+    }
+
+    #[test]
+    fn what_is_nearly_always_taken_is_a_site() {
+        for site in Rare::ALL.iter().flat_map(|rare| rare.sites()) {
+            assert!(SITES.iter().any(|(name, _)| name == site), "{site}");
+        }
     }
 }

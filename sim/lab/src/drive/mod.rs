@@ -24,7 +24,7 @@ use crate::history::{AGAIN, Audit, END, History, How, Kind, NodeId, Outcome, REC
 use crate::moment;
 use crate::op::Op;
 use crate::outcome::{Run, Verdict};
-use crate::plan::{Plan, Step};
+use crate::plan::{Plan, Rare, Step};
 use crate::scenario::Drawing;
 use crate::shrink::Told;
 use cluster::{BROKER_PORT, Cluster, NAME_SERVER_PORT};
@@ -256,6 +256,9 @@ async fn story(world: World, plan: Arc<Plan>, recorder: Recorder) -> Result<Audi
     if plan.buggify > 0 {
         world.buggify("", 0.25, f64::from(plan.buggify) / 1000.0);
     }
+    for site in plan.rare.map_or(&[][..], Rare::sites) {
+        world.buggify(site, 1.0, NEARLY_ALWAYS);
+    }
     let address = |net: u8, index: usize, port: u16| format!("10.0.{net}.{}:{port}", index + 1);
     let addresses: Vec<_> =
         (0..plan.name_servers as usize).map(|index| address(0, index, NAME_SERVER_PORT)).collect();
@@ -397,5 +400,7 @@ fn thread_cpu_ns() -> u64 {
     time.tv_sec as u64 * 1_000_000_000 + time.tv_nsec as u64
 }
 
+/// How often the sites of a plan's rare way take it.
+const NEARLY_ALWAYS: f64 = 0.9;
 /// Effects that a run has without any fault: how its nodes and links are.
 const AMBIENT: &[&str] = &["clock.offset", "disk.slow_sync", "hook.buggify", "net.short_read"];

@@ -224,6 +224,7 @@ fn usual(plan: &Plan) -> Plan {
         steps: Vec::new(),
         delay_levels_s: Vec::new(),
         buggify: 0,
+        rare: None,
         probe_ms: 3000,
         queries: 0,
         by_client: 0,
