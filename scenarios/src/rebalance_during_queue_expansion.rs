@@ -14,12 +14,13 @@ pub(crate) fn scenario() -> Scenario {
                  drained first, or its messages come when it returns; nothing is skipped, every repeat has a cause, \
                  and each queue ends with one owner.",
         hunts: "new queues started at their end, queues dropped without a commit, late commits over a new owner, \
-                members that disagree on who owns what, an order that another one at the same time overrules",
+                members that disagree on who owns what, an order that another one at the same time overrules, \
+                a queue that two clients have locked",
         upstream: &["9307", "9083", "9535", "242", "10955"],
-        rules: &[Rule::Con1, Rule::Con3, Rule::Con4, Rule::Con5, Rule::Con6, Rule::Adm1],
+        rules: &[Rule::Con1, Rule::Con3, Rule::Con4, Rule::Con5, Rule::Con6, Rule::Adm1, Rule::Ord1],
         kills: &[
             "M20", "M21", "M22", "M23", "M24", "B12", "B13", "B22", "B23", "B24", "B35", "B36", "B37", "B45",
-            "B76",
+            "B76", "M45", "B78", "B79",
         ],
         plan,
     }

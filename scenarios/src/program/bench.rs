@@ -62,6 +62,7 @@ fn busy_plan(seed: u64) -> Plan {
     plan.recover_twice = false;
     plan.settle_ms = 0;
     plan.operator_ms = 0;
+    plan.lock_ms = 0;
     plan.network.latency_us = (100, 500);
     plan.network.short_reads = false;
     plan.producers.truncate(1);

@@ -142,6 +142,7 @@ fn plan(seed: u64, days: u64) -> Plan {
     plan.settle_ms = 0;
     plan.probe_ms = 600_000;
     plan.operator_ms = 0;
+    plan.lock_ms = 0;
     plan.steps = steps(seed, load_ms);
     plan
 }

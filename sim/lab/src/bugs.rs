@@ -110,7 +110,7 @@ bugs! {
     M42 Easy   [Dly4 Rty3]      "A dead letter keeps its delay."
     M43 Easy   [Rty4]           "The count of tries does not rise."
     M44 Easy   [Rty3 Rty5]      "After the last try a message is dropped."
-    M45 Easy   []               "A second client gets the lock of a queue before it expires." - "orderly consumption"
+    M45 Easy   [Ord1]           "A second client gets the lock of a queue before it expires."
     M46 Medium []               "A client goes on after its lock grew old in a pause." - "orderly consumption"
     M47 Easy   []               "Suspending advances the offset." - "orderly consumption"
     M48 Easy   []               "Offsets of broadcast are deleted when a broker is away." - "broadcast"
@@ -188,6 +188,9 @@ bugs! {
     B75 Hard   [Con6]           "Commits that come while the offsets are written count as written."
     B76 Hard   [Adm1]           "A change of the groups that comes while they are written counts as written."
     B77 Hard   [Con3 Ack1 Log2] "A block of old entries reaches beyond those in the files, and nothing stands there."
+    B78 Hard   [Ord1]           "Anybody may unlock a queue."
+    B79 Hard   [Ord1]           "A lock ends a minute after it was given, renewed or not."
+    B80 Hard   [Ord1]           "The time of a lock is told by the wall clock."
 }
 
 #[cfg(test)]

@@ -183,6 +183,10 @@ pub enum Kind {
     Put { kept: KeptId, value: Option<u64>, done: bool },
     /// A server was asked what it keeps.
     Kept { kept: KeptId, value: Option<u64> },
+    /// A client asked a broker to lock this queue of the group of those who lock, and was told whether it has it.
+    Locks { queue: u32, client: u32, asked_ns: u64, held: bool },
+    /// It gives it back, or (done) has its answer.
+    Unlocks { queue: u32, client: u32, done: bool },
     /// All faults are over.
     Heal,
     /// The drain ended: nothing is left, or the bound was reached.
@@ -903,6 +907,14 @@ impl History {
                 format!("an operator sets {} to {}: {done}", self.keeping_name(kept), known(value))
             }
             Kind::Kept { kept, value } => format!("{} is {}", self.keeping_name(kept), known(value)),
+            Kind::Locks { queue, client, held, .. } => {
+                let held = if held { "has" } else { "does not get" };
+                format!("client {client} {held} the lock of queue {queue}")
+            }
+            Kind::Unlocks { queue, client, done } => {
+                let how = if done { "has unlocked" } else { "unlocks" };
+                format!("client {client} {how} queue {queue}")
+            }
             Kind::ConnectionEnds { left, overdue_ms, silent_ms } => format!(
                 "a connection ends with {left} calls that nobody waits for, {overdue_ms} ms overdue, silent for {silent_ms} ms"
             ),

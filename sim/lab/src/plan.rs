@@ -59,6 +59,9 @@ pub struct Plan {
     /// About this often an operator looks at groups, and changes what servers keep for him; 0 = never.
     #[serde(default)]
     pub operator_ms: u64,
+    /// About this often each of two clients locks queues, or unlocks them; 0 = never.
+    #[serde(default)]
+    pub lock_ms: u64,
     /// The run goes on for at least so long after the faults are over: ownership can be judged then.
     pub settle_ms: u64,
     /// Crash a broker once more after the drain and compare what it recovers.

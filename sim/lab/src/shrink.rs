@@ -238,6 +238,7 @@ const SIMPLER: &[fn(&mut Plan)] = &[
     |plan| plan.queries = 0,
     |plan| plan.by_client = 0,
     |plan| plan.operator_ms = 0,
+    |plan| plan.lock_ms = 0,
     |plan| plan.groups.iter_mut().for_each(|group| group.stuck = None),
     |plan| plan.network.short_reads = false,
     |plan| plan.brokers.iter_mut().for_each(|broker| broker.clock_offset_ms = 0),

@@ -76,6 +76,7 @@ pub fn plain(scenario: &str, seed: u64, size: Size) -> Plan {
         queries: 0,
         by_client: 0,
         operator_ms: 0,
+        lock_ms: 0,
         settle_ms: 0,
         recover_twice: false,
     };
@@ -83,6 +84,7 @@ pub fn plain(scenario: &str, seed: u64, size: Size) -> Plan {
     load(&mut plan, &mut Draw::new(seed, "load"), size);
     groups(&mut plan, &mut Draw::new(seed, "groups"));
     operator(&mut plan, &mut Draw::new(seed, "operator"));
+    locks(&mut plan, &mut Draw::new(seed, "locks"));
     rare(&mut plan, 25, Rare::ALL);
     plan
 }
@@ -93,6 +95,12 @@ fn operator(plan: &mut Plan, draw: &mut Draw) {
     let (on, every_ms) = (draw.chance(60), draw.spread(2_000, 10_000));
     plan.by_client = if asks { by_client } else { 0 };
     plan.operator_ms = if on { every_ms } else { 0 };
+}
+
+/// Who locks queues.
+fn locks(plan: &mut Plan, draw: &mut Draw) {
+    let (on, every_ms) = (draw.chance(50), draw.spread(2_000, 10_000));
+    plan.lock_ms = if on { every_ms } else { 0 };
 }
 
 /// Lets one of these be the usual way.

@@ -202,8 +202,7 @@ impl Broker {
     pub(crate) async fn expire(self: Arc<Self>) {
         while self.pause(SCAN).await {
             let life = self.config().channel_expired_timeout;
-            let wall = || u64::try_from(clock::now_ms() - self.boot_ms).unwrap_or(0);
-            let now = if planted!("B34") { wall() } else { self.uptime_ms() };
+            let now = if planted!("B34") { self.wall_uptime_ms() } else { self.uptime_ms() };
             let left = self.connected.lock().clients.expire(now, life);
             for id in &left.silent {
                 sometimes!("broker.group.silent");
@@ -254,12 +253,17 @@ impl Broker {
     /// An orderly consumer takes or renews the locks of its queues; the answer lists those it holds.
     pub(crate) fn lock_batch(&self, request: &Bytes) -> Answer {
         let asked: LockBatchBody = body("LOCK_BATCH_MQ", request)?;
-        let now = self.uptime_ms();
+        let now = if planted!("B80") { self.wall_uptime_ms() } else { self.uptime_ms() };
         let mut locks = self.locks.lock();
         let held = asked
             .mq_set
             .into_iter()
-            .filter(|mq| locks.lock(&asked.consumer_group, &mq.topic, mq.queue_id, &asked.client_id, now))
+            .filter(|mq| {
+                let (group, topic, client) = (&*asked.consumer_group, &*mq.topic, &*asked.client_id);
+                planted!("B79") && locks.holder(group, topic, mq.queue_id, now) == Some(client)
+                    || locks.lock(group, topic, mq.queue_id, client, now)
+                    || planted!("M45")
+            })
             .collect();
         Ok(Reply::ok().body(json::to_vec(&LockBatchReplyBody { lock_ok_mq_set: held })))
     }
@@ -269,9 +273,17 @@ impl Broker {
         let asked: LockBatchBody = body("UNLOCK_BATCH_MQ", request)?;
         let mut locks = self.locks.lock();
         for mq in &asked.mq_set {
-            locks.unlock(&asked.consumer_group, &mq.topic, mq.queue_id, &asked.client_id);
+            let (group, topic) = (&*asked.consumer_group, &*mq.topic);
+            let holder = || locks.holder(group, topic, mq.queue_id, self.uptime_ms()).map(str::to_owned);
+            let holder = planted!("B78").then(holder).flatten();
+            locks.unlock(group, topic, mq.queue_id, holder.as_deref().unwrap_or(&asked.client_id));
         }
         Ok(Reply::ok())
+    }
+
+    /// The uptime as a wall clock tells it, which may be set: some planted bugs go by it.
+    fn wall_uptime_ms(&self) -> u64 {
+        u64::try_from(clock::now_ms() - self.boot_ms).unwrap_or(0)
     }
 
     /// The configuration of a group; makes it with defaults when that is allowed.

@@ -65,6 +65,10 @@ pub(crate) fn fit(mut plan: Plan, make: &Make) -> Fit {
         left_out.insert("groups and texts that an operator changes".to_owned());
     }
     plan.operator_ms = 0;
+    if plan.lock_ms > 0 {
+        left_out.insert("clients that lock queues".to_owned());
+    }
+    plan.lock_ms = 0;
     (plan.buggify, plan.rare) = (0, None);
     plan.probe_ms = 1000;
     // What is undecided may be asked about until then.

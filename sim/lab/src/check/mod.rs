@@ -11,6 +11,7 @@ mod index;
 mod kept;
 mod leak;
 mod live;
+mod locks;
 mod log;
 mod names;
 mod orders;
@@ -98,6 +99,7 @@ rules! {
     Con7 "CON-7" "A group gets only what its filter takes, also when tags share a hash."
     Con8 "CON-8" "One failing message or one dead broker does not hold up the other queues of a group."
     Con9 "CON-9" "What an operator sets or deletes of a group is so for all, also after a restart, and other groups are not touched."
+    Ord1 "ORD-1" "A queue that one client of a group has locked is its own until it is unlocked, not renewed for 60 s, or its broker restarts."
     Log1 "LOG-1" "A place in a queue holds one value for ever."
     Log2 "LOG-2" "Entries of a queue run without gap or repeat, and each points to its record."
     Log3 "LOG-3" "If one send returned before another to the same queue began, its offset is smaller; appends and questions for a queue's end have one order."
@@ -212,6 +214,7 @@ pub fn judge(history: &History, audit: &Audit) -> Judged {
     orders::check(&view, &mut judged);
     search::check(&view, &mut judged);
     kept::check(&view, &mut judged);
+    locks::check(&view, &mut judged);
     leak::check(&view, &mut judged);
     silence::check(&view, &mut judged);
     live::check(&view, &mut judged);

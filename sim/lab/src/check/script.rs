@@ -626,6 +626,17 @@ impl Script {
         self.push(server, Kind::Kept { kept, value });
     }
 
+    /// A client asked a broker so many seconds ago to lock a queue, and is told whether it has it.
+    pub(super) fn locks(&mut self, client: u32, asked_before: f64, held: bool) {
+        let asked_ns = self.now_ns - (asked_before * 1e9) as u64;
+        self.on_broker(Kind::Locks { queue: 0, client, asked_ns, held });
+    }
+
+    /// It gives it back, or has its answer.
+    pub(super) fn unlocks(&mut self, client: u32, done: bool) {
+        self.on_broker(Kind::Unlocks { queue: 0, client, done });
+    }
+
     /// Some nodes may be late from now on.
     pub(super) fn slow(&mut self, nodes: &[&str]) -> u32 {
         let step = self.begin(nodes);

@@ -55,6 +55,7 @@ impl Rule {
             Self::Txn6 => Blind("where undecided half messages are"),
             Self::L10 => Blind("which calls a connection still holds"),
             Self::Con9 | Self::Ns4 => Blind("what an operator orders: none is there"),
+            Self::Ord1 => Blind("who locks queues: nobody does"),
             Self::L13 => Blind("when somebody is given up, and what a connection waits for"),
             Self::L11 => Blind("when a message could be read"),
         }

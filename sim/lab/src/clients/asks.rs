@@ -21,9 +21,9 @@ use runtime::task::TaskSet;
 use runtime::time::{Instant, sleep};
 
 use super::load::Shared;
-use super::operator;
 use super::reader::Reader;
 use super::recorder::{compare, key_name};
+use super::{locks, operator};
 use crate::draw::Draw;
 use crate::history::{
     ById, Fit, GroupId, Id, Kind, MessageId, NodeId, QueueId, Setting, SettingId, Slot, TopicId,
@@ -321,6 +321,18 @@ impl<H: Home> Asker<H> {
         }
         for server in &self.brokers {
             drop(self.home.run(operator::broker(self.shared.clone(), server.clone())));
+        }
+    }
+
+    /// Goes on locking queues of each broker by two clients, until the node is stopped.
+    pub fn lock(&self) {
+        if self.shared.plan.lock_ms == 0 {
+            return;
+        }
+        for server in &self.brokers {
+            for number in 0..locks::CLIENTS {
+                drop(self.home.run(locks::client(self.shared.clone(), server.clone(), number))); // it goes on
+            }
         }
     }
 

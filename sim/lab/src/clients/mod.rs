@@ -3,6 +3,7 @@
 
 mod asks;
 mod load;
+mod locks;
 mod marks;
 mod operator;
 mod read;

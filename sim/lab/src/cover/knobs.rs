@@ -125,6 +125,7 @@ pub const KNOBS: &[Property] = &[
     ("groups.topic", "Two groups that read one topic, or one each: CON-1, CON-4."),
     ("groups.work_ms", "Work that outlasts a change of owners, or a broker: CON-4, CON-6."),
     ("load_ms", "What comes only after many rounds of every timer: L-4, TXN-4, LOG-6."),
+    ("lock_ms", "Locks of queues that end, are renewed, or are lost with their broker: ORD-1."),
     ("name_servers", "Name servers that know different things: NS-1, NS-2, NS-3."),
     ("network.latency_us", "Answers that come when their caller has gone on: ACK-6, CON-3, TXN-2."),
     ("network.short_reads", "A frame that comes in pieces: ACK-1, ACK-7."),

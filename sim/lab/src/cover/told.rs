@@ -60,6 +60,7 @@ pub(super) const TOLD: &[Property] = &[
     ("told.handed_over_by_death", "A queue whose owner died: CON-1, CON-4."),
     ("told.handed_over_thrice", "A queue that goes through many hands and loses its place: CON-3, CON-6."),
     ("told.listener_died", "A member that dies with messages in its listener: CON-1, CON-2."),
+    ("told.lock_lapsed", "A lock that goes to another client as its time is over: ORD-1."),
     ("told.member_left", "A member that leaves cleanly: its queues, its offsets: CON-4, L-3."),
     ("told.ns_closed", "A connection of a broker that closes at a name server: NS-1."),
     ("told.ns_knows_none", "A name server that has no brokers to tell of: NS-2, L-1."),
@@ -246,6 +247,8 @@ struct State {
     stored: BTreeMap<(GroupId, QueueId), u64>,
     unpersisted: BTreeSet<NodeId>,
     taken: BTreeSet<NodeId>,
+    /// Who was given the lock of a queue last and has not given it back.
+    locks: BTreeMap<(NodeId, u32), u32>,
     widths: BTreeMap<(TopicId, NodeId), u32>,
     /// Topics that were deleted and not made again.
     deleted: BTreeSet<(TopicId, NodeId)>,
@@ -297,6 +300,7 @@ impl Told<'_> {
         let history = self.view.history;
         let state = &mut self.state;
         let starting = state.starting.remove(&node);
+        state.locks.retain(|(broker, _), _| *broker != node);
         state.down.insert(node);
         let mut servers = ["ns0", "ns1"].into_iter().filter_map(|name| history.known_node(name)).peekable();
         let served = servers.peek().is_none() || servers.any(|server| !state.down.contains(&server));
@@ -386,6 +390,13 @@ impl Told<'_> {
             }
             Kind::OffsetsPersisted => drop(state.taken.remove(&event.node)),
             Kind::Leaves { .. } => self.met.note(true, "told.member_left"),
+            Kind::Locks { queue, client, held: true, .. } => {
+                let before = state.locks.insert((event.node, queue), client);
+                self.met.note(before.is_some_and(|before| before != client), "told.lock_lapsed");
+            }
+            Kind::Unlocks { queue, client, .. } if state.locks.get(&(event.node, queue)) == Some(&client) => {
+                state.locks.remove(&(event.node, queue));
+            }
             _ => {}
         }
     }

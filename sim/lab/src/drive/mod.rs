@@ -278,6 +278,7 @@ async fn story(world: World, plan: Arc<Plan>, recorder: Recorder) -> Result<Audi
     sleep(Duration::from_secs(2)).await;
     asker.watch(plan.probe_ms);
     asker.operate();
+    asker.lock();
     let tasks = TaskSet::new();
     let images = watch_recoveries(&cluster, &tasks);
     let before = world.effects();

@@ -229,6 +229,7 @@ fn usual(plan: &Plan) -> Plan {
         queries: 0,
         by_client: 0,
         operator_ms: 0,
+        lock_ms: 0,
         settle_ms: 0,
         recover_twice: false,
         ..plan.clone()
