@@ -16,7 +16,7 @@ pub(crate) fn scenario() -> Scenario {
                 offset does not follow what was deleted",
         upstream: &[],
         rules: &[Rule::Ack1, Rule::Log2, Rule::Log4, Rule::Log5, Rule::L2, Rule::L4],
-        kills: &["M14", "M15", "B03", "B28", "B38", "B39", "B40", "B41", "B42"],
+        kills: &["M14", "M15", "B03", "B28", "B38", "B39", "B40", "B41", "B42", "B63"],
         plan,
     }
 }
@@ -82,6 +82,8 @@ fn quiet(plan: &mut Plan) {
         delayed: None,
         group: 0,
         gone_ms: None,
+        immunity_s: 0,
+        checks: None,
     });
     let late_ms = draw.range(40_000, plan.load_ms - 20_000);
     for index in plan.groups.len()..plan.groups.len() + 2 {

@@ -20,7 +20,7 @@ pub(crate) fn scenario() -> Scenario {
         rules: &[Rule::Con1, Rule::Con3, Rule::Con4, Rule::Con5, Rule::Con6, Rule::Adm1, Rule::Ord1],
         kills: &[
             "M20", "M21", "M22", "M23", "M24", "B12", "B13", "B22", "B23", "B24", "B35", "B36", "B37", "B45",
-            "B76", "M45", "B78", "B79",
+            "B62", "B76", "M45", "B78", "B79",
         ],
         plan,
     }
@@ -44,6 +44,9 @@ fn plan(seed: u64, profile: Profile) -> Plan {
     if Draw::new(seed, "deletion").chance(10) {
         plan.steps.clear();
         swarm::deletion(&mut plan);
+    }
+    if Draw::new(seed, "waits").chance(40) && !plan.deletes(plan.groups[0].topic) {
+        waits(&mut plan);
     }
     if Draw::new(seed, "operator").chance(40) {
         swarm::orders(&mut plan);
@@ -80,6 +83,12 @@ pub(crate) fn feature(plan: &mut Plan) {
     let mut draw = Draw::new(plan.seed, "queues");
     membership(plan, &mut draw);
     changes(plan, &mut draw);
+}
+
+/// Messages that wait for longer than a change takes: their queue may be gone when they are due.
+fn waits(plan: &mut Plan) {
+    plan.delay_levels_s = vec![2, 10, 25, 45];
+    swarm::delayed(plan, &mut Draw::new(plan.seed, "waiting"), 80);
 }
 
 /// One to three changes of the queues that the first group reads: first some are added.

@@ -2,7 +2,7 @@
 
 use lab::check::Rule;
 use lab::draw::Draw;
-use lab::plan::{Mode, Plan, Producer, Profile};
+use lab::plan::{Checking, Mode, Plan, Producer, Profile};
 use lab::scenario::Scenario;
 use lab::swarm::{self, Class, Size};
 
@@ -16,7 +16,7 @@ pub(crate) fn scenario() -> Scenario {
                 the immunity, checks that starve, half messages that are passed over",
         upstream: &["5574", "2694", "8311", "9500"],
         rules: &[Rule::Txn1, Rule::Txn2, Rule::Txn3, Rule::Txn4, Rule::Txn5, Rule::Txn6, Rule::Con1],
-        kills: &["M31", "M32", "M33", "M34", "M35", "M36", "B10", "B18", "B33"],
+        kills: &["M31", "M32", "M33", "M34", "M35", "M36", "B10", "B18", "B33", "B60", "B61", "B64"],
         plan,
     }
 }
@@ -50,7 +50,23 @@ pub(crate) fn feature(plan: &mut Plan) {
             producer.timeout_ms = 3000;
         }
     }
+    checks(plan);
     deserters(plan);
+}
+
+/// Some producers ask for another immunity, and some are the client's own: it answers few checks at once, and takes its
+/// time for each.
+fn checks(plan: &mut Plan) {
+    let mut draw = Draw::new(plan.seed, "checks");
+    for producer in &mut plan.producers {
+        let (asks, most_s) = (draw.chance(50), draw.range(2, 15) as u32);
+        let (by_client, concurrency, most_ms) =
+            (draw.chance(40), draw.range(1, 2) as u32, draw.spread(20, 3000));
+        if matches!(producer.mode, Mode::Transaction { .. }) {
+            producer.immunity_s = if asks { most_s } else { 0 };
+            producer.checks = by_client.then_some(Checking { concurrency, most_ms });
+        }
+    }
 }
 
 /// Some plans have a group whose only producer disappears for good, with half messages that nobody ends: they must not

@@ -115,6 +115,8 @@ fn plan(seed: u64, days: u64) -> Plan {
         delayed,
         group: 0,
         gone_ms: None,
+        immunity_s: 0,
+        checks: None,
     };
     let most_level = LEVELS_S.len() as u32;
     plan.producers = vec![

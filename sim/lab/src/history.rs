@@ -101,7 +101,7 @@ impl Outcome {
 pub struct Fit {
     /// The body is what was sent.
     pub body: bool,
-    /// So are topic, tag, keys and user properties.
+    /// So are topic, tag, keys, user properties and flag, and it was born where and when it was sent.
     pub properties: bool,
 }
 
@@ -234,6 +234,10 @@ pub enum Kind {
     CopiedBack { group: GroupId, slot: Slot, times: u32, to: NodeId, done: bool },
     /// A producer knows the outcome of a transaction; none = it does not know either.
     Decided { message: MessageId, commit: Option<bool> },
+    /// Tap: a check came to a client's own producer.
+    CheckCame { half: HalfId },
+    /// Its listener begins to look for the outcome of the transaction.
+    Asking { half: HalfId },
     /// A producer was asked for the outcome of a transaction, and answered so.
     Asked { half: HalfId, commit: Option<bool> },
     /// Tap: a half message is stored; nobody is asked about it before its immunity is over.
@@ -412,6 +416,8 @@ pub struct Writer {
     pub group: u32,
     /// A send of it takes so long at most, with all its attempts.
     pub limit_ms: u64,
+    /// It is the client's own transactional producer, which answers so many checks at once; 0 = it is not.
+    pub checks: u32,
 }
 
 /// A half message.
@@ -539,6 +545,8 @@ pub struct History {
     pub rare_ways: bool,
     /// How brokers ask about transactions.
     pub checks: Checks,
+    /// Transactions that asked to be left alone for so long, in place of what brokers grant by themselves.
+    pub immune_ms: BTreeMap<MessageId, u64>,
     /// What servers keep for an operator.
     pub keepings: Vec<Keeping>,
     nodes: Names,
@@ -975,6 +983,8 @@ impl History {
             Kind::Decided { message, commit } => {
                 format!("transaction {}: {}", self.message_name(message), decision(commit))
             }
+            Kind::CheckCame { half } => format!("a check of {} came", self.half_name(half)),
+            Kind::Asking { half } => format!("looks for the outcome of {}", self.half_name(half)),
             Kind::Asked { half, commit } => {
                 format!("asked about {}, says {}", self.half_name(half), decision(commit))
             }

@@ -260,6 +260,21 @@ pub struct Producer {
     /// When its process dies and never comes back, if it does.
     #[serde(default)]
     pub gone_ms: Option<u64>,
+    /// Half of its transactions ask that nobody checks them for up to so many seconds; 0 = none.
+    #[serde(default)]
+    pub immunity_s: u32,
+    /// Its transactions go through the client; none: it speaks the protocol itself, and answers checks at once.
+    #[serde(default)]
+    pub checks: Option<Checking>,
+}
+
+/// How the client's own transactional producer answers checks.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Checking {
+    /// So many at once.
+    pub concurrency: u32,
+    /// Its listener needs up to so long for one, and mostly less.
+    pub most_ms: u64,
 }
 
 /// Which messages of a producer are delayed.

@@ -255,6 +255,8 @@ fn load(plan: &mut Plan, draw: &mut Draw, size: Size) {
             delayed: None,
             group: 0,
             gone_ms: None,
+            immunity_s: 0,
+            checks: None,
         });
     }
 }
@@ -350,6 +352,14 @@ pub fn deletion(plan: &mut Plan) {
         _ => None,
     });
     let queues = if same { plan.topics[topic as usize].queues } else { queues };
+    // And once more when all is over, or while there is no such topic: a start must know what is no message any more.
+    let mut draw = Draw::new(plan.seed, "after the deletion");
+    let (again, later_ms, down_ms) = (draw.chance(60), draw.spread(3_000, 40_000), draw.spread(500, 8_000));
+    let node = draw.pick(&brokers).clone();
+    let what =
+        if draw.chance(30) { What::Stop { node } } else { What::Crash { node, power: draw.chance(40) } };
+    plan.steps.extend(again.then(|| Step::new(at_ms + later_ms, down_ms, what)));
+    plan.queries = plan.queries.max(draw.below(4) as u32);
     plan.steps.push(Step::new(at_ms, for_ms, What::DeleteTopic { topic, brokers, queues }));
 }
 

@@ -321,7 +321,7 @@ impl Broker {
         let copy = NewRecord {
             topic: &topic,
             queue_id,
-            flag: message.flag,
+            flag: if planted!("B65") { 0 } else { message.flag },
             // It was committed before it began to wait: the record of the commit is not this one.
             sys_flag: message.sys_flag & !sys_flag::TRANSACTION_MASK,
             born_timestamp: message.born_timestamp,
@@ -391,7 +391,11 @@ impl Broker {
         sometimes!("broker.delay.queue_gone", queue >= count);
         Ok((
             topic.to_owned(),
-            if queue < count { queue } else { queue % known.config.write_queue_nums.max(1) },
+            if queue < count || planted!("B62") {
+                queue
+            } else {
+                queue % known.config.write_queue_nums.max(1)
+            },
         ))
     }
 

@@ -88,6 +88,9 @@ impl Broker {
         if planted!("B09") {
             kept = properties::without(&kept, names::KEYS);
         }
+        if planted!("B66") {
+            kept = properties::without(&kept, names::UNIQ_KEY);
+        }
         if message.topic.starts_with(name::RETRY_PREFIX) && planted!("B14") {
             kept = delay::with(&kept, &[(names::RETRY_TOPIC, message.topic)]);
         }
@@ -116,7 +119,7 @@ impl Broker {
             flag: message.flag,
             // Its transaction has ended: the record of the commit is not this one.
             sys_flag: message.sys_flag & !sys_flag::TRANSACTION_MASK,
-            born_timestamp: message.born_timestamp,
+            born_timestamp: if planted!("B59") { clock::now_ms() } else { message.born_timestamp },
             born_host: message.born_host,
             store_host: self.store_host,
             reconsume_times: times,

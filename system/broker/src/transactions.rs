@@ -276,7 +276,7 @@ impl Broker {
             flag: record.flag,
             sys_flag: (record.sys_flag & !sys_flag::TRANSACTION_MASK) | sys_flag::COMMIT,
             born_timestamp: record.born_timestamp,
-            born_host: record.born_host,
+            born_host: if planted!("B64") { self.store_host } else { record.born_host },
             store_host: self.store_host,
             reconsume_times: record.reconsume_times,
             prepared_offset: wire(record.place.position),

@@ -26,6 +26,13 @@ pub(crate) fn fit(mut plan: Plan, make: &Make) -> Fit {
     messages(&mut plan);
     for producer in &mut plan.producers {
         producer.gone_ms = producer.gone_ms.map(|at| short(at, load_ms));
+        let by_client = producer.checks.take().is_some();
+        if by_client | (std::mem::take(&mut producer.immunity_s) > 0) {
+            left_out.insert(
+                "transactions by the client, or with an immunity of their own: taps alone tell how they are asked"
+                    .to_owned(),
+            );
+        }
     }
     for group in &mut plan.groups {
         if group.stuck.take().is_some() {

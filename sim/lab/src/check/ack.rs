@@ -42,7 +42,7 @@ fn acknowledged(view: &View<'_>, judged: &mut Judged) {
                 judged.count(Rule::Ack2, 1);
                 // A record's checksum covers its body alone.
                 if !(read.fit.body && (read.fit.properties || view.rots(slot))) {
-                    let part = if read.fit.body { "properties" } else { "body" };
+                    let part = if read.fit.body { "set of properties, or another birth" } else { "body" };
                     let sentence = format!(
                         "Message {} was acknowledged at {when} at {}; reading that place in the end gives another {part}.",
                         history.message_name(message),
@@ -101,7 +101,9 @@ fn delivered(view: &View<'_>, judged: &mut Judged) {
             None => "it was never sent",
             Some(_) if !right_topic => "it was sent to another topic",
             Some(_) if !fit.body => "its body is not what was sent",
-            Some(_) if !fit.properties && !view.rots(slot) => "its properties are not what was sent",
+            Some(_) if !fit.properties && !view.rots(slot) => {
+                "its properties or its birth are not what was sent"
+            }
             Some(_) => return,
         };
         let name =
@@ -163,6 +165,13 @@ fn brought_back(view: &View<'_>, judged: &mut Judged) {
             if let Some(message) = read.message.filter(deleted) {
                 broken(slot, Some(message), view.last(), "read in the end");
             }
+        }
+    }
+    for (number, event) in history.events.iter().enumerate() {
+        let Kind::Queried { message, slot, found: true, .. } = event.kind else { continue };
+        let gone = history.deleted.get(&slot.queue).is_some_and(|deletion| deletion.event < number);
+        if gone && deleted(&message) {
+            broken(slot, Some(message), number, "found by its key");
         }
     }
     for &ById { asked, id, found } in view.audit.by_id.iter().filter(|it| it.id == Id::Unique) {
@@ -262,21 +271,33 @@ fn made_room_before(view: &View<'_>, content: &QueueContent, place: usize) -> bo
 /// ACK-4, ACK-6 and ACK-8: no copy of a refused message, no more copies than attempts, and all with one key.
 fn copies(view: &View<'_>, judged: &mut Judged) {
     let history = view.history;
-    let mut slots: Vec<(MessageId, QueueId, u64, u64)> = Vec::new();
+    // Those for another try, which are copies for a reason of their own, come last.
+    let mut slots: Vec<(MessageId, bool, Slot, u64)> = Vec::new();
     for content in &view.audit.queues {
-        // Tries after the first are copies for a reason of their own.
-        let own = |id: &MessageId| {
-            history.messages[id.index()].topic == history.queues[content.queue.index()].topic
+        let known = |read: &Read| {
+            let (message, slot) = (read.message?, Slot { queue: content.queue, offset: read.offset });
+            let tried = history.messages[message.index()].topic != history.queues[slot.queue.index()].topic;
+            (!view.rots(slot)).then_some((message, tried, slot, read.unique))
         };
-        let known = |read: &Read| Some((read.message.filter(own)?, content.queue, read.offset, read.unique));
-        let whole = |read: &&Read| !view.rots(Slot { queue: content.queue, offset: read.offset });
-        slots.extend(content.read.iter().filter(whole).filter_map(known));
+        slots.extend(content.read.iter().filter_map(known));
     }
     slots.sort_unstable();
-    for copies in slots.chunk_by(|a, b| a.0 == b.0) {
-        let (message, queue, offset, unique) = copies[copies.len() - 1];
+    for all in slots.chunk_by(|a, b| a.0 == b.0) {
+        let (message, _, slot, unique) = all[0];
         let send = view.sends[message.index()];
         let event = send.returned.or(send.invoked).unwrap_or(0);
+        judged.count(Rule::Ack8, u64::from(all.len() > 1));
+        if all.iter().any(|copy| copy.3 != unique) {
+            let sentence = format!(
+                "The {} copies of message {} carry different unique keys.",
+                all.len(),
+                history.message_name(message)
+            );
+            let told = witness(history, Some(message), slot.queue, slot.offset);
+            judged.broken(view, Rule::Ack8, event, told, sentence);
+        }
+        let copies = &all[..all.partition_point(|copy| !copy.1)];
+        let Some(&(_, _, Slot { queue, offset }, _)) = copies.last() else { continue };
         judged.count(Rule::Ack6, 1);
         if send.outcome == Some(Outcome::Failed) {
             judged.count(Rule::Ack4, 1);
@@ -287,15 +308,6 @@ fn copies(view: &View<'_>, judged: &mut Judged) {
             );
             judged.broken(view, Rule::Ack4, event, witness(history, Some(message), queue, offset), sentence);
             continue;
-        }
-        judged.count(Rule::Ack8, u64::from(copies.len() > 1));
-        if copies.iter().any(|copy| copy.3 != unique) {
-            let sentence = format!(
-                "The {} copies of message {} carry different unique keys.",
-                copies.len(),
-                history.message_name(message)
-            );
-            judged.broken(view, Rule::Ack8, event, witness(history, Some(message), queue, offset), sentence);
         }
         let attempts = history.messages[message.index()].attempts;
         // DLY-2 and TXN-3 tell how often such a message comes.
@@ -538,6 +550,34 @@ mod tests {
             s.ok("b", "q", 0);
             s.holds("q", &["b"]);
             s.by_id("a", Id::Unique, Some(("a", Fit::WHOLE)));
+        });
+        run("ACK-3", Expect::Broken, "its key leads to it", |s| {
+            s.ok("a", "q", 0);
+            s.orders_deletion();
+            s.deletes();
+            s.queried("a", "q", 0, true, 0);
+            s.makes_again();
+        });
+        run("ACK-3", Expect::Broken, "its key leads to it again after a start", |s| {
+            s.ok("a", "q", 0);
+            s.orders_deletion();
+            s.deletes();
+            s.queried("a", "q", 0, false, 0);
+            s.crash("b0", How::Process);
+            s.queried("a", "q", 0, true, 0);
+        });
+        run("ACK-3", Expect::Kept, "its key led to it before", |s| {
+            s.ok("a", "q", 0);
+            s.orders_deletion();
+            s.queried("a", "q", 0, true, 0);
+            s.deletes();
+        });
+        run("ACK-3", Expect::Kept, "its key leads to its second attempt", |s| {
+            s.attempts("a", 2);
+            s.ok("a", "q", 0);
+            s.orders_deletion();
+            s.deletes();
+            s.queried("a", "q", 0, true, 0);
         });
         run("ACK-3", Expect::Kept, "its unique key leads nowhere", |s| {
             s.ok("a", "q", 0);
@@ -821,6 +861,29 @@ mod tests {
             s.ok("a", "q", 0);
             s.holds("q", &["a"]);
             s.holds("r", &["a"]);
+            s.last_read().unique = 7;
+        });
+        run("ACK-8", Expect::Broken, "a try has another key", |s| {
+            s.ok("a", "q", 0);
+            s.holds("q", &["a"]);
+            s.holds("retry", &["a"]);
+            s.last_read().unique = 7;
+        });
+        run("ACK-8", Expect::Broken, "two dead letters, and the message itself is gone", |s| {
+            s.ok("a", "q", 0);
+            s.holds("dead", &["a", "a"]);
+            s.last_read().unique = 7;
+        });
+        run("ACK-8", Expect::Kept, "two tries with its key", |s| {
+            s.ok("a", "q", 0);
+            s.holds("q", &["a"]);
+            s.holds("retry", &["a", "a"]);
+        });
+        run("ACK-8", Expect::Kept, "of a try that rotted", |s| {
+            s.ok("a", "q", 0);
+            s.holds("q", &["a"]);
+            s.rots("retry", 0);
+            s.holds("retry", &["a"]);
             s.last_read().unique = 7;
         });
         run("ACK-8", Expect::Kept, "the same key twice", |s| {

@@ -34,6 +34,10 @@ pub(super) fn check(view: &View<'_>, judged: &mut Judged) {
                     );
                     judged.broken(view, Rule::Idx1, number, told(), sentence);
                 }
+                // What went with its topic is not to be found: ACK-3.
+                if history.deleted.get(&slot.queue).is_some_and(|deletion| deletion.event < number) {
+                    continue;
+                }
                 let since = readable.get(&slot).copied().unwrap_or(u64::MAX);
                 let due = since.saturating_add(MOMENT) < asked_ns;
                 let invoked = view.sends[message.index()].invoked.unwrap_or(0);
@@ -82,6 +86,31 @@ mod tests {
             s.dispatched("q", 0);
             s.crash("b0", How::Process);
             s.recovered("b0", &[("q", 1)]);
+            s.wait(2.0);
+            s.queried("a", "q", 0, false, 0);
+        });
+        run("IDX-1", Expect::Broken, "not found, and its topic went later", |s| {
+            s.ok("a", "q", 0);
+            s.dispatched("q", 0);
+            s.wait(2.0);
+            s.queried("a", "q", 0, false, 0);
+            s.orders_deletion();
+            s.deletes();
+        });
+        run("IDX-1", Expect::Kept, "its broker made room, and its topic went later", |s| {
+            s.full("b0");
+            s.ok("a", "q", 0);
+            s.dispatched("q", 0);
+            s.wait(2.0);
+            s.queried("a", "q", 0, false, 0);
+            s.orders_deletion();
+            s.deletes();
+        });
+        run("IDX-1", Expect::Kept, "it went with its topic", |s| {
+            s.ok("a", "q", 0);
+            s.dispatched("q", 0);
+            s.orders_deletion();
+            s.deletes();
             s.wait(2.0);
             s.queried("a", "q", 0, false, 0);
         });

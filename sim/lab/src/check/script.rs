@@ -54,7 +54,7 @@ impl Script {
         let broker = history.node("b0");
         history.brokers.push(Broker { node: broker, sync_flush: false });
         let node = history.node("p0");
-        history.producers.push(Writer { node, group: 0, limit_ms: 3000 });
+        history.producers.push(Writer { node, group: 0, limit_ms: 3000, checks: 0 });
         history.topic(SCHEDULE);
         history.delays_ms = vec![vec![1000, 5000, 10_000, 30_000]];
         history.new_group("g", topic, 3).timeout_ms = 10_000;
@@ -530,7 +530,29 @@ impl Script {
     /// One more producer, of this group.
     pub(super) fn producer(&mut self, name: &str, group: u32) {
         let node = self.history.node(name);
-        self.history.producers.push(Writer { node, group, limit_ms: 3000 });
+        self.history.producers.push(Writer { node, group, limit_ms: 3000, checks: 0 });
+    }
+
+    /// One more that is the client's own, and answers so many checks at once.
+    pub(super) fn listeners(&mut self, name: &str, checks: u32) {
+        let node = self.history.node(name);
+        self.history.producers.push(Writer { node, group: 0, limit_ms: 3000, checks });
+    }
+
+    /// A transaction asks to be left alone.
+    pub(super) fn immune(&mut self, message: &str, ms: u64) {
+        let message = self.message(message);
+        self.history.immune_ms.insert(message, ms);
+    }
+
+    pub(super) fn check_came(&mut self, producer: &str, half: HalfId) {
+        let node = self.history.node(producer);
+        self.push(node, Kind::CheckCame { half });
+    }
+
+    pub(super) fn asking(&mut self, producer: &str, half: HalfId) {
+        let node = self.history.node(producer);
+        self.push(node, Kind::Asking { half });
     }
 
     pub(super) fn asked(&mut self, producer: &str, half: HalfId) {

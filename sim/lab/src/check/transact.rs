@@ -19,6 +19,7 @@ pub(super) fn check(view: &View<'_>, judged: &mut Judged) {
     let groups = Groups::collect(view);
     fulfilled(view, &ends, &groups, judged);
     asked(view, judged);
+    answered(view, judged);
     let open = passed(view, &ends, judged);
     groups.judge(view, &open, judged);
 }
@@ -391,7 +392,10 @@ impl Groups {
             let came = self.before(view, *half, event).map_or(0, |(event, _)| view.at(event));
             let from = up.chain([stored_ns, healed_ns, came]).max().unwrap_or(0);
             let checks = u64::from(history.checks.most) + 1;
-            let budget = immunity_ns + checks * (history.checks.interval_ms * MS + TICK) + SETTLED;
+            let group = history.producer_group(*half);
+            let by_client = history.producers.iter().any(|it| Some(it.group) == group && it.checks > 0);
+            let settled = if by_client { CLIENT_SETTLED } else { SETTLED };
+            let budget = immunity_ns + checks * (history.checks.interval_ms * MS + TICK) + settled;
             if drained_ns > from + budget {
                 let sentence = format!(
                     "{} was stored at {} and is undecided at {}, past all its checks.",
@@ -444,7 +448,9 @@ fn asked(view: &View<'_>, judged: &mut Judged) {
     for (number, event) in history.events.iter().enumerate() {
         let (half, checks) = match event.kind {
             Kind::HalfStored { half, immunity_ms, end, .. } => {
-                let (stored, immunity_ns) = (event.at_ns, immunity_ms * MS);
+                // What its producer asked for counts, and what the broker grants when it asked for nothing.
+                let asked_ms = history.halves[half.index()].message.and_then(|it| history.immune_ms.get(&it));
+                let (stored, immunity_ns) = (event.at_ns, asked_ms.copied().unwrap_or(immunity_ms) * MS);
                 let (last, counts, floor, forgotten, ended) = (None, Vec::new(), u32::MAX, false, None);
                 known.insert(
                     half,
@@ -512,6 +518,67 @@ fn asked(view: &View<'_>, judged: &mut Judged) {
         checked.floor = u32::MAX;
         checked.forgotten = false;
     }
+}
+
+/// The checks of a client's own producer.
+#[derive(Default)]
+struct Desk {
+    waiting: Vec<HalfId>,
+    /// Listeners that look.
+    busy: u32,
+    /// Event since which one waits though a listener is free.
+    idle: Option<usize>,
+}
+
+/// TXN-4: a check that came to a producer waits while its listeners are busy, and for nothing else.
+fn answered(view: &View<'_>, judged: &mut Judged) {
+    let history = view.history;
+    let listeners: BTreeMap<NodeId, u32> =
+        history.producers.iter().filter(|it| it.checks > 0).map(|it| (it.node, it.checks)).collect();
+    if listeners.is_empty() {
+        return;
+    }
+    let mut desks: BTreeMap<NodeId, Desk> = BTreeMap::new();
+    let mut forgotten = |node: NodeId, desk: &mut Desk, until: u64| {
+        let Some(since) = desk.idle.take() else { return };
+        let from = view.at(since);
+        if until > from + TURN && !view.slowed(node, from, until) {
+            let (name, half) = (history.node_name(node), history.half_name(desk.waiting[0]));
+            let sentence = format!(
+                "A check of {half} came to {name}, which looked at nothing from {} to {}.",
+                seconds(from),
+                seconds(until)
+            );
+            judged.broken(view, Rule::Txn4, since, half, sentence);
+        }
+    };
+    let mut came = 0;
+    for (number, event) in history.events.iter().enumerate() {
+        let Some(most) = listeners.get(&event.node) else { continue };
+        let desk = desks.entry(event.node).or_default();
+        match event.kind {
+            Kind::CheckCame { half } => {
+                came += 1;
+                desk.waiting.push(half);
+            }
+            Kind::Asking { half } => {
+                forgotten(event.node, desk, event.at_ns);
+                let place = desk.waiting.iter().position(|waits| *waits == half);
+                place.map(|place| desk.waiting.remove(place));
+                desk.busy += 1;
+            }
+            Kind::Asked { .. } => desk.busy = desk.busy.saturating_sub(1),
+            Kind::Down { .. } => {
+                forgotten(event.node, desk, event.at_ns);
+                *desk = Desk::default();
+            }
+            _ => continue,
+        }
+        let idle = !desk.waiting.is_empty() && desk.busy < *most;
+        desk.idle = idle.then(|| desk.idle.unwrap_or(number));
+    }
+    desks.iter_mut().for_each(|(node, desk)| forgotten(*node, desk, view.at(view.last())));
+    judged.count(Rule::Txn4, came);
 }
 
 /// What stands where in the half queues.
@@ -641,6 +708,10 @@ const EXPIRED: u64 = 135 * SECOND;
 const TICK: u64 = 2 * SECOND;
 /// Producers say hello every 10 s, and a call to a broker that is gone takes 3 s.
 const SETTLED: u64 = 30 * SECOND;
+/// The client's own ask for routes every 30 s, and say hello as often.
+const CLIENT_SETTLED: u64 = 75 * SECOND;
+/// A listener that is free takes what waits at once.
+const TURN: u64 = SECOND;
 
 #[cfg(test)]
 mod tests {
@@ -873,6 +944,37 @@ mod tests {
             s.wait(5.0);
             s.checked(half, 1);
         });
+        run(
+            "TXN-5",
+            Expect::Broken,
+            "within the immunity that it asked for, though its broker forgot that",
+            |s| {
+                s.immune("a", 12_000);
+                let half = s.half("a", 0);
+                s.crash("b0", How::Process);
+                s.wait(7.0);
+                s.checked(half, 1);
+            },
+        );
+        run("TXN-5", Expect::Kept, "soon, as it asked for it", |s| {
+            s.immune("a", 1000);
+            let half = s.half("a", 0);
+            s.wait(1.0);
+            s.checked(half, 1);
+        });
+        run("TXN-5", Expect::Kept, "after the long time that it asked for", |s| {
+            s.immune("a", 12_000);
+            let half = s.half("a", 0);
+            s.wait(12.0);
+            s.checked(half, 1);
+        });
+        run("TXN-5", Expect::Broken, "as soon as another one asked for", |s| {
+            s.immune("b", 1000);
+            let half = s.half("a", 0);
+            s.half("b", 1);
+            s.wait(1.0);
+            s.checked(half, 1);
+        });
         run("TXN-5", Expect::Broken, "after the end", |s| {
             let half = s.half("a", 0);
             s.wait(10.0);
@@ -983,6 +1085,69 @@ mod tests {
             s.crash("b0", How::Power);
             s.wait(30.0);
             s.checked(half, 1);
+        });
+    }
+
+    #[test]
+    fn a_check_waits_for_a_busy_listener_only() {
+        run("TXN-4", Expect::Broken, "nobody looks", |s: &mut Script| {
+            s.listeners("p1", 1);
+            let half = s.half("a", 0);
+            s.check_came("p1", half);
+            s.wait(2.0);
+            s.drained(0);
+        });
+        run("TXN-4", Expect::Broken, "one of two listeners looks no more", |s| {
+            s.listeners("p1", 2);
+            let (half, other) = (s.half("a", 0), s.half("b", 1));
+            s.check_came("p1", half);
+            s.asking("p1", half);
+            s.check_came("p1", other);
+            s.wait(2.0);
+            s.asked("p1", half);
+            s.asking("p1", other);
+        });
+        run("TXN-4", Expect::Broken, "it had looked until then", |s| {
+            s.listeners("p1", 1);
+            let half = s.half("a", 0);
+            s.check_came("p1", half);
+            s.asking("p1", half);
+            s.wait(20.0);
+            s.check_came("p1", half);
+            s.asked("p1", half);
+            s.wait(2.0);
+            s.down("p1", How::Process);
+        });
+        run("TXN-4", Expect::Kept, "its turn comes when the one before is done", |s| {
+            s.listeners("p1", 1);
+            let (half, other) = (s.half("a", 0), s.half("b", 1));
+            s.check_came("p1", half);
+            s.asking("p1", half);
+            s.check_came("p1", other);
+            s.wait(20.0);
+            s.asked("p1", half);
+            s.asking("p1", other);
+            s.wait(20.0);
+            s.asked("p1", other);
+        });
+        run("TXN-4", Expect::Kept, "its producer died and began anew", |s| {
+            s.listeners("p1", 1);
+            let half = s.half("a", 0);
+            s.check_came("p1", half);
+            s.asking("p1", half);
+            s.crash("p1", How::Process);
+            s.check_came("p1", half);
+            s.asking("p1", half);
+            s.wait(5.0);
+            s.asked("p1", half);
+        });
+        run("TXN-4", Expect::Kept, "its producer stood still", |s| {
+            s.listeners("p1", 1);
+            let half = s.half("a", 0);
+            s.slow(&["p1"]);
+            s.check_came("p1", half);
+            s.wait(2.0);
+            s.asking("p1", half);
         });
     }
 

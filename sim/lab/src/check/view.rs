@@ -551,12 +551,12 @@ impl<'a> View<'a> {
     }
 
     /// True when this place was given up for want of space: the disk of its broker was full, and in the end its queue
-    /// begins behind it.
+    /// begins behind it. Of one that was deleted nobody knows where it began.
     #[must_use]
     pub fn made_room(&self, slot: Slot) -> bool {
         let broker = self.history.queues[slot.queue.index()].broker;
         self.history.steps.iter().any(|step| step.fills && step.nodes.contains(&broker))
-            && slot.offset < self.lines[slot.queue.index()].begins
+            && (slot.offset < self.lines[slot.queue.index()].begins || !self.history.lives(slot.queue))
     }
 
     /// True when bytes of this place rotted, in the log or in its queue: beyond what any broker promises.

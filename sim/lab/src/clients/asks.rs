@@ -21,8 +21,9 @@ use runtime::task::TaskSet;
 use runtime::time::{Instant, sleep};
 
 use super::load::Shared;
+use super::marks::Answer;
 use super::reader::Reader;
-use super::recorder::{compare, key_name};
+use super::recorder::{Seen, compare, key_name};
 use super::{locks, operator};
 use crate::draw::Draw;
 use crate::history::{
@@ -375,9 +376,6 @@ impl<H: Home> Asker<H> {
     }
 }
 
-/// Which message came, and how it fits.
-pub(super) type Answer = (Option<MessageId>, Fit);
-
 /// Which message a stored record is, read without the client's code.
 fn read_record(shared: &Shared, bytes: &[u8]) -> Answer {
     let Scan::Record(record) = record::scan(bytes, true) else {
@@ -388,9 +386,17 @@ fn read_record(shared: &Shared, bytes: &[u8]) -> Answer {
         Some(Ok(body)) => body.as_slice(),
         _ => record.body,
     };
-    let property = |name: &str| record.property(name);
-    let key = property("KEYS").and_then(|keys| keys.split(' ').next());
-    compare(&shared.recorder, shared.plan.seed, body, property("TAGS"), key, property("who"))
+    let seen = Seen {
+        lies_in: record.topic,
+        body,
+        tag: record.property("TAGS"),
+        key: record.property("KEYS").and_then(|keys| keys.split(' ').next()),
+        who: record.property("who"),
+        flag: record.flag,
+        born_ms: record.born_timestamp,
+        born_ip: record.born_host.ip(),
+    };
+    compare(&shared.recorder, shared.plan.seed, &seen)
 }
 
 /// The order to make a topic, or to change it.
@@ -602,6 +608,8 @@ async fn ask_commit(
 pub(super) struct Wanted<'a> {
     pub(super) message: MessageId,
     pub(super) slot: Slot,
+    /// It did not go with its topic.
+    pub(super) lives: bool,
     pub(super) topic: Text,
     pub(super) key: String,
     pub(super) broker: &'a Server,
@@ -618,13 +626,16 @@ pub(super) fn wanted<'a>(shared: &Shared, brokers: &'a [Server], draw: &mut Draw
     let place = live.history.brokers.iter().position(|broker| broker.node == facts.broker)?;
     let made = live.history.messages[message.index()];
     let topic = Text::from(live.history.topic_name(facts.topic));
-    Some(Wanted { message, slot, topic, key: key_name(made.producer, made.serial), broker: &brokers[place] })
+    let (lives, key) = (live.history.lives(slot.queue), key_name(made.producer, made.serial));
+    Some(Wanted { message, slot, lives, topic, key, broker: &brokers[place] })
 }
 
 /// Asks for the key of some acknowledged message.
 async fn ask_key(client: &Client, shared: &Shared, brokers: &[Server], draw: &mut Draw) {
     let asked_ns = shared.recorder.elapsed_ns();
-    let Some(Wanted { message, slot, topic, key, broker }) = wanted(shared, brokers, draw) else { return };
+    let Some(Wanted { message, slot, lives, topic, key, broker }) = wanted(shared, brokers, draw) else {
+        return;
+    };
     let mut request = QueryMessage {
         topic,
         key: key.as_str().into(),
@@ -649,7 +660,8 @@ async fn ask_key(client: &Client, shared: &Shared, brokers: &[Server], draw: &mu
                 stored_ms = Some(record.place.store_timestamp);
             }
         }
-        if !shared.recorder.live().history.lives(slot.queue) {
+        // What is deleted meanwhile says nothing.
+        if shared.recorder.live().history.lives(slot.queue) != lives {
             return;
         }
         shared.recorder.push(broker.id, Kind::Queried { message, slot, asked_ns, found, others });

@@ -15,7 +15,7 @@ use runtime::task::TaskSet;
 use runtime::time::sleep;
 
 use super::marks;
-use super::recorder::{At, Made, Recorder, compare, key_name, make_body};
+use super::recorder::{At, Made, Recorder, key_name, make_body, make_flag};
 use super::transact;
 use crate::draw::Draw;
 use crate::history::{GroupId, Kind, MemberId, MessageId, Outcome, Slot};
@@ -248,7 +248,8 @@ async fn call(shared: &Shared, producer: &Producer, op: Op) {
         let message = Message::new(&*topic.name, make_body(plan.seed, op.producer, serial, bytes))
             .tag(tag_name(tag))
             .key(&key_name(op.producer, serial))
-            .property("who", format!("p{}#{serial}", op.producer));
+            .property("who", format!("p{}#{serial}", op.producer))
+            .flag(make_flag(serial));
         (id, if level > 0 { message.delay_level(level) } else { message })
     });
     let (ids, mut messages): (Vec<_>, Vec<_>) = made.unzip();
@@ -306,7 +307,7 @@ fn returned(shared: &Shared, ids: &[MessageId], result: Result<Vec<SendReceipt>,
 }
 
 /// What an error says of a send: the client's word is taken, so that what it calls refused must not be stored.
-fn outcome_of(error: &SendError) -> Outcome {
+pub(super) fn outcome_of(error: &SendError) -> Outcome {
     match error {
         SendError::Invalid(_)
         | SendError::NoRoute { .. }
@@ -399,16 +400,7 @@ async fn listen(shared: Shared, member: MemberId, batch: Batch, mut draw: Draw) 
     let group = shared.recorder.live().history.members[member.index()].group;
     let (mut done, mut failing, mut stuck_ms) = (0, None, 0);
     for (message, slot) in batch.messages.iter().zip(&slots) {
-        let key = message.keys().next();
-        let (id, mut fit) = compare(
-            &shared.recorder,
-            shared.plan.seed,
-            &message.body,
-            message.tag(),
-            key,
-            message.property("who"),
-        );
-        fit.properties &= marks::legitimate(&shared.recorder, id, message);
+        let (id, fit) = marks::answer(&shared, message);
         let times = u32::try_from(message.reconsume_times).unwrap_or(0);
         shared.recorder.push(home, Kind::Enter { member, slot: *slot, message: id, fit, times });
         let stuck = id.and_then(|id| stuck(&shared, group, id, times));

@@ -1,13 +1,35 @@
-//! The marks that brokers leave on messages which waited or were tried before: which of them are legitimate.
+//! What brokers may change of a message that waited or was tried before, and what they may not: the marks they leave on
+//! it, and where and when it was born.
 
 use client::Received;
 
-use super::recorder::Recorder;
-use crate::history::{History, MessageId, SCHEDULE};
+use super::load::Shared;
+use super::recorder::{Recorder, Seen, compare};
+use crate::history::{Fit, GroupId, History, MessageId, NodeId, SCHEDULE, Step, TopicId};
+
+/// Which message came, and how it fits.
+pub(super) type Answer = (Option<MessageId>, Fit);
+
+/// Which message a client has received, and how it fits what was sent.
+pub(super) fn answer(shared: &Shared, received: &Received) -> Answer {
+    let seen = Seen {
+        lies_in: &received.queue.topic,
+        body: &received.body,
+        tag: received.tag(),
+        key: received.keys().next(),
+        who: received.property("who"),
+        flag: received.flag,
+        born_ms: received.born_at_ms,
+        born_ip: received.born_host.ip(),
+    };
+    let (id, mut fit) = compare(&shared.recorder, shared.plan.seed, &seen);
+    fit.properties &= legitimate(&shared.recorder, id, received);
+    (id, fit)
+}
 
 /// Whether a message comes with its own topic, wherever it waited or was tried before, and with no mark that would
 /// send it elsewhere or make it wait once more.
-pub(super) fn legitimate(recorder: &Recorder, id: Option<MessageId>, message: &Received) -> bool {
+fn legitimate(recorder: &Recorder, id: Option<MessageId>, message: &Received) -> bool {
     let marks = Marks {
         shown: &message.topic,
         lies_in: &message.queue.topic,
@@ -34,7 +56,7 @@ impl Marks<'_> {
     fn fit(self, history: &History, id: MessageId) -> bool {
         let message = history.messages[id.index()];
         let own = history.topic_name(message.topic);
-        let named = |name: &dyn Fn(&crate::history::Group) -> crate::history::TopicId| {
+        let named = |name: &dyn Fn(&crate::history::Group) -> TopicId| {
             history.groups.iter().any(|group| history.topic_name(name(group)) == self.lies_in)
         };
         let (dead, retried) = (named(&|group| group.dlq), named(&|group| group.retry));
@@ -54,16 +76,58 @@ impl Marks<'_> {
     }
 }
 
+/// Where and when a message says that it was born.
+#[derive(Clone, Copy)]
+pub(super) struct Birth {
+    /// None: nobody has this address.
+    pub(super) home: Option<NodeId>,
+    /// By the clock that is there.
+    pub(super) at_ms: i64,
+    /// The topic it is stored in.
+    pub(super) lies_in: Option<TopicId>,
+}
+
+impl Birth {
+    /// Whether its producer sent it from there and then: between what its clock said at the call and when it returned.
+    pub(super) fn fits(
+        self,
+        history: &History,
+        id: MessageId,
+        (from_ms, until_ms): (i64, Option<i64>),
+    ) -> bool {
+        let producer = history.producers[history.messages[id.index()].producer as usize].node;
+        if self.home != Some(producer) {
+            return self.is_given_back(history);
+        }
+        let until_ms = until_ms.unwrap_or(i64::MAX - ROUNDING_MS);
+        let in_time = (from_ms - ROUNDING_MS..=until_ms + ROUNDING_MS).contains(&self.at_ms);
+        let set = |step: &Step| step.jump_ms != 0 && step.nodes.contains(&producer);
+        in_time || history.steps.iter().any(set)
+    }
+
+    /// What nobody takes back a member sends anew: a copy for its group, born there.
+    fn is_given_back(self, history: &History) -> bool {
+        let tried = |id: GroupId| {
+            let group = &history.groups[id.index()];
+            [Some(group.retry), Some(group.dlq)].contains(&self.lies_in)
+        };
+        history.members.iter().any(|member| Some(member.node) == self.home && tried(member.group))
+    }
+}
+
 /// Whether a message for one level may wait on another: the last one, as long as there are no more.
 fn waits_on(history: &History, asked: u32, level: i64) -> bool {
     let mut levels = history.delays_ms.iter().map(|levels| levels.len() as i64);
     levels.any(|most| level == i64::from(asked).min(most))
 }
 
+/// Times are told in whole milliseconds.
+const ROUNDING_MS: i64 = 1;
+
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::history::{Message, TopicId};
+    use crate::history::{Member, Message, Writer};
 
     /// Topic `t` of group `g`; message 0 waits on level 2, message 1 does not.
     fn history() -> History {
@@ -71,6 +135,11 @@ mod tests {
         let topic = history.topic("t");
         history.delays_ms = vec![vec![1000, 5000, 10_000], vec![1000]];
         history.new_group("g", topic, 3);
+        for name in ["p0", "c0", "b0"] {
+            history.node(name);
+        }
+        history.producers.push(Writer { node: PRODUCER, group: 0, limit_ms: 3000, checks: 0 });
+        history.members.push(Member { group: GroupId(0), node: MEMBER });
         for delay_level in [Some(2), None] {
             history.message(Message {
                 producer: 0,
@@ -86,6 +155,9 @@ mod tests {
         history
     }
 
+    const PRODUCER: NodeId = NodeId(0);
+    const MEMBER: NodeId = NodeId(1);
+    const BROKER: NodeId = NodeId(2);
     const WAITED: MessageId = MessageId(0);
     const PLAIN: MessageId = MessageId(1);
     const BARE: Marks<'_> = Marks { shown: "t", lies_in: "t", level: Some(0), real: None };
@@ -114,5 +186,39 @@ mod tests {
         let dead = Marks { lies_in: "%DLQ%g", real: Some("%RETRY%g"), ..BARE };
         assert!(fits(dead, PLAIN) && fits(Marks { level: Some(-1), ..dead }, WAITED));
         assert!(!fits(Marks { level: Some(3), ..dead }, PLAIN), "it would wait once more");
+    }
+
+    /// Whether a message that its producer sent from 1000 on fits, returned at 1200 when it has.
+    fn is_born(history: &History, home: NodeId, at_ms: i64, lies_in: &str, returned: bool) -> bool {
+        let birth = Birth { home: Some(home), at_ms, lies_in: history.known_topic(lies_in) };
+        birth.fits(history, PLAIN, (1000, returned.then_some(1200)))
+    }
+
+    #[test]
+    fn a_message_and_its_copies_were_born_when_it_was_sent() {
+        let history = history();
+        for lies_in in ["t", "%RETRY%g", "%DLQ%g"] {
+            let at = |at_ms, returned| is_born(&history, PRODUCER, at_ms, lies_in, returned);
+            assert!(at(1000, true) && at(1200, true) && at(1201, true));
+            assert!(!at(998, true) && !at(998, false), "before it was sent");
+            assert!(!at(1202, true), "when its send was over: the time of a copy");
+            assert!(at(9000, false), "its send has not returned");
+        }
+        let mut set = history;
+        set.steps.push(Step { nodes: vec![PRODUCER], jump_ms: -500, ..Step::default() });
+        assert!(is_born(&set, PRODUCER, 500, "t", true), "the clock of its producer is set");
+        assert!(!is_born(&set, BROKER, 1100, "t", true), "that moves nobody");
+    }
+
+    #[test]
+    fn a_message_and_its_copies_were_born_where_it_was_sent() {
+        let history = history();
+        for lies_in in ["t", "%RETRY%g", "%DLQ%g"] {
+            assert!(!is_born(&history, BROKER, 1100, lies_in, true), "a broker makes none of its own");
+            let given_back = is_born(&history, MEMBER, 5000, lies_in, true);
+            assert_eq!(given_back, lies_in != "t", "a copy of a member's own is for its group");
+        }
+        let nowhere = Birth { home: None, at_ms: 1100, lies_in: history.known_topic("t") };
+        assert!(!nowhere.fits(&history, PLAIN, (1000, Some(1200))));
     }
 }

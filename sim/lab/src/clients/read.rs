@@ -6,8 +6,7 @@ use client::{MessageQueue, PullConsumer};
 use runtime::time::{Instant, sleep};
 
 use super::Shared;
-use super::marks;
-use super::recorder::compare;
+use super::marks::answer;
 use crate::draw::Draw;
 use crate::history::{QueueContent, QueueId, Read, Searched};
 
@@ -62,10 +61,7 @@ async fn read_queue(
         };
         // What came after the end was asked for is no part of it.
         for message in pulled.messages.iter().filter(|message| message.offset < max) {
-            let (key, who) = (message.keys().next(), message.property("who"));
-            let (id, mut fit) =
-                compare(&shared.recorder, shared.plan.seed, &message.body, message.tag(), key, who);
-            fit.properties &= marks::legitimate(&shared.recorder, id, message);
+            let (id, fit) = answer(shared, message);
             let unique = xxhash_rust::xxh3::xxh3_64(message.message_id.as_bytes());
             let times = u32::try_from(message.reconsume_times).unwrap_or(0);
             let (offset, stored_ms) = (message.offset, message.stored_at_ms);

@@ -1,14 +1,13 @@
 //! The lab's questions for messages through the client's own door, for a share of them: the answers are judged as those to
 //! the lab's own requests are.
 
-use client::{CallError, Fault, MessageQueue, PullConsumer, Received};
+use client::{CallError, Fault, MessageQueue, PullConsumer};
 
-use super::asks::{Answer, Server, Wanted, place_of, wanted};
+use super::asks::{Server, Wanted, place_of, wanted};
 use super::load::Shared;
-use super::marks;
-use super::recorder::compare;
+use super::marks::{Answer, answer};
 use crate::draw::Draw;
-use crate::history::{Fit, Kind, MessageId, QueueId};
+use crate::history::{Kind, MessageId, QueueId};
 
 /// A client that is asked in place of a request of the lab's own, now and then.
 pub(super) struct Reader {
@@ -39,7 +38,7 @@ impl Reader {
         }
         let Some(client) = &self.client else { return false };
         let asked_ns = shared.recorder.elapsed_ns();
-        let Some(Wanted { message, slot, topic, key, broker }) = wanted(shared, brokers, draw) else {
+        let Some(Wanted { message, slot, lives, topic, key, broker }) = wanted(shared, brokers, draw) else {
             return true;
         };
         let name = shared.recorder.live().history.node_name(broker.id).to_owned();
@@ -52,7 +51,7 @@ impl Reader {
             let read: Vec<Answer> = all.iter().map(|received| answer(shared, received)).collect();
             let found = read.iter().any(|(id, _)| *id == Some(message));
             let others = read.iter().filter(|(id, _)| *id != Some(message)).count() as u32;
-            if !shared.recorder.live().history.lives(slot.queue) {
+            if shared.recorder.live().history.lives(slot.queue) != lives {
                 return true;
             }
             shared.recorder.push(broker.id, Kind::Queried { message, slot, asked_ns, found, others });
@@ -128,12 +127,4 @@ impl Reader {
 /// Whether a client knows of a broker: who does not cannot find what is there.
 async fn knows(client: &PullConsumer, topic: &str, broker: &str) -> bool {
     client.queues(topic).await.is_ok_and(|queues| queues.iter().any(|queue| *queue.broker == *broker))
-}
-
-fn answer(shared: &Shared, received: &Received) -> Answer {
-    let (key, who) = (received.keys().next(), received.property("who"));
-    let (id, mut fit): (_, Fit) =
-        compare(&shared.recorder, shared.plan.seed, &received.body, received.tag(), key, who);
-    fit.properties &= marks::legitimate(&shared.recorder, id, received);
-    (id, fit)
 }

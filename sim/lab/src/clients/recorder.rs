@@ -2,6 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::hash::{Hash, Hasher};
+use std::net::IpAddr;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 #[cfg(madsim)]
 use std::time::Duration;
@@ -15,6 +16,7 @@ use runtime::time::sleep;
 #[cfg(madsim)]
 use world::{Node, Tap, Value, World};
 
+use super::marks::Birth;
 use crate::history::{
     Broker, Checks, Fit, GroupId, HALF, Half, HalfId, History, Keeps, Kind, Member, MemberId, Message,
     MessageId, NodeId, Outcome, QueueId, SCHEDULE, SessionId, Slot, Step, TopicId, Writer,
@@ -63,8 +65,8 @@ pub struct Live {
     pub(crate) ops: Vec<Op>,
     /// What some step of the plan waits for, and how often it happened.
     awaited: BTreeMap<Counted, Arc<Watermark>>,
-    /// Bytes of each message's body.
-    lengths: Vec<u32>,
+    /// What each message was made with.
+    written: Vec<Written>,
     batches: u32,
     /// Undecided half messages by broker and offset.
     open_halves: BTreeMap<(NodeId, u64), HalfId>,
@@ -254,7 +256,12 @@ impl Recorder {
         history.rare_ways = plan.buggify > 0 || plan.rare.is_some();
         for (index, producer) in plan.producers.iter().enumerate() {
             let node = history.node(&format!("p{index}"));
-            history.producers.push(Writer { node, group: producer.group, limit_ms: producer.timeout_ms });
+            history.producers.push(Writer {
+                node,
+                group: producer.group,
+                limit_ms: producer.timeout_ms,
+                checks: producer.checks.map_or(0, |checks| checks.concurrency),
+            });
         }
         let moments = plan.steps.iter().filter_map(|step| step.on.as_ref());
         let awaited =
@@ -272,7 +279,7 @@ impl Recorder {
             began_ns: 0,
             ops: Vec::new(),
             awaited,
-            lengths: Vec::new(),
+            written: Vec::new(),
             batches: 0,
             open_halves: BTreeMap::new(),
             #[cfg(madsim)]
@@ -444,7 +451,7 @@ impl Recorder {
             transactional,
         });
         live.serials[producer as usize].insert(serial, id);
-        live.lengths.push(bytes);
+        live.written.push(Written { bytes, from_ms: clock::now_ms(), until_ms: None });
         let node = live.history.producers[producer as usize].node;
         live.push(node, Kind::Send { message: id });
         id
@@ -530,12 +537,26 @@ impl Recorder {
         }
     }
 
+    /// A transaction asks to be left alone for so many seconds.
+    pub(crate) fn immune(&self, id: MessageId, seconds: Option<u64>) {
+        self.live().history.immune_ms.extend(seconds.map(|seconds| (id, seconds * 1000)));
+    }
+
+    /// A producer looks for the outcome of a half message that the broker at this address asks about.
+    pub(crate) fn asking(&self, producer: NodeId, key: &str, broker: IpAddr) {
+        self.check(producer, key, broker, |half| Kind::Asking { half });
+    }
+
     /// A producer was asked about the half message with this key by the broker at this address.
-    pub(crate) fn asked(&self, producer: NodeId, key: &str, broker: std::net::IpAddr, commit: Option<bool>) {
+    pub(crate) fn asked(&self, producer: NodeId, key: &str, broker: IpAddr, commit: Option<bool>) {
+        self.check(producer, key, broker, |half| Kind::Asked { half, commit });
+    }
+
+    fn check(&self, producer: NodeId, key: &str, broker: IpAddr, kind: impl FnOnce(HalfId) -> Kind) {
         let mut live = self.live();
         let Some(broker) = live.addresses.get(&broker.to_string()).copied() else { return };
         let half = live.half(key, broker);
-        live.push(producer, Kind::Asked { half, commit });
+        live.push(producer, kind(half));
     }
 
     /// A broker answered a producer that it has taken its decision. Taps tell more than that.
@@ -556,6 +577,7 @@ impl Recorder {
         let message = &mut live.history.messages[id.index()];
         message.attempts = attempts.min(message.attempts).max(1);
         let producer = message.producer as usize;
+        live.written[id.index()].until_ms = Some(clock::now_ms());
         if outcome == Outcome::Ok && live.healed {
             live.acknowledged[producer] = true;
         }
@@ -782,10 +804,21 @@ impl Live {
         Some(Slot { queue: self.history.queue_at(topic, broker, at.number, at.position), offset: at.offset })
     }
 
-    /// The message with this producer and serial, and the length of its body.
-    pub(crate) fn find(&self, producer: u32, serial: u32) -> Option<(MessageId, u32)> {
-        let id = *self.serials.get(producer as usize)?.get(&serial)?;
-        Some((id, self.lengths[id.index()]))
+    /// The message with this producer and serial.
+    pub(crate) fn find(&self, producer: u32, serial: u32) -> Option<MessageId> {
+        self.serials.get(producer as usize)?.get(&serial).copied()
+    }
+
+    /// Whether a message says that it was born where and when its producer sent it.
+    fn is_born_right(&self, id: MessageId, seen: &Seen<'_>) -> bool {
+        // Between real processes there are proxies.
+        if self.history.untapped {
+            return true;
+        }
+        let home = self.addresses.get(&seen.born_ip.to_string()).copied();
+        let birth = Birth { home, at_ms: seen.born_ms, lies_in: self.history.known_topic(seen.lies_in) };
+        let Written { from_ms, until_ms, .. } = self.written[id.index()];
+        birth.fits(&self.history, id, (from_ms, until_ms))
     }
 
     /// Messages not yet covered by a commit, over all groups and readable queues.
@@ -985,6 +1018,11 @@ impl Live {
                 let slot = Slot { queue, offset: fields.number("offset") };
                 let (times, done) = (fields.number("times") as u32, fields.number("done") == 1);
                 self.push(node, Kind::CopiedBack { group, slot, times, to, done });
+            }
+            "client.check_came" => {
+                let Some(broker) = self.history.known_node(fields.text("broker")) else { return };
+                let half = self.half(fields.text("key"), broker);
+                self.push(node, Kind::CheckCame { half });
             }
             "half_stored" => {
                 let half = self.half(fields.text("key"), node);
@@ -1202,18 +1240,35 @@ impl Live {
     }
 }
 
-/// How a message that came back fits what was sent.
-pub(crate) fn compare(
-    recorder: &Recorder,
-    seed: u64,
-    body: &[u8],
-    tag: Option<&str>,
-    key: Option<&str>,
-    who: Option<&str>,
-) -> (Option<MessageId>, Fit) {
+/// What a message was made with.
+#[derive(Clone, Copy, Debug)]
+struct Written {
+    /// Of its body.
+    bytes: u32,
+    /// What the clock of its producer said at the call.
+    from_ms: i64,
+    /// And when it returned, if it did.
+    until_ms: Option<i64>,
+}
+
+/// A message as somebody reads it.
+pub(super) struct Seen<'a> {
+    /// The topic it is stored in.
+    pub(super) lies_in: &'a str,
+    pub(super) body: &'a [u8],
+    pub(super) tag: Option<&'a str>,
+    pub(super) key: Option<&'a str>,
+    pub(super) who: Option<&'a str>,
+    pub(super) flag: i32,
+    pub(super) born_ms: i64,
+    pub(super) born_ip: IpAddr,
+}
+
+/// How a message that came back fits what was sent: all of it, and what does not change from a message to its copies.
+pub(super) fn compare(recorder: &Recorder, seed: u64, seen: &Seen<'_>) -> (Option<MessageId>, Fit) {
     let live = recorder.live();
-    let claimed = who.and_then(parse_name);
-    let in_body = body.first_chunk::<8>().map(|head| {
+    let claimed = seen.who.and_then(parse_name);
+    let in_body = seen.body.first_chunk::<8>().map(|head| {
         (
             u32::from_be_bytes([head[0], head[1], head[2], head[3]]),
             u32::from_be_bytes([head[4], head[5], head[6], head[7]]),
@@ -1222,15 +1277,17 @@ pub(crate) fn compare(
     let known = |name: Option<(u32, u32)>| {
         name.and_then(|(producer, serial)| live.find(producer, serial).map(|found| (producer, serial, found)))
     };
-    let Some((producer, serial, (id, length))) = known(in_body).or_else(|| known(claimed)) else {
+    let Some((producer, serial, id)) = known(in_body).or_else(|| known(claimed)) else {
         return (None, Fit { body: false, properties: false });
     };
     let message = live.history.messages[id.index()];
     let fit = Fit {
-        body: body == make_body(seed, producer, serial, length),
+        body: seen.body == make_body(seed, producer, serial, live.written[id.index()].bytes),
         properties: claimed == Some((producer, serial))
-            && key == Some(&*key_name(producer, serial))
-            && tag == Some(&*tag_name(message.tag)),
+            && seen.key == Some(&*key_name(producer, serial))
+            && seen.tag == Some(&*tag_name(message.tag))
+            && seen.flag == make_flag(serial)
+            && live.is_born_right(id, seen),
     };
     (Some(id), fit)
 }
@@ -1255,6 +1312,11 @@ pub(crate) fn make_body(seed: u64, producer: u32, serial: u32, length: u32) -> V
     }
     body.truncate(length.max(8) as usize);
     body
+}
+
+/// The flag of a message: of one digit, as that of a message without one.
+pub(super) fn make_flag(serial: u32) -> i32 {
+    (serial % 10) as i32
 }
 
 /// The key of a message.

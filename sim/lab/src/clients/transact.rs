@@ -1,10 +1,13 @@
-//! Transactional producers. They speak the protocol themselves, without the client: so they can decide late, twice,
-//! one way and then the other, or not at all until they are asked.
+//! Transactional producers. Most speak the protocol themselves, without the client: so they can decide late, twice,
+//! one way and then the other, or not at all until they are asked. Others are the client's own, and take their time for
+//! a check.
 
+use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
+use client::{Message, Received, SendStatus, StartError, TransactionProducer};
 use net::{CallError, Client, Options, Peer, Reply, Service};
 use protocol::body::{HeartbeatData, ProducerData};
 use protocol::id::OffsetId;
@@ -17,11 +20,11 @@ use runtime::task::TaskSet;
 use runtime::time::sleep;
 
 use super::load::{self, Shared};
-use super::recorder::{Made, key_name, make_body, parse_name};
+use super::recorder::{Made, key_name, make_body, make_flag, parse_name};
 use crate::draw::Draw;
-use crate::history::{Kind, NodeId, Outcome};
+use crate::history::{Kind, MessageId, NodeId, Outcome};
 use crate::op::{Fate, Letter, Op};
-use crate::plan::{Mode, Plan, tag_name};
+use crate::plan::{Checking, Mode, Plan, tag_name};
 
 /// What becomes of a transaction: as its call is listed, or drawn for its name.
 fn fate(plan: &Plan, producer: u32, serial: u32) -> Fate {
@@ -54,23 +57,69 @@ fn fate(plan: &Plan, producer: u32, serial: u32) -> Fate {
     Fate { truth, says_after_ms, again, unsure: draw.below(3) as u32 }
 }
 
+/// For how many seconds a transaction asks to be left alone: drawn for its name.
+fn immunity_s(plan: &Plan, producer: u32, serial: u32) -> Option<u64> {
+    let most_s = u64::from(plan.producers[producer as usize].immunity_s);
+    let mut draw = Draw::new(plan.seed, &format!("immunity of p{producer}#{serial}"));
+    (most_s > 0 && draw.chance(50)).then(|| draw.range(1, most_s))
+}
+
+/// What a producer sends half messages by, and tells their ends.
+#[derive(Clone)]
+enum Door {
+    /// It speaks the protocol itself.
+    Wire(Arc<Client>),
+    /// The client's own producer.
+    Client(TransactionProducer),
+}
+
 /// The program of transactional producer `index` in its `incarnation`.
 pub(super) async fn produce(shared: Shared, index: u32, incarnation: u32, stop: impl Future<Output = ()>) {
     let plan = shared.plan.clone();
     let home = shared.recorder.live().history.known_node(&format!("p{index}")).expect("producers are known");
     let tasks = TaskSet::new();
-    let answers = Arc::new(Answers { shared: shared.clone(), home });
-    let client = Arc::new(Client::new(&tasks, answers, Options::default()));
-    tasks.spawn("beat", beat(shared.clone(), client.clone(), index));
+    let door = match plan.producers[index as usize].checks {
+        None => {
+            let answers = Arc::new(Answers { shared: shared.clone(), home });
+            let client = Arc::new(Client::new(&tasks, answers, Options::default()));
+            tasks.spawn("beat", beat(shared.clone(), client.clone(), index));
+            Door::Wire(client)
+        }
+        Some(checking) => match start_client(&shared, (index, home), checking).await {
+            Ok(producer) => Door::Client(producer),
+            Err(error) => return shared.recorder.failed_start(&format!("p{index}"), &error.to_string()),
+        },
+    };
     while shared.is_waiting() {
         sleep(Duration::from_millis(100)).await;
     }
     for worker in 0..shared.workers(index) {
         let draw = Draw::new(plan.seed, &format!("p{index} worker {worker} start {incarnation}"));
-        tasks.spawn("worker", work(shared.clone(), client.clone(), (index, worker, home), draw));
+        tasks.spawn("worker", work(shared.clone(), door.clone(), (index, worker, home), draw));
     }
     stop.await;
     tasks.close().await;
+    if let Door::Client(producer) = door {
+        producer.shutdown().await;
+    }
+}
+
+/// Starts the client's own producer, whose listener looks for some time before it knows.
+async fn start_client(
+    shared: &Shared,
+    (index, home): (u32, NodeId),
+    Checking { concurrency, most_ms }: Checking,
+) -> Result<TransactionProducer, StartError> {
+    let (plan, listener) = (&shared.plan, shared.clone());
+    let settings = &plan.producers[index as usize];
+    TransactionProducer::builder(group(plan, index))
+        .name_servers(&shared.name_servers)
+        .topic(&*plan.topics[settings.topic as usize].name)
+        .producer(|producer| producer.send_timeout(Duration::from_millis(settings.timeout_ms)).retries(0))
+        .check_concurrency(concurrency)
+        .check(move |half| look_up(listener.clone(), home, most_ms, half))
+        .start()
+        .await
 }
 
 /// Tells all brokers that this producer is there.
@@ -89,12 +138,7 @@ async fn beat(shared: Shared, client: Arc<Client>, index: u32) {
     }
 }
 
-async fn work(
-    shared: Shared,
-    client: Arc<Client>,
-    (index, worker, home): (u32, u32, NodeId),
-    mut draw: Draw,
-) {
+async fn work(shared: Shared, door: Door, (index, worker, home): (u32, u32, NodeId), mut draw: Draw) {
     let plan = shared.plan.clone();
     if let Some(ops) = &plan.ops {
         let probe = |letter: Letter| {
@@ -102,7 +146,7 @@ async fn work(
             let (to, fate) = (Some((format!("b{broker}"), 0)), Some(Fate::COMMIT));
             Op { messages: vec![letter], to, fate, ..Op::of(index, worker) }
         };
-        let call = |op| transaction(&shared, &client, home, op);
+        let call = |op| transaction(&shared, &door, home, op);
         return load::play(&shared, ops, (index, worker), probe, call).await;
     }
     let settings = &plan.producers[index as usize];
@@ -112,7 +156,7 @@ async fn work(
                 return;
             }
             let op = drawn(&shared, (index, worker), &mut draw);
-            transaction(&shared, &client, home, op).await;
+            transaction(&shared, &door, home, op).await;
         }
         sleep(Duration::from_millis(load::gap(&shared, settings, &mut draw))).await;
     }
@@ -132,8 +176,50 @@ fn drawn(shared: &Shared, (index, worker): (u32, u32), draw: &mut Draw) -> Op {
     Op { to, messages, fate, ..Op::of(index, worker) }
 }
 
+/// A transaction whose message is known.
+struct Transaction {
+    id: MessageId,
+    home: NodeId,
+    key: String,
+    fate: Fate,
+}
+
+impl Transaction {
+    /// What its producer says when it is time, if it does not wait to be asked.
+    async fn decide(&self, shared: &Shared) -> Option<bool> {
+        let (after_ms, commit) = (self.fate.says_after_ms?, self.fate.truth?);
+        sleep(Duration::from_millis(after_ms)).await;
+        shared.recorder.push(self.home, Kind::Decided { message: self.id, commit: Some(commit) });
+        Some(commit)
+    }
+
+    /// Sends its message by the client, which tells the outcome one way and does not look back.
+    async fn by_client(self, shared: &Shared, producer: &TransactionProducer, message: Message) {
+        let local = |_| async {
+            shared.recorder.sent(self.id, Outcome::Ok, 1, None);
+            outcome(self.decide(shared).await)
+        };
+        match producer.send_in_transaction(message, local).await {
+            Ok(receipt) if receipt.half.status == SendStatus::Ok => {}
+            Ok(_) => {
+                shared.recorder.sent(self.id, Outcome::Degraded, 1, None);
+                shared.recorder.push(self.home, Kind::Decided { message: self.id, commit: Some(false) });
+            }
+            Err(error) => shared.recorder.sent(self.id, load::outcome_of(&error), 1, None),
+        }
+    }
+}
+
+fn outcome(commit: Option<bool>) -> client::Outcome {
+    match commit {
+        Some(true) => client::Outcome::Commit,
+        Some(false) => client::Outcome::Rollback,
+        None => client::Outcome::Unknown,
+    }
+}
+
 /// One half message, and what its producer says of it.
-async fn transaction(shared: &Shared, client: &Client, home: NodeId, op: Op) {
+async fn transaction(shared: &Shared, door: &Door, home: NodeId, op: Op) {
     shared.begins(&op);
     let (plan, index) = (&shared.plan, op.producer);
     let settings = &plan.producers[index as usize];
@@ -152,18 +238,32 @@ async fn transaction(shared: &Shared, client: &Client, home: NodeId, op: Op) {
         batch: None,
         transactional: true,
     });
-    let key = format!("T{index}-{serial}");
+    let key = unique_key(index, serial);
     shared.recorder.keyed(&key, id);
+    let immunity_s = immunity_s(plan, index, serial);
+    shared.recorder.immune(id, immunity_s);
+    let own = [
+        (names::TAGS, tag_name(tag)),
+        (names::KEYS, key_name(index, serial)),
+        ("who", format!("p{index}#{serial}")),
+        (names::UNIQ_KEY, key.clone()),
+    ];
+    let immunity = immunity_s.map(|seconds| (names::CHECK_IMMUNITY_TIME, seconds.to_string()));
+    let own = own.into_iter().chain(immunity);
+    let body = make_body(plan.seed, index, serial, bytes);
+    let it = Transaction { id, home, key, fate };
+    let client = match door {
+        Door::Wire(client) => client,
+        Door::Client(producer) => {
+            let message = Message::new(&*topic.name, body).flag(make_flag(serial));
+            let message = own.fold(message, |message, (name, value)| message.property(name, value));
+            return it.by_client(shared, producer, message).await;
+        }
+    };
     let mut text = Vec::new();
-    for (name, value) in [
-        (names::TAGS, &*tag_name(tag)),
-        (names::KEYS, &key_name(index, serial)),
-        ("who", &format!("p{index}#{serial}")),
-        (names::UNIQ_KEY, &key),
-        ("TRAN_MSG", "true"),
-        ("PGROUP", &*group(plan, index)),
-    ] {
-        properties::push(&mut text, name, value);
+    let whose = [("TRAN_MSG", "true".to_owned()), ("PGROUP", group(plan, index).to_string())];
+    for (name, value) in own.chain(whose) {
+        properties::push(&mut text, name, &value);
     }
     let request = SendMessageV2 {
         producer_group: group(plan, index),
@@ -173,7 +273,7 @@ async fn transaction(shared: &Shared, client: &Client, home: NodeId, op: Op) {
         queue_id: queue as i32,
         sys_flag: PREPARED,
         born_timestamp: clock::now_ms(),
-        flag: 0,
+        flag: make_flag(serial),
         properties: Some(String::from_utf8(text).expect("names and values are text").into()),
         reconsume_times: Some(0),
         unit_mode: Some(false),
@@ -181,26 +281,23 @@ async fn transaction(shared: &Shared, client: &Client, home: NodeId, op: Op) {
         batch: Some(false),
         broker_name: None,
     };
-    let body = make_body(plan.seed, index, serial, bytes).into();
     let limit = Duration::from_millis(settings.timeout_ms);
-    let (outcome, reply) = match client.call(&shared.brokers[broker], &request, body, limit).await {
+    let (outcome, reply) = match client.call(&shared.brokers[broker], &request, body.into(), limit).await {
         Ok((reply, _)) => (Outcome::Ok, Some(reply)),
         Err(CallError::Refused { code, .. }) => (Outcome::of_code(code), None),
         Err(_) => (Outcome::Unknown, None),
     };
     shared.recorder.sent(id, outcome, 1, None);
     let Some(reply) = reply else { return };
-    let (Some(after_ms), Some(commit)) = (fate.says_after_ms, fate.truth) else { return };
-    sleep(Duration::from_millis(after_ms)).await;
-    shared.recorder.push(home, Kind::Decided { message: id, commit: Some(commit) });
-    let Some(end) = end_of(&reply, &key, group(plan, index)) else { return };
+    let Some(commit) = it.decide(shared).await else { return };
+    let Some(end) = end_of(&reply, &it.key, group(plan, index)) else { return };
     let say = async |commit| {
         client.call(&shared.brokers[broker], &decided(&end, Some(commit)), Bytes::new(), limit).await.is_ok()
     };
     // Only who has the broker's word may say something else afterwards: the first accepted decision is known then.
     if say(commit).await {
         shared.recorder.ended(home, id, commit);
-        if let Some(again) = fate.again {
+        if let Some(again) = it.fate.again {
             say(again).await;
         }
     }
@@ -260,13 +357,11 @@ impl Answers {
     ) -> Option<(EndTransaction, Option<bool>)> {
         let Scan::Record(record) = record::scan(half, true) else { return None };
         let (producer, serial) = parse_name(record.property("who")?)?;
-        let checks =
-            record.property("TRANSACTION_CHECK_TIMES").and_then(|times| times.parse().ok()).unwrap_or(0);
-        let commit = fate(&self.shared.plan, producer, serial).answer(checks);
-        let key = format!("T{producer}-{serial}");
-        self.shared.recorder.asked(self.home, &key, peer.remote.ip(), commit);
+        let (shared, key) = (&self.shared, unique_key(producer, serial));
+        let commit = verdict(&shared.plan, (producer, serial), record.property(TIMES));
+        shared.recorder.asked(self.home, &key, peer.remote.ip(), commit);
         let end = EndTransaction {
-            producer_group: group(&self.shared.plan, producer),
+            producer_group: group(&shared.plan, producer),
             tran_state_table_offset: asked.tran_state_table_offset,
             commit_log_offset: asked.commit_log_offset,
             commit_or_rollback: 0,
@@ -279,11 +374,35 @@ impl Answers {
     }
 }
 
+/// The listener of the client's own producer: it looks for some time, and then knows as much as everybody.
+async fn look_up(shared: Shared, home: NodeId, most_ms: u64, half: Arc<Received>) -> client::Outcome {
+    let Some(name) = half.property("who").and_then(parse_name) else { return client::Outcome::Unknown };
+    let (key, broker): (_, IpAddr) = (unique_key(name.0, name.1), half.store_host.ip());
+    let times = half.property(TIMES);
+    shared.recorder.asking(home, &key, broker);
+    let mut draw = Draw::new(shared.plan.seed, &format!("check {} of {key}", times.unwrap_or_default()));
+    sleep(Duration::from_millis(draw.spread(1, most_ms))).await;
+    let commit = verdict(&shared.plan, name, times);
+    shared.recorder.asked(home, &key, broker, commit);
+    outcome(commit)
+}
+
+/// What is known of a transaction at a check, which carries its number.
+fn verdict(plan: &Plan, (producer, serial): (u32, u32), times: Option<&str>) -> Option<bool> {
+    fate(plan, producer, serial).answer(times.and_then(|times| times.parse().ok()).unwrap_or(0))
+}
+
+fn unique_key(producer: u32, serial: u32) -> String {
+    format!("T{producer}-{serial}")
+}
+
 /// The group of a producer: whoever is in it answers for all of it.
 fn group(plan: &Plan, producer: u32) -> Text {
     format!("transactors{}", plan.producers[producer as usize].group).into()
 }
 
+/// The property that says how often was asked.
+const TIMES: &str = "TRANSACTION_CHECK_TIMES";
 /// Bits of a message's flags.
 const PREPARED: i32 = 4;
 const COMMIT: i32 = 8;

@@ -74,6 +74,7 @@ pub fn clause(violation: &Violation) -> Option<&'static str> {
         Rule::Txn5 if says("after number") => "Questions are counted one by one.",
         Rule::Txn5 => "Nobody is asked too often.",
         Rule::Txn4 if says("given up") => "What stays unknown is given up once, after the last check.",
+        Rule::Txn4 if says("looked at nothing") => "Who is asked answers.",
         Rule::Txn4 => "What a producer committed is delivered.",
         Rule::Log2 if says("points to") => "Each entry of a queue points to its record.",
         Rule::Log2 if says("has no entry") => "Each record has its entry.",

@@ -202,6 +202,8 @@ fn usual(plan: &Plan) -> Plan {
         delayed: None,
         group: 0,
         gone_ms: None,
+        immunity_s: 0,
+        checks: None,
     };
     let group = |of: &Group| Group {
         tag: None,

@@ -34,7 +34,7 @@ impl Script {
         let (topic, broker) = (history.topic(topic), history.node("b0"));
         history.brokers.push(Broker { node: broker, sync_flush: true });
         let producer = history.node("p0");
-        history.producers.push(Writer { node: producer, group: 0, limit_ms: 3000 });
+        history.producers.push(Writer { node: producer, group: 0, limit_ms: 3000, checks: 0 });
         history.new_group("g", topic, 1);
         let node = history.node("c0");
         history.members.push(Member { group: GROUP, node });

@@ -79,7 +79,8 @@ impl Broker {
             sometimes!("broker.transaction.loaded_copy");
             halves.put_back(found.root, copy, found.checks);
         } else {
-            let immunity = found.immunity_ms.unwrap_or(self.config().transaction_time_out);
+            let immunity = found.immunity_ms.filter(|_| !planted!("B60"));
+            let immunity = immunity.unwrap_or(self.config().transaction_time_out);
             let age = u64::try_from(now_ms.saturating_sub(record.place.store_timestamp)).unwrap_or(0);
             let (due, kept_until) = (now.saturating_add(immunity), now + self.kept_for(age));
             halves.add(found.root, copy, found.group, found.checks, due, kept_until);
