@@ -44,8 +44,7 @@ fn plan(seed: u64, profile: Profile) -> Plan {
     if Draw::new(seed, "deletion").chance(10) {
         plan.steps.clear();
         swarm::deletion(&mut plan);
-    }
-    if Draw::new(seed, "waits").chance(40) && !plan.deletes(plan.groups[0].topic) {
+    } else if Draw::new(seed, "waits").chance(40) {
         waits(&mut plan);
     }
     if Draw::new(seed, "operator").chance(40) {
