@@ -109,6 +109,7 @@ mod tests {
             s.deletes();
         });
         run("IDX-1", Expect::Broken, "not found in the topic that was made again", |s| {
+            s.name_queue("q");
             s.orders_deletion();
             s.deletes();
             s.makes_again();
