@@ -260,9 +260,10 @@ impl Broker {
             .into_iter()
             .filter(|mq| {
                 let (group, topic, client) = (&*asked.consumer_group, &*mq.topic, &*asked.client_id);
-                planted!("B79") && locks.holder(group, topic, mq.queue_id, now) == Some(client)
-                    || locks.lock(group, topic, mq.queue_id, client, now)
-                    || planted!("M45")
+                if planted!("B79") && locks.holder(group, topic, mq.queue_id, now) == Some(client) {
+                    return true;
+                }
+                locks.lock(group, topic, mq.queue_id, client, now) | planted!("M45")
             })
             .collect();
         Ok(Reply::ok().body(json::to_vec(&LockBatchReplyBody { lock_ok_mq_set: held })))

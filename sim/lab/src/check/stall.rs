@@ -268,6 +268,7 @@ mod tests {
         run("CON-8", Expect::Kept, "its listener is stuck with another message", |s| {
             s.enter("c0", "q", 7, "b");
             elsewhere(s, 21.0);
+            s.exit("c0", "q", 7);
         });
         run("CON-8", Expect::Kept, "a moment", |s| elsewhere(s, 19.0));
         run("CON-8", Expect::Kept, "its member stands still", |s| {
