@@ -15,8 +15,10 @@ pub(crate) fn scenario() -> Scenario {
         hunts: "brokers that never expire, stale removals that wipe a fresh registration, clients that never move on, \
                 heartbeats that end with a fault",
         upstream: &["11043", "4522", "5322"],
-        rules: &[Rule::Ns1, Rule::Ns2, Rule::Ns4, Rule::L2, Rule::L13],
-        kills: &["M28", "M29", "B19", "B26", "B31", "B32", "B45", "B46", "B47", "B48", "B49", "B52", "B53"],
+        rules: &[Rule::Ns1, Rule::Ns2, Rule::Ns3, Rule::Ns4, Rule::L2, Rule::L13],
+        kills: &[
+            "M28", "M29", "B19", "B26", "B31", "B32", "B45", "B46", "B47", "B48", "B49", "B52", "B53", "B72",
+        ],
         plan,
     }
 }
@@ -32,6 +34,10 @@ fn plan(seed: u64, profile: Profile) -> Plan {
     plan.probe_ms = 1000;
     if plan.brokers.len() == 1 {
         plan.brokers.push(plan.brokers[0].clone()); // somebody must be left
+    }
+    if Draw::new(seed, "forgotten").chance(10) {
+        forgotten(&mut plan);
+        return plan;
     }
     if draw.chance(20) {
         return plan;
@@ -81,6 +87,27 @@ fn lasting(plan: &mut Plan) {
         let what = if power { What::Crash { node, power } } else { What::Pause { node } };
         plan.steps.push(Step::new(at_ms, for_ms, what));
     }
+}
+
+/// A broker registers a change that its disk refuses, dies behind a cut without a word, and comes back without it: to the name
+/// servers it is the one they know, and as old.
+fn forgotten(plan: &mut Plan) {
+    let mut draw = Draw::new(plan.seed, "change");
+    let at_ms = draw.range(5_000, plan.load_ms / 2);
+    let (broker, more) = (format!("b{}", draw.below(plan.brokers.len() as u64)), draw.range(1, 4) as u32);
+    let queues = plan.topics[0].queues + more;
+    let node = || broker.clone();
+    // Its disk is in order again when it is dead.
+    let mut step = |after_ms, for_ms, what| plan.steps.push(Step::new(at_ms + after_ms, for_ms, what));
+    step(0, 5_000, What::NamesFail { node: node() });
+    let set = What::SetQueues { topic: 0, broker: node(), read: queues, write: queues, after_drain: false };
+    step(500, 1_500, set);
+    step(2_500, 6_000, What::Crash { node: node(), power: true });
+    for server in 0..plan.name_servers {
+        let (from, to) = (node(), format!("ns{server}"));
+        plan.steps.push(Step::new(at_ms + 2_200, 30_000, What::Cut { from, to, both: true }));
+    }
+    plan.steps.sort_by_key(|step| step.at_ms);
 }
 
 /// Ways to be unheard: dead without a word, standing still, or cut off from name servers in one or both directions.

@@ -16,7 +16,9 @@ pub(crate) fn scenario() -> Scenario {
                 lost or torn by a crash, offsets that fall",
         upstream: &["6881", "3503", "1825", "2705", "2181"],
         rules: &[Rule::Con1, Rule::Con2, Rule::Con4, Rule::Con6, Rule::Con9],
-        kills: &["M16", "M17", "M18", "M19", "M21", "B06", "B21", "B30", "B56", "B57", "B58", "B75", "B77"],
+        kills: &[
+            "M16", "M17", "M18", "M19", "M21", "B06", "B21", "B30", "B56", "B57", "B58", "B70", "B75", "B77",
+        ],
         plan,
     }
 }

@@ -15,8 +15,8 @@ pub(crate) fn scenario() -> Scenario {
         hunts: "messages that are acknowledged without room, records cut at the end of the space, queues whose smallest \
                 offset does not follow what was deleted",
         upstream: &[],
-        rules: &[Rule::Ack1, Rule::Log2, Rule::Log4, Rule::Log5, Rule::L2, Rule::L4],
-        kills: &["M14", "M15", "B03", "B28", "B38", "B39", "B40", "B41", "B42", "B63"],
+        rules: &[Rule::Ack1, Rule::Log2, Rule::Log4, Rule::Log5, Rule::Con9, Rule::L2, Rule::L4],
+        kills: &["M14", "M15", "B03", "B28", "B38", "B39", "B40", "B41", "B42", "B63", "B67"],
         plan,
     }
 }
@@ -62,7 +62,24 @@ fn plan(seed: u64, profile: Profile) -> Plan {
         quiet(&mut plan);
     }
     swarm::settle(&mut plan);
+    dies(&mut plan);
     plan
+}
+
+/// A broker dies in the moment in which its disk has room again: what it refused to save is in its memory alone.
+fn dies(plan: &mut Plan) {
+    let mut draw = Draw::new(plan.seed, "dies");
+    let (on, power) = (draw.chance(40), draw.chance(30));
+    let ends = plan.steps.iter().filter_map(|step| match &step.what {
+        What::DiskFull { node, .. } => Some((step.at_ms + step.for_ms, node.clone())),
+        _ => None,
+    });
+    let ends: Vec<_> = ends.filter(|(end_ms, _)| end_ms + 10_000 < plan.load_ms).collect();
+    if on && !ends.is_empty() {
+        let (at_ms, node) = draw.pick(&ends).clone();
+        plan.steps.push(Step::new(at_ms, 1000, What::Crash { node, power }));
+        plan.steps.sort_by_key(|step| step.at_ms);
+    }
 }
 
 /// A topic that hardly anybody writes to: room is made with all its messages, and who comes late finds nothing there.

@@ -17,10 +17,19 @@ pub(crate) fn scenario() -> Scenario {
                 members that disagree on who owns what, an order that another one at the same time overrules, \
                 a queue that two clients have locked",
         upstream: &["9307", "9083", "9535", "242", "10955"],
-        rules: &[Rule::Con1, Rule::Con3, Rule::Con4, Rule::Con5, Rule::Con6, Rule::Adm1, Rule::Ord1],
+        rules: &[
+            Rule::Con1,
+            Rule::Con3,
+            Rule::Con4,
+            Rule::Con5,
+            Rule::Con6,
+            Rule::Con9,
+            Rule::Adm1,
+            Rule::Ord1,
+        ],
         kills: &[
             "M20", "M21", "M22", "M23", "M24", "B12", "B13", "B22", "B23", "B24", "B35", "B36", "B37", "B45",
-            "B62", "B76", "M45", "B78", "B79",
+            "B62", "B69", "B76", "M45", "B78", "B79",
         ],
         plan,
     }
@@ -49,6 +58,9 @@ fn plan(seed: u64, profile: Profile) -> Plan {
     }
     if Draw::new(seed, "operator").chance(40) {
         swarm::orders(&mut plan);
+    }
+    if Draw::new(seed, "closed").chance(20) {
+        swarm::read_only(&mut plan);
     }
     if draw.chance(70) {
         for _ in 0..draw.range(1, 5) + profile.more_faults() {

@@ -45,6 +45,9 @@ fn plan(seed: u64, profile: Profile) -> Plan {
     if Draw::new(seed, "operator").chance(25) {
         swarm::orders(&mut plan);
     }
+    if Draw::new(seed, "closed").chance(20) {
+        swarm::read_only(&mut plan);
+    }
     swarm::knobs(&mut plan);
     swarm::deaths(&mut plan, 30);
     // Small and large subsets are as likely: a fault that is always there hides what happens without it.

@@ -7,8 +7,6 @@ use std::collections::BTreeMap;
 
 use protocol::name;
 
-use crate::plan::Object;
-
 macro_rules! ids {
     ($($(#[doc = $doc:literal])+ $name:ident),+ $(,)?) => {$(
         $(#[doc = $doc])+
@@ -42,10 +40,8 @@ ids! {
     SessionId,
     /// A half message: one attempt of a transaction at a broker.
     HalfId,
-    /// A topic or group of one broker that an operator makes and changes.
-    SettingId,
     /// Something that a server keeps for an operator.
-    KeptId,
+    RegisterId,
 }
 
 /// What happened, when and where.
@@ -166,23 +162,21 @@ pub enum Kind {
     Routes { asked_ns: u64, brokers: u64, whole_cluster: bool },
     /// What the route of a topic names: brokers that have queues, and brokers with an address, bits by broker.
     RouteTold { queues: u64, addresses: u64 },
+    /// The queues that a broker has by the route of a topic, and what may be done with them: 4 = read, 2 = write.
+    Offered { topic: TopicId, broker: NodeId, asked_ns: u64, read: u32, perm: u32 },
     /// The lab asked a broker for the ends of a queue.
     Range { queue: QueueId, asked_ns: u64, min: u64, max: u64 },
     /// The lab asked the broker of an acknowledged message for its key: whether the message was among what came, and
     /// how much came that does not have the key.
     Queried { message: MessageId, slot: Slot, asked_ns: u64, found: bool, others: u32 },
-    /// An operator orders that something is made, or changed to this value.
-    Ordered { setting: SettingId, value: u32 },
-    /// The order was carried out.
-    Done { setting: SettingId, value: u32 },
-    /// The lab asked a broker what something is. None: it is not there.
-    Shown { setting: SettingId, asked_ns: u64, value: Option<u32> },
+    /// An operator orders a server to keep this value; none = nothing.
+    Ordered { register: RegisterId, value: Option<u64> },
+    /// The answer to the order: it is done, or it was refused, perhaps half done.
+    Answered { register: RegisterId, value: Option<u64>, done: bool },
+    /// A server was asked what it keeps.
+    Shown { register: RegisterId, asked_ns: u64, value: Option<u64> },
     /// A broker was asked who is in a group: bits by member, and how many it named.
     Members { group: GroupId, members: u64, named: u32 },
-    /// An operator ordered a server to keep this value, none = nothing; it has answered (done), or who knows.
-    Put { kept: KeptId, value: Option<u64>, done: bool },
-    /// A server was asked what it keeps.
-    Kept { kept: KeptId, value: Option<u64> },
     /// A client asked a broker to lock this queue of the group of those who lock, and was told whether it has it.
     Locks { queue: u32, client: u32, asked_ns: u64, held: bool },
     /// It gives it back, or (done) has its answer.
@@ -256,8 +250,8 @@ pub enum Kind {
     HalfLoaded { half: HalfId, offset: u64, checks: u32 },
     /// Tap: it has found all of them.
     HalvesLoaded,
-    /// Tap: a name server applied a registration, with this version of the broker's topics.
-    Registered { broker: NodeId, peer: u64, version: u64 },
+    /// Tap: a name server applied a registration, with this version of the broker's topics, made at this time.
+    Registered { broker: NodeId, peer: u64, version: u64, made_ms: u64 },
     /// Tap: a name server heard that a broker lives, without a registration.
     Heard { broker: NodeId, peer: u64 },
     /// Tap: a name server dropped a broker.
@@ -267,8 +261,8 @@ pub enum Kind {
     ConnectionEnds { left: u32, overdue_ms: u64, silent_ms: u64 },
     /// Tap: a broker closes the only connection of this client, which said nothing for too long.
     GivenUp { client: NodeId },
-    /// Tap: a client has an answer of some name server.
-    RouteAnswered,
+    /// Tap: a client has an answer of some name server to a question for the route of a topic, or that there is none.
+    RouteAnswered { topic: TopicId, found: bool },
     /// Tap: a task was polled a thousand times while time stood.
     Spun,
     /// Tap: a connection of a name server closed.
@@ -374,20 +368,9 @@ pub struct Deletion {
     pub position: u64,
 }
 
-/// A topic or group that an operator makes and changes.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Setting {
-    /// On this broker.
-    pub broker: NodeId,
-    /// What it is.
-    pub object: Object,
-    /// Which of its kind.
-    pub number: u32,
-}
-
 /// Something that a server keeps for an operator.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub struct Keeping {
+pub struct Register {
     /// On this server.
     pub server: NodeId,
     /// What it is.
@@ -401,10 +384,16 @@ pub struct Keeping {
 pub enum Keeps {
     /// A name server a text in its table.
     Text,
-    /// A broker the settings of a group.
-    Settings,
+    /// A name server whether anybody may write to a broker, until that registers other topics or either ends.
+    Writing,
+    /// A broker a topic: how many queues it has.
+    Topic,
+    /// A broker the settings of a group: how many retries it has.
+    Group,
     /// A broker how far a group has come in a queue: on its disk soon, and at once when it is deleted.
     Offset,
+    /// A broker what clients may do, until it ends: 4 = read, 6 = write as well.
+    Permission,
 }
 
 /// A producer.
@@ -531,8 +520,6 @@ pub struct History {
     pub rotten: Vec<Rotten>,
     /// All half messages.
     pub halves: Vec<Half>,
-    /// What operators make and change.
-    pub settings: Vec<Setting>,
     /// Queues that were deleted with their topic.
     pub deleted: BTreeMap<QueueId, Deletion>,
     /// No part of the system told about itself: there are no taps, and rules see what clients see.
@@ -548,7 +535,7 @@ pub struct History {
     /// Transactions that asked to be left alone for so long, in place of what brokers grant by themselves.
     pub immune_ms: BTreeMap<MessageId, u64>,
     /// What servers keep for an operator.
-    pub keepings: Vec<Keeping>,
+    pub registers: Vec<Register>,
     nodes: Names,
     topics: Names,
     queue_ids: BTreeMap<Queue, QueueId>,
@@ -720,24 +707,27 @@ impl History {
 
     /// What a server keeps, in words.
     #[must_use]
-    pub fn keeping_name(&self, kept: KeptId) -> String {
-        let Keeping { server, what, name } = &self.keepings[kept.index()];
+    pub fn register_name(&self, register: RegisterId) -> String {
+        let Register { server, what, name } = &self.registers[register.index()];
         let what = match what {
             Keeps::Text => "the text",
-            Keeps::Settings => "the settings of group",
+            Keeps::Writing => "the right to write to",
+            Keeps::Topic => "topic",
+            Keeps::Group => "the settings of group",
             Keeps::Offset => "the offset of group",
+            Keeps::Permission => "the setting",
         };
         format!("{what} {name} on {}", self.node_name(*server))
     }
 
     /// The number of something that a server keeps, new or known.
-    pub fn keeping(&mut self, server: NodeId, what: Keeps, name: &str) -> KeptId {
-        let same = |it: &Keeping| (it.server, it.what, &*it.name) == (server, what, name);
-        let place = self.keepings.iter().position(same).unwrap_or_else(|| {
-            self.keepings.push(Keeping { server, what, name: name.to_owned() });
-            self.keepings.len() - 1
+    pub fn register(&mut self, server: NodeId, what: Keeps, name: &str) -> RegisterId {
+        let same = |it: &Register| (it.server, it.what, &*it.name) == (server, what, name);
+        let place = self.registers.iter().position(same).unwrap_or_else(|| {
+            self.registers.push(Register { server, what, name: name.to_owned() });
+            self.registers.len() - 1
         });
-        KeptId(place as u32)
+        RegisterId(place as u32)
     }
 
     /// A message in words: producer and serial.
@@ -752,24 +742,6 @@ impl History {
     pub fn half_name(&self, half: HalfId) -> String {
         let message = self.halves[half.index()].message.map(|id| self.message_name(id));
         format!("half {} ({})", half.0, message.unwrap_or_else(|| "of an unknown message".to_owned()))
-    }
-
-    /// What an operator makes and changes, in words.
-    #[must_use]
-    pub fn setting_name(&self, setting: SettingId) -> String {
-        let Setting { broker, object, number } = self.settings[setting.index()];
-        let what = if object == Object::Group { "group" } else { "topic" };
-        format!("{what} {} on {}", object.name(number), self.node_name(broker))
-    }
-
-    /// The number of what an operator makes and changes.
-    pub fn setting(&mut self, setting: Setting) -> SettingId {
-        let known = self.settings.iter().position(|known| *known == setting);
-        let place = known.unwrap_or_else(|| {
-            self.settings.push(setting);
-            self.settings.len() - 1
-        });
-        SettingId(place as u32)
     }
 
     /// The name of a group.
@@ -899,22 +871,19 @@ impl History {
                 let found = if found { "finds it" } else { "does not find it" };
                 format!("the key of {} {found}, and {others} others", self.message_name(message))
             }
-            Kind::Ordered { setting, value } => {
-                format!("{} is to be {value}", self.setting_name(setting))
+            Kind::Ordered { register, value } => {
+                format!("{} is to be {}", self.register_name(register), known(value))
             }
-            Kind::Done { setting, value } => format!("{} was set to {value}", self.setting_name(setting)),
-            Kind::Shown { setting, value, .. } => {
-                let value = value.map_or("not there".to_owned(), |value| value.to_string());
-                format!("{} is {value}", self.setting_name(setting))
+            Kind::Answered { register, value, done } => {
+                let done = if done { "was set" } else { "is refused to be set" };
+                format!("{} {done} to {}", self.register_name(register), known(value))
+            }
+            Kind::Shown { register, value, .. } => {
+                format!("{} is {}", self.register_name(register), known(value))
             }
             Kind::Members { group, named, .. } => {
                 format!("{} has {named} members", self.group_name(group))
             }
-            Kind::Put { kept, value, done } => {
-                let done = if done { "done" } else { "not answered" };
-                format!("an operator sets {} to {}: {done}", self.keeping_name(kept), known(value))
-            }
-            Kind::Kept { kept, value } => format!("{} is {}", self.keeping_name(kept), known(value)),
             Kind::Locks { queue, client, held, .. } => {
                 let held = if held { "has" } else { "does not get" };
                 format!("client {client} {held} the lock of queue {queue}")
@@ -927,7 +896,10 @@ impl History {
                 "a connection ends with {left} calls that nobody waits for, {overdue_ms} ms overdue, silent for {silent_ms} ms"
             ),
             Kind::GivenUp { client } => format!("{} said nothing for too long", self.node_name(client)),
-            Kind::RouteAnswered => "a name server has answered".to_owned(),
+            Kind::RouteAnswered { topic, found } => {
+                let what = if found { "a route" } else { "no route" };
+                format!("is told {what} of {}", self.topic_name(topic))
+            }
             Kind::Heal => "all faults are over".to_owned(),
             Kind::Drained { rest } => format!("drain ended, {rest} left"),
             Kind::Append { slot, position, end } => {
@@ -1011,12 +983,16 @@ impl History {
                 format!("{} found at {offset}, undecided after {checks} checks", self.half_name(half))
             }
             Kind::HalvesLoaded => "all undecided halves are found".to_owned(),
-            Kind::Registered { broker, peer, version } => {
+            Kind::Registered { broker, peer, version, .. } => {
                 format!("{} registered version {version} on #{peer}", self.node_name(broker))
             }
             Kind::Spun => "a task runs in circles".to_owned(),
             Kind::RouteTold { queues, addresses } => {
                 format!("route answer: queues of {queues:b}, addresses of {addresses:b}")
+            }
+            Kind::Offered { topic, broker, read, perm, .. } => {
+                let (topic, broker) = (self.topic_name(topic), self.node_name(broker));
+                format!("route answer: {topic} on {broker} has {read} read queues, permission {perm}")
             }
             Kind::Heard { broker, peer } => format!("{} heard on #{peer}", self.node_name(broker)),
             Kind::Removed { broker, why } => format!("{} removed: {why:?}", self.node_name(broker)),
@@ -1046,7 +1022,8 @@ impl History {
 /// What the client allows a listener when nobody says otherwise.
 const CONSUME_TIMEOUT_MS: u64 = 15 * 60_000;
 
-fn known(value: Option<u64>) -> String {
+/// A value of a register in words.
+pub(crate) fn known(value: Option<u64>) -> String {
     value.map_or("nothing".to_owned(), |value| value.to_string())
 }
 

@@ -678,6 +678,11 @@ pub enum What {
         /// Which broker.
         broker: String,
     },
+    /// An operator closes a broker for writing by its own setting, and opens it again.
+    ReadOnly {
+        /// Which broker.
+        broker: String,
+    },
     /// An operator sets the queues of a topic on one broker.
     SetQueues {
         /// Index of the topic.
@@ -819,6 +824,7 @@ impl What {
             Self::SetQueues { .. }
             | Self::Permit { .. }
             | Self::Unwritable { .. }
+            | Self::ReadOnly { .. }
             | Self::Orders { .. }
             | Self::DeleteTopic { .. } => Need::Operator,
         }
@@ -861,6 +867,7 @@ impl What {
             Self::Lose { .. } => "lost disk",
             Self::Permit { .. } => "permission change",
             Self::Unwritable { .. } => "write permission wiped",
+            Self::ReadOnly { .. } => "broker closed for writing",
             Self::SetQueues { .. } => "queue change",
             Self::Orders { .. } => "orders at once",
             Self::DeleteTopic { .. } => "topic deletion",
@@ -889,6 +896,7 @@ impl What {
             Self::Lose { .. } => &["disk.replaced"],
             Self::Permit { .. } => &["operator.permit"],
             Self::Unwritable { .. } => &["operator.unwritable"],
+            Self::ReadOnly { .. } => &["operator.read_only"],
             Self::DeleteTopic { .. } => &["operator.delete"],
             Self::Stop { .. } => &["node.stop"],
             Self::Reset { .. } => &["net.reset"],
@@ -974,6 +982,7 @@ impl What {
             Self::SetQueues { broker, .. }
             | Self::Permit { broker, .. }
             | Self::Unwritable { broker }
+            | Self::ReadOnly { broker }
             | Self::Orders { broker, .. } => vec![broker],
             Self::DeleteTopic { brokers, .. } => brokers.iter().map(String::as_str).collect(),
         }
@@ -1171,6 +1180,7 @@ impl fmt::Display for What {
                 write!(f, "topic {topic} on {broker} may {left}")
             }
             Self::Unwritable { broker } => write!(f, "name servers say that nobody may write to {broker}"),
+            Self::ReadOnly { broker } => write!(f, "{broker} is closed for writing"),
             Self::SetQueues { topic, broker, read, write, after_drain } => {
                 let when = if *after_drain { " once drained" } else { "" };
                 write!(f, "topic {topic} on {broker} gets {read} read and {write} write queues{when}")

@@ -395,6 +395,14 @@ pub fn orders(plan: &mut Plan) {
     }
 }
 
+/// Lets an operator close a broker for writing for a while.
+pub fn read_only(plan: &mut Plan) {
+    let mut draw = Draw::new(plan.seed, "read only");
+    let (at_ms, for_ms) = (draw.range(10_000, plan.load_ms - 30_000), draw.range(10_000, 40_000));
+    let broker = format!("b{}", draw.below(plan.brokers.len() as u64));
+    plan.steps.push(Step::new(at_ms, for_ms, What::ReadOnly { broker }));
+}
+
 /// Which kinds of faults a plan may draw.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Class {

@@ -7,7 +7,7 @@ use protocol::{
     json, name,
     rpc::GetBrokerConfigReply,
 };
-use runtime::clock;
+use runtime::{clock, planted};
 
 use crate::{
     Broker, Config,
@@ -37,7 +37,10 @@ impl Broker {
             let changes = config::update(&mut [&mut changed], &Source::strict("request"), request);
             let changes = changes.map_err(|problems| Refusal::Parameter(problems.to_string()))?;
             changed.check().map_err(|error| Refusal::Parameter(error.to_string()))?;
-            self.send_settings.set(&changed);
+            let permits = changed.broker_permission != current.broker_permission;
+            if !(permits && planted!("B69")) {
+                self.send_settings.set(&changed);
+            }
             *current = changed.into();
             changes
         };

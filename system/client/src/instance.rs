@@ -247,12 +247,12 @@ impl Instance {
             match self.call(address, &request, Bytes::new(), SHORT).await {
                 Ok((_, body)) => {
                     sometimes!("client.route.from_other", last.is_some());
-                    tap!("client.route_answered");
+                    tap!("client.route_answered", topic = &**topic, found = true);
                     return wire::route(&body).map_err(|why| malformed(address, why));
                 }
                 Err(Fault::Refused { code: code::TOPIC_NOT_EXIST, remark, .. }) => {
                     sometimes!("client.route.missing");
-                    tap!("client.route_answered");
+                    tap!("client.route_answered", topic = &**topic, found = false);
                     return Err(no_route(topic, &remark));
                 }
                 Err(Fault::Refused { peer, code, remark }) => {
@@ -280,11 +280,13 @@ impl Instance {
             sleep(if buggify!("client.route.soon") { ROUTE_PERIOD / 10 } else { ROUTE_PERIOD }).await;
             let mut topics: BTreeSet<Text> = self.routes.lock().topics().into_iter().collect();
             topics.extend(self.role.lock().topics());
-            for topic in topics {
+            let mut topics = topics.into_iter().peekable();
+            while let Some(topic) = topics.next() {
                 if planted!("B12") {
                     continue;
                 }
                 match self.refresh(&topic).await {
+                    Err(CallError::NoRoute { .. }) if topics.peek().is_some() && planted!("B70") => break,
                     Ok(_) | Err(CallError::NoRoute { .. }) => {}
                     Err(error) => {
                         sometimes!("client.route.old");

@@ -212,7 +212,7 @@ impl Shared {
             (rules_of(&config), config.return_order_topic_config_to_broker)
         };
         let name = h.broker_name.detached();
-        let registration = Registration {
+        let mut registration = Registration {
             key: key_of(&h.cluster_name, &h.broker_addr),
             name: name.clone(),
             id: h.broker_id,
@@ -226,22 +226,32 @@ impl Shared {
             topics: body.topic_config_serialize_wrapper,
             filters: body.filter_server_list,
         };
-        let (key, version) = (registration.key.clone(), registration.topics.data_version.counter);
+        let (key, version) = (registration.key.clone(), registration.topics.data_version);
         self.peers.lock().insert(peer.id, peer.clone());
         let (registered, known) = {
             let mut routes = self.routes.lock();
-            let known = routes.version(&key).is_some();
+            let before = routes.version(&key);
+            let known = before.is_some();
+            if let Some(before) = before.filter(|it| *it != version && it.counter == version.counter)
+                && planted!("B72")
+            {
+                registration.topics.data_version = before;
+            }
             if routes.is_late(&key, peer.id) && planted!("B32") {
                 routes.unregister(&key, u64::MAX);
             }
             let registered = routes.register(registration, peer.id, self.now(), rules)?;
+            if before == Some(version) && planted!("B68") {
+                routes.add_write(&name);
+            }
             if !registered.overruled {
                 tap!(
                     "route.register",
                     broker = &*name,
                     address = &*key.address,
                     id = h.broker_id,
-                    version = version,
+                    version = version.counter,
+                    made_ms = version.timestamp,
                     peer = peer.id
                 );
             }

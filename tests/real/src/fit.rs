@@ -149,7 +149,7 @@ fn replaced(what: &What, left_out: &mut BTreeSet<String>) -> Option<What> {
             let (from, to, nth) = (from.clone(), to.clone(), (*nth).div_ceil(FEWER));
             What::Request { from, to, code: *code, answer: *answer, nth, harm }
         }
-        What::DeleteTopic { .. } => {
+        What::DeleteTopic { .. } | What::ReadOnly { .. } => {
             left_out.insert(format!("{}: not made with processes yet", what.kind()));
             return None;
         }

@@ -121,7 +121,7 @@ async fn audit(cluster: &Cluster, asker: &Asker<Here>, home: &Here, make: &Make)
     audit.by_id = asker.by_id().await;
     asker.by_key().await;
     asker.ranges().await;
-    asker.settings().await;
+    asker.orders().await;
     home.close();
     let brokers = (0..plan.brokers.len()).map(|index| format!("b{index}"));
     for name in brokers.filter(|name| cluster.is_up(name)).collect::<Vec<_>>() {

@@ -2,9 +2,10 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use super::silence::shaken;
 use super::view::Trouble;
 use super::{Judged, Rule, SECOND, View, seconds};
-use crate::history::{Kind, NodeId, Why};
+use crate::history::{How, Kind, NodeId, TopicId, Why};
 
 /// L-1: a broker whose connection to a name server broke registers again at once, when nothing else is wrong.
 fn known_again(view: &View<'_>, judged: &mut Judged) {
@@ -54,6 +55,7 @@ pub(super) fn check(view: &View<'_>, judged: &mut Judged) {
         return by_deaths(view, judged);
     }
     known_again(view, judged);
+    registered_last(view, judged);
     let mut known: BTreeMap<(NodeId, NodeId), Known> = BTreeMap::new();
     let mut closed: BTreeMap<(NodeId, u64), u64> = BTreeMap::new();
     for (number, event) in history.events.iter().enumerate() {
@@ -214,7 +216,7 @@ fn one_snapshot(view: &View<'_>, judged: &mut Judged) {
                 );
                 judged.broken(view, Rule::Ns3, number, name, sentence);
             }
-            Kind::Registered { broker, version, peer } => {
+            Kind::Registered { broker, version, peer, .. } => {
                 judged.count(Rule::Ns3, 1);
                 let told = versions.insert((event.node, broker), (version, peer));
                 let (before, over) = told.unwrap_or((0, peer));
@@ -235,6 +237,53 @@ fn one_snapshot(view: &View<'_>, judged: &mut Judged) {
             Kind::Down { .. } | Kind::Up => {
                 restarted.insert(event.node);
                 versions.retain(|(of, broker), _| ![*of, *broker].contains(&event.node));
+            }
+            _ => {}
+        }
+    }
+}
+
+/// NS-3: a broker whose queues of a topic have not changed for a while has registered them, when nothing is wrong with it
+/// or the name server, and that answers so.
+fn registered_last(view: &View<'_>, judged: &mut Judged) {
+    let history = view.history;
+    let troubles = view.troubles();
+    let mut queues: BTreeMap<(TopicId, NodeId), (u64, u32)> = BTreeMap::new(); // since when, and how many
+    let mut registered: BTreeMap<(NodeId, NodeId), u64> = BTreeMap::new();
+    for (number, event) in history.events.iter().enumerate() {
+        match event.kind {
+            Kind::TopicSet { topic, broker, read, .. } => {
+                queues.insert((topic, broker), (event.at_ns, read));
+            }
+            Kind::TopicUnlisted { topic, broker } => drop(queues.remove(&(topic, broker))),
+            Kind::Registered { broker, .. } => drop(registered.insert((event.node, broker), event.at_ns)),
+            Kind::Removed { broker, .. } => drop(registered.remove(&(event.node, broker))),
+            Kind::Down { how } => {
+                registered.retain(|(server, broker), _| ![*server, *broker].contains(&event.node));
+                queues.retain(|(_, broker), _| how != How::Disk || *broker != event.node);
+            }
+            Kind::Offered { topic, broker, asked_ns, read, .. } => {
+                let known = queues.get(&(topic, broker)).zip(registered.get(&(event.node, broker)));
+                let Some((&(since, now), &last)) = known else { continue };
+                // What was held up came within that time.
+                let quiet = |node| !shaken(&troubles, node, last.saturating_sub(CALM), event.at_ns);
+                if last >= asked_ns || last < since + CALM || !quiet(event.node) || !quiet(broker) {
+                    continue;
+                }
+                judged.count(Rule::Ns3, 1);
+                if read != now {
+                    let name = history.node_name(broker).to_owned();
+                    let sentence = format!(
+                        "At {} name server {} answered that {} has {read} queues on {name}; it has had {now} for {}, \
+                         and registered {} before.",
+                        seconds(event.at_ns),
+                        history.node_name(event.node),
+                        history.topic_name(topic),
+                        seconds(event.at_ns - since),
+                        seconds(event.at_ns - last)
+                    );
+                    judged.broken(view, Rule::Ns3, number, name, sentence);
+                }
             }
             _ => {}
         }
@@ -416,6 +465,57 @@ mod tests {
             s.registered("ns0", "b0", 1);
             s.crash("ns0", How::Process);
             s.routes("ns0", &[]);
+        });
+    }
+
+    #[test]
+    fn a_route_has_the_queues_that_its_broker_registered_last() {
+        let registered = |s: &mut Script| {
+            s.wait(40.0);
+            s.registered_as(5);
+        };
+        run("NS-3", Expect::Broken, "it still has those of before", |s: &mut Script| {
+            s.queues("b0", 5, 5);
+            s.queues("b0", 4, 4);
+            registered(s);
+            s.offered("ns0", 5, 6);
+        });
+        run("NS-3", Expect::Broken, "the broker came back with others, while it was cut off", |s| {
+            s.queues("b0", 5, 5);
+            s.registered_as(5);
+            let cut = s.begin(&["b0", "ns0"]);
+            s.crash("b0", How::Process);
+            s.queues("b0", 4, 4);
+            s.over(cut);
+            s.registered_as(5);
+            registered(s);
+            s.offered("ns0", 5, 6);
+        });
+        run("NS-3", Expect::Kept, "it has those", |s| {
+            s.queues("b0", 4, 4);
+            registered(s);
+            s.offered("ns0", 4, 6);
+        });
+        run("NS-3", Expect::Kept, "they have just changed", |s| {
+            s.queues("b0", 5, 5);
+            registered(s);
+            s.queues("b0", 4, 4);
+            s.registered_as(6);
+            s.offered("ns0", 5, 6);
+        });
+        run("NS-3", Expect::Kept, "the registration was held up", |s| {
+            s.queues("b0", 4, 4);
+            let cut = s.begin(&["b0", "ns0"]);
+            s.wait(35.0);
+            s.over(cut);
+            s.registered_as(5);
+            s.offered("ns0", 5, 6);
+        });
+        run("NS-3", Expect::Kept, "it was deleted meanwhile", |s| {
+            s.queues("b0", 4, 4);
+            registered(s);
+            s.unlists();
+            s.offered("ns0", 5, 6);
         });
     }
 }

@@ -6,9 +6,8 @@ use super::{Rule, judge};
 use crate::history::{
     Audit, Broker, ById, Checks, Fit, GroupId, Half, HalfId, History, How, Id, Image, Keeps, Kind, Member,
     MemberId, Message, MessageId, NodeId, Outcome, QueueContent, QueueId, Read, Rotten, SCHEDULE, Searched,
-    SessionId, Setting, SettingId, Slot, Step, Stored, Units, Why, Writer,
+    SessionId, Slot, Step, Stored, Units, Why, Writer,
 };
-use crate::plan::Object;
 
 /// What a rule must say of a history.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -578,27 +577,38 @@ impl Script {
         content.searched.push(Searched { time_ms, offset });
     }
 
-    /// An operator orders this of one topic.
-    pub(super) fn orders(&mut self, value: u32) {
-        let setting = self.setting();
-        self.push(NodeId(0), Kind::Ordered { setting, value });
+    /// An operator gives a server an order about something of this name.
+    pub(super) fn orders(&mut self, (server, what, name): (&str, Keeps, &str), value: Option<u64>) {
+        let server = self.history.node(server);
+        let register = self.history.register(server, what, name);
+        self.push(server, Kind::Ordered { register, value });
     }
 
-    /// The order was carried out.
-    pub(super) fn done(&mut self, value: u32) {
-        let setting = self.setting();
-        self.push(NodeId(0), Kind::Done { setting, value });
+    /// The server answers that it is done, or refuses.
+    pub(super) fn answers(
+        &mut self,
+        (server, what, name): (&str, Keeps, &str),
+        value: Option<u64>,
+        done: bool,
+    ) {
+        let server = self.history.node(server);
+        let register = self.history.register(server, what, name);
+        self.push(server, Kind::Answered { register, value, done });
     }
 
-    /// The broker is asked about the topic.
-    pub(super) fn shown(&mut self, value: Option<u32>) {
-        let (setting, asked_ns) = (self.setting(), self.now_ns + 1);
-        self.on_broker(Kind::Shown { setting, asked_ns, value });
+    /// It is asked.
+    pub(super) fn shows(&mut self, (server, what, name): (&str, Keeps, &str), value: Option<u64>) {
+        let (server, asked_ns) = (self.history.node(server), self.now_ns + 1);
+        let register = self.history.register(server, what, name);
+        self.push(server, Kind::Shown { register, asked_ns, value });
     }
 
-    fn setting(&mut self) -> SettingId {
-        let broker = self.history.node("b0");
-        self.history.setting(Setting { broker, object: Object::Topic, number: 0 })
+    /// By the route of topic `t` that a name server tells, the broker has so many queues, with these permissions.
+    pub(super) fn offered(&mut self, server: &str, read: u32, perm: u32) {
+        let (server, broker, topic) =
+            (self.history.node(server), self.history.node("b0"), self.history.topic("t"));
+        let asked_ns = self.now_ns + 1;
+        self.push(server, Kind::Offered { topic, broker, asked_ns, read, perm });
     }
 
     pub(super) fn calls_left(&mut self, left: u32) {
@@ -623,29 +633,15 @@ impl Script {
         }
     }
 
-    /// A client hears of a name server.
-    pub(super) fn route_answered(&mut self, client: &str) {
-        let node = self.history.node(client);
-        self.push(node, Kind::RouteAnswered);
+    /// A client is told the route of a topic, or that there is none.
+    pub(super) fn route_answered(&mut self, client: &str, topic: &str, found: bool) {
+        let (node, topic) = (self.history.node(client), self.history.topic(topic));
+        self.push(node, Kind::RouteAnswered { topic, found });
     }
 
     /// The broker names members of the group by their places, and so many in all.
     pub(super) fn names(&mut self, members: u64, named: u32) {
         self.on_broker(Kind::Members { group: GroupId(0), members, named });
-    }
-
-    /// An operator gives the broker or a name server an order.
-    pub(super) fn ordered(&mut self, server: &str, what: Keeps, value: Option<u64>, done: bool) {
-        let server = self.history.node(server);
-        let kept = self.history.keeping(server, what, "x");
-        self.push(server, Kind::Put { kept, value, done });
-    }
-
-    /// It says what it keeps.
-    pub(super) fn keeps(&mut self, server: &str, what: Keeps, value: Option<u64>) {
-        let server = self.history.node(server);
-        let kept = self.history.keeping(server, what, "x");
-        self.push(server, Kind::Kept { kept, value });
     }
 
     /// A client asked a broker so many seconds ago to lock a queue, and is told whether it has it.
@@ -789,7 +785,7 @@ impl Script {
 
     pub(super) fn registered(&mut self, server: &str, broker: &str, peer: u64) {
         let (server, broker) = (self.history.node(server), self.history.node(broker));
-        self.push(server, Kind::Registered { broker, peer, version: 1 });
+        self.push(server, Kind::Registered { broker, peer, version: 1, made_ms: 0 });
     }
 
     pub(super) fn registered_as(&mut self, version: u64) {
@@ -798,7 +794,7 @@ impl Script {
 
     pub(super) fn registered_over(&mut self, peer: u64, version: u64) {
         let (server, broker) = (self.history.node("ns0"), self.history.node("b0"));
-        self.push(server, Kind::Registered { broker, peer, version });
+        self.push(server, Kind::Registered { broker, peer, version, made_ms: 0 });
     }
 
     /// The route names queues of brokers and addresses of brokers, bits by broker.

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use super::view::Trouble;
 use super::{Judged, Rule, SECOND, View, seconds};
-use crate::history::{Kind, NodeId, Why};
+use crate::history::{Kind, NodeId, TopicId, Why};
 
 pub(super) fn check(view: &View<'_>, judged: &mut Judged) {
     let troubles = view.troubles();
@@ -87,42 +87,53 @@ fn sends(view: &View<'_>, judged: &mut Judged) {
     }
 }
 
-/// A client hears of some name server every half minute, as long as it and one of them are well.
+/// A client hears of some name server every half minute about each topic that it has found once, as long as it and one of
+/// them are well; when all are, at once.
 fn name_servers(view: &View<'_>, troubles: &[Trouble], judged: &mut Judged) {
     let history = view.history;
     let servers: Vec<NodeId> = (0..).map_while(|index| history.known_node(&format!("ns{index}"))).collect();
     let clients = history.producers.iter().map(|it| it.node).chain(history.members.iter().map(|it| it.node));
     let clients: Vec<NodeId> = clients.collect();
     let end = view.drained.map_or(view.last(), |(event, ..)| event);
-    let mut heard: BTreeMap<NodeId, u64> = BTreeMap::new();
-    let mut judge = |client: NodeId, since: u64, number: usize| {
+    let mut heard: BTreeMap<(NodeId, TopicId), u64> = BTreeMap::new();
+    let mut judge = |(client, topic): (NodeId, TopicId), since: u64, number: usize| {
         judged.count(Rule::L13, 1);
         let until = view.at(number);
-        let well = |node: NodeId| !shaken(troubles, node, since, until);
-        if until - since <= ROUTES || !well(client) || !servers.iter().any(|server| well(*server)) {
+        let well = |node: &NodeId| !shaken(troubles, *node, since, until);
+        let calm = |node: &NodeId| !shaken(troubles, *node, since.saturating_sub(PERIOD), until);
+        let all = !history.rare_ways && servers.iter().chain([&client]).all(calm);
+        let most = if all { PERIOD + OVERDUE } else { ROUTES };
+        if until - since <= most || !well(&client) || !servers.iter().any(well) {
             return;
         }
         let name = history.node_name(client);
         let sentence = format!(
-            "From {} to {} no name server answered {name}, though one of them was well all the time.",
+            "From {} to {} {name} heard nothing of any name server about {}, though {} well all the time.",
             seconds(since),
-            seconds(until)
+            seconds(until),
+            history.topic_name(topic),
+            if all { "all of them were" } else { "one of them was" }
         );
         judged.broken(view, Rule::L13, number, name.to_owned(), sentence);
     };
     for (number, event) in history.events.iter().enumerate().take(end + 1) {
         match event.kind {
-            Kind::RouteAnswered if clients.contains(&event.node) => {
-                if let Some(since) = heard.insert(event.node, event.at_ns) {
-                    judge(event.node, since, number);
+            Kind::RouteAnswered { topic, found } if clients.contains(&event.node) => {
+                let key = (event.node, topic);
+                if let Some(since) = heard.get(&key) {
+                    judge(key, *since, number);
+                }
+                // Who was told that there is none may ask no more.
+                if found || heard.contains_key(&key) {
+                    heard.insert(key, event.at_ns);
                 }
             }
-            Kind::Down { .. } | Kind::Leaves { .. } => drop(heard.remove(&event.node)),
+            Kind::Down { .. } | Kind::Leaves { .. } => heard.retain(|(client, _), _| *client != event.node),
             _ => {}
         }
     }
-    for (client, since) in heard {
-        judge(client, since, end);
+    for (key, since) in heard {
+        judge(key, since, end);
     }
 }
 
@@ -138,7 +149,9 @@ const HEARD: u64 = 90 * SECOND;
 const OVERDUE: u64 = SECOND;
 /// Two minutes and a moment.
 const IDLE: u64 = 125 * SECOND;
-/// Clients ask every 30 s, for a few topics one after the other, and each silent name server costs 3 s.
+/// Clients ask every 30 s, for a few topics one after the other.
+const PERIOD: u64 = 30 * SECOND;
+/// The same where each silent name server costs 3 s.
 const ROUTES: u64 = 75 * SECOND;
 
 #[cfg(test)]
@@ -226,9 +239,9 @@ mod tests {
     #[test]
     fn a_client_goes_on_to_the_next_name_server() {
         let silent = |s: &mut Script, seconds: f64| {
-            s.route_answered("c0");
+            s.route_answered("c0", "t", true);
             s.wait(seconds);
-            s.route_answered("c0");
+            s.route_answered("c0", "t", true);
         };
         run("L-13", Expect::Broken, "one is down, and another is well", |s: &mut Script| {
             s.name_servers(2);
@@ -237,9 +250,18 @@ mod tests {
         });
         run("L-13", Expect::Broken, "it never hears of any again", |s| {
             s.name_servers(1);
-            s.route_answered("c0");
+            s.route_answered("c0", "t", true);
             s.wait(100.0);
             s.drained(0);
+        });
+        run("L-13", Expect::Broken, "it hears of another topic only", |s| {
+            s.name_servers(1);
+            s.route_answered("c0", "t", true);
+            for _ in 0..2 {
+                s.wait(30.0);
+                s.route_answered("c0", "u", false);
+            }
+            s.route_answered("c0", "t", true);
         });
         run("L-13", Expect::Kept, "the only one is down", |s| {
             s.name_servers(1);
@@ -253,10 +275,21 @@ mod tests {
         });
         run("L-13", Expect::Kept, "it was restarted meanwhile", |s| {
             s.name_servers(1);
-            s.route_answered("c0");
+            s.route_answered("c0", "t", true);
             s.crash("c0", How::Process);
             s.wait(100.0);
-            s.route_answered("c0");
+            s.route_answered("c0", "t", true);
+        });
+        run("L-13", Expect::Kept, "there was no such topic, and it asks no more", |s| {
+            s.name_servers(1);
+            s.route_answered("c0", "t", false);
+            s.wait(100.0);
+            s.route_answered("c0", "t", true);
+        });
+        run("L-13", Expect::Kept, "a fault was over a moment ago, and it comes with the next round", |s| {
+            s.name_servers(1);
+            s.crash("ns0", How::Process);
+            silent(s, 60.0);
         });
     }
 }

@@ -12,22 +12,22 @@ use protocol::name::AUTO_CREATE_TOPIC;
 use protocol::record::{self, Scan};
 use protocol::rpc::{
     AddWritePermOfBroker, DeleteTopicInBroker, DeleteTopicInNamesrv, GetBrokerClusterInfo, GetMaxOffset,
-    GetMinOffset, GetRouteInfoByTopic, GetSubscriptionGroupConfig, GetTopicConfig, QueryConsumerOffset,
-    QueryMessage, SendMessageV2, UpdateAndCreateSubscriptionGroup, UpdateAndCreateTopic, ViewMessageById,
-    WipeWritePermOfBroker,
+    GetMinOffset, GetRouteInfoByTopic, QueryConsumerOffset, QueryMessage, UpdateAndCreateSubscriptionGroup,
+    UpdateAndCreateTopic, UpdateBrokerConfig, ViewMessageById, WipeWritePermOfBroker,
 };
 use protocol::{Command, Request, Text, body, json};
 use runtime::task::TaskSet;
 use runtime::time::{Instant, sleep};
 
 use super::load::Shared;
+use super::locks;
 use super::marks::Answer;
+use super::operator::{self, CARRIED_OUT, Desk, READ_AND_WRITE, READ_ONLY};
 use super::reader::Reader;
 use super::recorder::{Seen, compare, key_name};
-use super::{locks, operator};
 use crate::draw::Draw;
 use crate::history::{
-    ById, Fit, GroupId, Id, Kind, MessageId, NodeId, QueueId, Setting, SettingId, Slot, TopicId,
+    ById, Fit, GroupId, Id, Keeps, Kind, MessageId, NodeId, QueueId, Register, Slot, TopicId,
 };
 use crate::plan::{Object, Order};
 
@@ -82,7 +82,7 @@ impl<H: Home> Asker<H> {
         write: u32,
         deadline: Instant,
     ) -> bool {
-        self.set_topic(broker, topic, (read, write), READ_AND_WRITE, deadline).await
+        self.set_topic(broker, topic, (read, write), READ_AND_WRITE as u32, deadline).await
     }
 
     /// Sets read and write queues of a topic on a broker, and what may be done with them.
@@ -94,9 +94,8 @@ impl<H: Home> Asker<H> {
         perm: u32,
         deadline: Instant,
     ) -> bool {
-        let request = new_topic(topic.into(), (read, write), perm);
-        let Some(server) = self.brokers.iter().find(|known| known.id == broker) else { return false };
-        let done = self.order(vec![server.address.clone()], request, deadline).await;
+        let request = (new_topic(topic.into(), (read, write), perm), Bytes::new());
+        let done = self.order(self.broker(broker), None, request, deadline).await;
         if done {
             self.shared.recorder.ordered(broker, topic, read, write);
         }
@@ -105,24 +104,40 @@ impl<H: Home> Asker<H> {
 
     /// Deletes a topic on a broker.
     pub async fn delete_topic(&self, broker: NodeId, topic: &str, deadline: Instant) -> bool {
-        let Some(server) = self.brokers.iter().find(|known| known.id == broker) else { return false };
-        self.order(vec![server.address.clone()], DeleteTopicInBroker { topic: topic.into() }, deadline).await
+        let request = (DeleteTopicInBroker { topic: topic.into() }, Bytes::new());
+        self.order(self.broker(broker), None, request, deadline).await
     }
 
     /// Lets all name servers forget a topic.
     pub async fn delete_route(&self, topic: &str, deadline: Instant) -> bool {
-        let servers = self.name_servers.iter().map(|server| server.address.clone()).collect();
-        self.order(servers, DeleteTopicInNamesrv { topic: topic.into(), cluster_name: None }, deadline).await
+        let request = (DeleteTopicInNamesrv { topic: topic.into(), cluster_name: None }, Bytes::new());
+        self.order(&self.name_servers, None, request, deadline).await
     }
 
     /// Tells all name servers whether a broker may be written to.
     pub async fn set_writable(&self, broker: &str, on: bool, deadline: Instant) -> bool {
-        let servers = self.name_servers.iter().map(|server| server.address.clone()).collect();
-        let broker_name = Text::from(broker);
+        let (servers, broker_name, none) = (&self.name_servers, Text::from(broker), Bytes::new());
+        let about = Some((Keeps::Writing, broker.to_owned(), u64::from(on)));
         match on {
-            true => self.order(servers, AddWritePermOfBroker { broker_name }, deadline).await,
-            false => self.order(servers, WipeWritePermOfBroker { broker_name }, deadline).await,
+            true => self.order(servers, about, (AddWritePermOfBroker { broker_name }, none), deadline).await,
+            false => {
+                self.order(servers, about, (WipeWritePermOfBroker { broker_name }, none), deadline).await
+            }
         }
+    }
+
+    /// Closes a broker for writing, or opens it, by its own setting.
+    pub async fn set_read_only(&self, broker: NodeId, on: bool, deadline: Instant) -> bool {
+        let value = if on { READ_ONLY } else { READ_AND_WRITE };
+        let about = (Keeps::Permission, PERMISSION.to_owned(), value);
+        let request = (UpdateBrokerConfig {}, format!("{PERMISSION}={value}").into());
+        self.order(self.broker(broker), Some(about), request, deadline).await
+    }
+
+    /// A broker alone.
+    fn broker(&self, broker: NodeId) -> &[Server] {
+        let place = self.brokers.iter().position(|known| known.id == broker);
+        place.map_or(&[], |place| &self.brokers[place..=place])
     }
 
     /// Gives orders to a broker, all at once and each one time. One that nobody answers may be carried out at any time.
@@ -142,14 +157,13 @@ impl<H: Home> Asker<H> {
         }
     }
 
-    /// Asks what has become of all orders.
-    pub async fn settings(&self) {
+    /// Asks what has become of all orders that steps of the plan gave.
+    pub async fn orders(&self) {
         let (shared, brokers) = (self.shared.clone(), self.brokers.clone());
         let question = async move {
             let (tasks, client) = connect();
-            let settings = shared.recorder.live().history.settings.len() as u32;
-            for setting in (0..settings).map(SettingId) {
-                ask_setting(&client, &shared, &brokers, setting).await;
+            for register in ordered(&shared) {
+                ask_register(&client, &shared, &brokers, &register).await;
             }
             tasks.close().await;
         };
@@ -157,22 +171,31 @@ impl<H: Home> Asker<H> {
     }
 
     /// Gives an order to each of these servers, trying until the deadline, or until nobody waits for it any more: an order
-    /// that goes on would overrule the one that takes it back. True: all have carried it out.
+    /// that goes on would overrule the one that takes it back. It may be about something that they keep. True: all have
+    /// carried it out.
     async fn order<R: Request + Send + Sync + 'static>(
         &self,
-        mut servers: Vec<Text>,
-        request: R,
+        servers: &[Server],
+        about: Option<(Keeps, String, u64)>,
+        (request, body): (R, Bytes),
         deadline: Instant,
     ) -> bool {
+        if servers.is_empty() {
+            return false;
+        }
         let wanted = Arc::new(());
         let still_wanted = Arc::downgrade(&wanted);
+        let (shared, mut servers) = (self.shared.clone(), servers.to_vec());
         let question = async move {
             let (tasks, client) = connect();
+            let about: Vec<_> =
+                about.iter().map(|(what, name, value)| (*what, &**name, Some(*value))).collect();
             while let Some(server) = servers.last()
                 && Instant::now() < deadline
                 && still_wanted.strong_count() > 0
             {
-                if client.call(server, &request, Bytes::new(), TIMEOUT).await.is_ok() {
+                let desk = Desk { shared: &shared, server, client: &client };
+                if desk.order(&about, &request, body.clone(), TIMEOUT).await {
                     servers.pop();
                 } else {
                     sleep(Duration::from_millis(500)).await;
@@ -365,10 +388,9 @@ impl<H: Home> Asker<H> {
                         ask_queue(&client, &shared, &brokers, queue).await;
                     }
                 }
-                let settings = shared.recorder.live().history.settings.len() as u64;
-                if settings > 0 {
-                    let setting = SettingId(which.below(settings) as u32);
-                    ask_setting(&client, &shared, &brokers, setting).await;
+                let registers = ordered(&shared);
+                if !registers.is_empty() {
+                    ask_register(&client, &shared, &brokers, which.pick(&registers)).await;
                 }
             }
         };
@@ -442,11 +464,19 @@ async fn cluster(client: &Client, shared: &Shared, server: &Server) -> Option<u6
 }
 
 async fn route(client: &Client, shared: &Shared, server: &Server) -> Option<u64> {
+    let asked_ns = shared.recorder.elapsed_ns();
     let route = route_of(client, server, shared.plan.topics[0].name.as_str().into()).await?;
     let reachable = route.broker_datas.iter().filter(|broker| !broker.broker_addrs.is_empty());
     let addresses = bits(shared, reachable.map(|broker| broker.broker_name.clone()));
     let queues = bits(shared, route.queue_datas.iter().map(|queues| queues.broker_name.clone()));
     shared.recorder.push(server.id, Kind::RouteTold { queues, addresses });
+    for offered in &route.queue_datas {
+        let broker = shared.recorder.live().history.known_node(&offered.broker_name);
+        if let Some(broker) = broker {
+            let (topic, read, perm) = (TopicId(0), offered.read_queue_nums as u32, offered.perm as u32);
+            shared.recorder.push(server.id, Kind::Offered { topic, broker, asked_ns, read, perm });
+        }
+    }
     Some(bits(shared, route.broker_datas.iter().map(|broker| broker.broker_name.clone())))
 }
 
@@ -494,75 +524,41 @@ async fn ask_queue(client: &Client, shared: &Shared, brokers: &[Server], queue: 
     shared.recorder.live().ends_at(queue, max);
 }
 
-/// Gives an order to a broker, and writes down whether it was carried out.
+/// Gives an order to a broker.
 async fn give(client: &Client, shared: &Shared, server: &Server, order: Order) {
     let Order { object, number, value } = order;
-    let (name, none) = (Text::from(object.name(number)), Bytes::new());
-    let setting = {
-        let mut live = shared.recorder.live();
-        live.history.setting(Setting { broker: server.id, object, number })
-    };
-    shared.recorder.push(NodeId(0), Kind::Ordered { setting, value });
-    let done = match object {
+    let name = object.name(number);
+    let what = if object == Object::Group { Keeps::Group } else { Keeps::Topic };
+    let about = [(what, &*name, Some(u64::from(value)))];
+    let desk = Desk { shared, server, client };
+    match object {
         Object::Topic => {
-            let request = new_topic(name, (value, value), READ_AND_WRITE);
-            client.call(&server.address, &request, none, CARRIED_OUT).await.is_ok()
+            let request = new_topic(name.as_str().into(), (value, value), READ_AND_WRITE as u32);
+            desk.order(&about, &request, Bytes::new(), CARRIED_OUT).await
         }
         Object::Sent => {
-            let request = SendMessageV2 {
-                producer_group: "operator".into(),
-                topic: name,
-                default_topic: AUTO_CREATE_TOPIC.into(),
-                default_topic_queue_nums: value as i32,
-                ..SendMessageV2::default()
-            };
-            client.call(&server.address, &request, Bytes::from_static(b"first"), CARRIED_OUT).await.is_ok()
+            let request = operator::message(&name, value);
+            desk.order(&about, &request, Bytes::from_static(b"first"), CARRIED_OUT).await
         }
         Object::Group => {
-            let config = body::SubscriptionGroupConfig {
-                group_name: name,
-                retry_max_times: value as i32,
-                ..body::SubscriptionGroupConfig::default()
-            };
-            let (request, body) = (UpdateAndCreateSubscriptionGroup {}, json::to_vec(&config));
-            client.call(&server.address, &request, body.into(), CARRIED_OUT).await.is_ok()
+            let (request, body) =
+                (UpdateAndCreateSubscriptionGroup {}, operator::settings_of(&name, u64::from(value)));
+            desk.order(&about, &request, body, CARRIED_OUT).await
         }
     };
-    if done {
-        shared.recorder.push(NodeId(0), Kind::Done { setting, value });
-    }
 }
 
-/// Asks what has become of an order.
-async fn ask_setting(client: &Client, shared: &Shared, brokers: &[Server], setting: SettingId) {
-    let asked_ns = shared.recorder.elapsed_ns();
-    let Setting { broker, object, number } = shared.recorder.live().history.settings[setting.index()];
-    let Some(server) = brokers.iter().find(|known| known.id == broker) else { return };
-    let (name, none) = (Text::from(object.name(number)), Bytes::new());
-    let shown = match object {
-        Object::Topic | Object::Sent => {
-            let request = GetTopicConfig { topic: name, lo: None };
-            let answer = client.call(&server.address, &request, none, TIMEOUT).await;
-            answer.map(|(_, body)| {
-                json::from_slice(&body).ok().map(|it: body::TopicConfig| it.write_queue_nums as u32)
-            })
-        }
-        Object::Group => {
-            let request = GetSubscriptionGroupConfig { group: name };
-            let answer = client.call(&server.address, &request, none, TIMEOUT).await;
-            answer.map(|(_, body)| {
-                json::from_slice(&body)
-                    .ok()
-                    .map(|it: body::SubscriptionGroupConfig| it.retry_max_times as u32)
-            })
-        }
-    };
-    let value = match shown {
-        Ok(Some(value)) => Some(value),
-        Err(CallError::Refused { code: 17 | 26, .. }) => None,
-        _ => return,
-    };
-    shared.recorder.push(broker, Kind::Shown { setting, asked_ns, value });
+/// What steps of the plan gave orders about and nobody else asks for.
+fn ordered(shared: &Shared) -> Vec<Register> {
+    let live = shared.recorder.live();
+    live.history.registers.iter().filter(|it| !operator::is_asked_for(it)).cloned().collect()
+}
+
+/// Asks what has become of orders.
+async fn ask_register(client: &Client, shared: &Shared, brokers: &[Server], register: &Register) {
+    if let Some(server) = brokers.iter().find(|known| known.id == register.server) {
+        Desk { shared, server, client }.ask(register.what, &register.name).await;
+    }
 }
 
 /// Makes the queues known that a topic has by its route.
@@ -723,8 +719,8 @@ async fn by_unique(
     Some(other.or(read.first()).copied())
 }
 
-/// What may usually be done with a topic.
-const READ_AND_WRITE: u32 = 6;
+/// What clients may do with a broker.
+const PERMISSION: &str = "brokerPermission";
 /// Keys asked for in the end.
 const MOST_KEYS: usize = 100;
 /// Messages asked for by their ids in one run, and as many of deleted topics.
@@ -733,5 +729,3 @@ const MOST_IDS: usize = 100;
 const MOST_BYTES: usize = 1 << 20;
 /// Of one question.
 pub(super) const TIMEOUT: Duration = Duration::from_secs(3);
-/// Of an order, which waits for the disk and for name servers.
-const CARRIED_OUT: Duration = Duration::from_secs(10);

@@ -19,7 +19,7 @@ use world::{Node, Tap, Value, World};
 use super::marks::Birth;
 use crate::history::{
     Broker, Checks, Fit, GroupId, HALF, Half, HalfId, History, Keeps, Kind, Member, MemberId, Message,
-    MessageId, NodeId, Outcome, QueueId, SCHEDULE, SessionId, Slot, Step, TopicId, Writer,
+    MessageId, NodeId, Outcome, QueueId, RegisterId, SCHEDULE, SessionId, Slot, Step, TopicId, Writer,
 };
 #[cfg(madsim)]
 use crate::history::{Rotten, Why};
@@ -231,6 +231,7 @@ impl Recorder {
                     | What::Partition { .. }
                     | What::Permit { .. }
                     | What::Unwritable { .. }
+                    | What::ReadOnly { .. }
                     | What::SetQueues { .. }
                     | What::DeleteTopic { .. }
             );
@@ -500,18 +501,25 @@ impl Recorder {
         live.push(broker, Kind::Members { group, members, named: clients.len() as u32 });
     }
 
-    /// An operator's order to a server has ended.
-    pub(crate) fn orders(&self, server: NodeId, what: Keeps, name: &str, value: Option<u64>, done: bool) {
+    /// An operator gives a server an order.
+    pub(crate) fn orders(&self, server: NodeId, what: Keeps, name: &str, value: Option<u64>) -> RegisterId {
         let mut live = self.live();
-        let kept = live.history.keeping(server, what, name);
-        live.push(server, Kind::Put { kept, value, done });
+        let register = live.history.register(server, what, name);
+        live.push(server, Kind::Ordered { register, value });
+        register
     }
 
-    /// A server says what it keeps.
-    pub(crate) fn kept(&self, server: NodeId, what: Keeps, name: &str, value: Option<u64>) {
+    /// A server that was asked says what it keeps.
+    pub(crate) fn shown(
+        &self,
+        server: NodeId,
+        (what, name): (Keeps, &str),
+        asked_ns: u64,
+        value: Option<u64>,
+    ) {
         let mut live = self.live();
-        let kept = live.history.keeping(server, what, name);
-        live.push(server, Kind::Kept { kept, value });
+        let register = live.history.register(server, what, name);
+        live.push(server, Kind::Shown { register, asked_ns, value });
     }
 
     /// The number of one more batch.
@@ -1106,7 +1114,8 @@ impl Live {
                 let peer = fields.number("peer");
                 let kind = match (tap.name, fields.text("why")) {
                     ("route.register", _) => {
-                        Kind::Registered { broker, peer, version: fields.number("version") }
+                        let (version, made_ms) = (fields.number("version"), fields.number("made_ms"));
+                        Kind::Registered { broker, peer, version, made_ms }
                     }
                     ("route.heard", _) => Kind::Heard { broker, peer },
                     (_, "expired") => Kind::Removed { broker, why: Why::Expired },
@@ -1126,7 +1135,10 @@ impl Live {
                     self.push(node, Kind::GivenUp { client });
                 }
             }
-            "client.route_answered" => self.push(node, Kind::RouteAnswered),
+            "client.route_answered" => {
+                let Some(topic) = self.history.known_topic(fields.text("topic")) else { return };
+                self.push(node, Kind::RouteAnswered { topic, found: fields.number("found") == 1 });
+            }
             "spin" => self.push(node, Kind::Spun),
             "route.peer_closed" => self.push(node, Kind::PeerClosed { peer: fields.number("peer") }),
             "client.session" => self.session(&fields, node),

@@ -149,7 +149,7 @@ mod tests {
         for read in [4, 4, 6] {
             history.push(1, b0, Kind::TopicSet { topic, broker: b0, read, write: read });
         }
-        history.push(2, ns1, Kind::Registered { broker: b0, peer: 1, version: 1 });
+        history.push(2, ns1, Kind::Registered { broker: b0, peer: 1, version: 1, made_ms: 0 });
         let mut two = plan;
         two.name_servers = 2;
         assert_eq!(features(&two, &history), BTreeSet::from(["queue changes", "two name servers"]));

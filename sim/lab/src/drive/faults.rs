@@ -151,7 +151,8 @@ impl Steps {
         }
         // What an operator said to a broker that stood still may be heard only now, by one that serves its connections
         // in any order: he looks after it once more.
-        let permits = self.plan.steps.iter().filter(|step| matches!(step.what, What::Permit { .. }));
+        let permits = |what: &What| matches!(what, What::Permit { .. } | What::ReadOnly { .. });
+        let permits = self.plan.steps.iter().filter(|step| permits(&step.what));
         for (index, step) in permits.enumerate() {
             if index == 0 {
                 sleep(HEARD_LATE).await;
@@ -381,6 +382,14 @@ impl Steps {
                 sleep_until(deadline).await;
                 return;
             }
+            What::ReadOnly { broker } => {
+                let (node, deadline) = (cluster.node(broker), Instant::now() + lasts);
+                if self.asker.set_read_only(cluster.shared.recorder.id(node), true, deadline).await {
+                    world::effect(node, "operator.read_only");
+                }
+                sleep_until(deadline).await;
+                return;
+            }
             What::SetQueues { topic, broker, read, write, after_drain } => {
                 let name = &self.plan.topics[*topic as usize].name;
                 let deadline = Instant::now() + lasts;
@@ -470,6 +479,7 @@ impl Steps {
             What::Request { .. }
             | What::Permit { .. }
             | What::Unwritable { .. }
+            | What::ReadOnly { .. }
             | What::Reset { .. }
             | What::CloseBehind { .. }
             | What::Rot { .. }
@@ -503,6 +513,13 @@ impl Steps {
                 }
             }
             What::Unwritable { broker } => drop(self.asker.set_writable(broker, true, deadline).await),
+            What::ReadOnly { broker } => {
+                let node = self.cluster.node(broker);
+                if self.may_run(node) {
+                    let broker = self.cluster.shared.recorder.id(node);
+                    self.asker.set_read_only(broker, false, deadline).await;
+                }
+            }
             _ => {}
         }
     }

@@ -302,7 +302,7 @@ async fn story(world: World, plan: Arc<Plan>, recorder: Recorder) -> Result<Audi
     audit.by_id = asker.by_id().await;
     asker.by_key().await;
     asker.ranges().await;
-    asker.settings().await;
+    asker.orders().await;
     audit.images = std::mem::take(&mut *images.lock().unwrap_or_else(std::sync::PoisonError::into_inner));
     audit_files(&plan, &cluster, &mut audit).await;
     for node in cluster.all() {

@@ -878,7 +878,9 @@ impl Teller<'_> {
             Kind::TopicUnlisted { topic, broker }
             | Kind::TopicDeleted { topic, broker }
             | Kind::TopicSet { topic, broker, .. } => self.is_home(topic, broker),
-            Kind::Routes { .. } | Kind::RouteTold { .. } | Kind::PeerClosed { .. } => self.tells_routes(),
+            Kind::Routes { .. } | Kind::RouteTold { .. } | Kind::Offered { .. } | Kind::PeerClosed { .. } => {
+                self.tells_routes()
+            }
             Kind::Down { .. } | Kind::Up => self.nodes.is_empty() || self.nodes.contains(&event.node),
             Kind::StepOn { .. } | Kind::StepOff { .. } | Kind::Heal | Kind::Drained { .. } => true,
             _ => queue.is_none() && self.nodes.is_empty() || number == self.focus.event,
