@@ -91,7 +91,8 @@ fn dense(view: &View<'_>, judged: &mut Judged) {
     }
     for content in &view.audit.queues {
         let rots = |offset| view.rots(Slot { queue: content.queue, offset });
-        let mut expected = content.min;
+        let begins = view.begins(content);
+        let mut expected = begins;
         for read in &content.read {
             judged.count(Rule::Log2, 1);
             while read.offset > expected && rots(expected) {
@@ -109,7 +110,7 @@ fn dense(view: &View<'_>, judged: &mut Judged) {
             }
             expected += 1;
         }
-        let stopped = content.read.last().map_or(content.min, |last| last.offset + 1) == expected;
+        let stopped = content.read.last().map_or(begins, |last| last.offset + 1) == expected;
         while stopped && expected < content.max && rots(expected) {
             expected += 1;
         }
@@ -678,6 +679,21 @@ mod tests {
             s.rots("q", 1);
             s.holds_but("q", 1, &["a", "b", "c"]);
         });
+        let first_rots = |full: bool| {
+            move |s: &mut Script| {
+                if full {
+                    s.full("b0");
+                }
+                for (offset, message) in ["a", "b", "c"].iter().enumerate() {
+                    s.ok(message, "q", offset as u64);
+                }
+                s.rots("q", 0);
+                s.holds("q", &["a", "b", "c"]);
+                s.last_content().read.clear();
+            }
+        };
+        run("LOG-2", Expect::Broken, "the first rotted, and the rest is missing", first_rots(false));
+        run("LOG-2", Expect::Kept, "room was made, and the queue begins at what rotted", first_rots(true));
         run("LOG-2", Expect::Kept, "the last one rotted", |s| {
             s.rots("q", 2);
             s.holds_but("q", 2, &["a", "b", "c"]);

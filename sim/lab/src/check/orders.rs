@@ -220,15 +220,20 @@ mod tests {
             s.queues("b0", 4, 0);
             s.append("q", 0, 0, 100);
         });
-        run("ADM-1", Expect::Broken, "in one that was taken away long after its broker was in trouble", |s| {
-            s.name_queue("q");
-            s.queues("b0", 4, 4);
-            let fault = s.begin(&["b0"]);
-            s.over(fault);
-            s.wait(6.0);
-            s.queues("b0", 0, 0);
-            s.append("q", 0, 0, 100);
-        });
+        run(
+            "ADM-1",
+            Expect::Broken,
+            "in one that was taken away long after its broker was in trouble",
+            |s| {
+                s.name_queue("q");
+                s.queues("b0", 4, 4);
+                let fault = s.begin(&["b0"]);
+                s.over(fault);
+                s.wait(6.0);
+                s.queues("b0", 0, 0);
+                s.append("q", 0, 0, 100);
+            },
+        );
         run("ADM-1", Expect::Kept, "in one that was taken away while its broker had no room", |s| {
             s.name_queue("q");
             s.queues("b0", 4, 4);

@@ -4,8 +4,8 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use super::SECOND;
 use crate::history::{
-    Audit, Event, Fit, GroupId, History, How, Kind, MemberId, MessageId, NodeId, Outcome, QueueId, SessionId,
-    Slot, TopicId,
+    Audit, Event, Fit, GroupId, History, How, Kind, MemberId, MessageId, NodeId, Outcome, QueueContent,
+    QueueId, SessionId, Slot, TopicId,
 };
 
 /// A history with its audit, and what was collected from it.
@@ -178,8 +178,9 @@ impl<'a> View<'a> {
         };
         view.collect();
         for content in &audit.queues {
+            let begins = view.begins(content);
             let line = &mut view.lines[content.queue.index()];
-            line.begins = line.begins.max(content.min);
+            line.begins = line.begins.max(begins);
         }
         view.haunted = view.unnoticed();
         view
@@ -550,12 +551,26 @@ impl<'a> View<'a> {
         self.excused(queue, 0)
     }
 
+    /// Where a queue begins in the end, as it says. Where room was made and its first entry rotted, it takes that one for
+    /// one that leads to a message: what can be read tells then.
+    #[must_use]
+    pub fn begins(&self, content: &QueueContent) -> u64 {
+        let read = content.read.first().map_or(content.max, |read| read.offset);
+        let rots = self.rots(Slot { queue: content.queue, offset: content.min });
+        if rots && self.fills(content.queue) { read } else { content.min }
+    }
+
+    /// True when the disk of a queue's broker was full.
+    fn fills(&self, queue: QueueId) -> bool {
+        let broker = self.history.queues[queue.index()].broker;
+        self.history.steps.iter().any(|step| step.fills && step.nodes.contains(&broker))
+    }
+
     /// True when this place was given up for want of space: the disk of its broker was full, and in the end its queue
     /// begins behind it. Of one that was deleted nobody knows where it began.
     #[must_use]
     pub fn made_room(&self, slot: Slot) -> bool {
-        let broker = self.history.queues[slot.queue.index()].broker;
-        self.history.steps.iter().any(|step| step.fills && step.nodes.contains(&broker))
+        self.fills(slot.queue)
             && (slot.offset < self.lines[slot.queue.index()].begins || !self.history.lives(slot.queue))
     }
 

@@ -16,7 +16,7 @@ use protocol::{Request, Text, json};
 use runtime::time::sleep;
 
 use super::asks::{Server, TIMEOUT, connect};
-use super::load::Shared;
+use super::load::{DONE, Shared};
 use crate::draw::Draw;
 use crate::history::{GroupId, Keeps, Kind, Register};
 
@@ -167,6 +167,8 @@ impl Desk<'_> {
                 let answer = self.call(&ask, none).await;
                 answer.map(|(reply, _)| u64::try_from(reply.offset).ok().filter(|it| *it > 0))
             }
+            // Brokers are looked at in the end: nothing more may come to them then.
+            Keeps::Permission if self.shared.phase() == DONE => return,
             Keeps::Permission => match self.call(&message(TRIED, 1), Bytes::from_static(b"may I?")).await {
                 Ok(_) => Ok(Some(READ_AND_WRITE)),
                 Err(CallError::Refused { code: NO_PERMISSION, .. }) => Ok(Some(READ_ONLY)),
