@@ -417,7 +417,11 @@ fn conserved(view: &View<'_>, back: &Back, judged: &mut Judged) {
         let returned = returned.get(&(group, message)).map_or(&[][..], Vec::as_slice);
         let excused = returned.iter().any(|back| way.lost(view, back))
             || back.copies(group, message).iter().any(|copied| may_be_lost(view, copied))
-            || tries.iter().any(|it| way.lost_at_first(view, it, message));
+            || tries.iter().any(|it| way.lost_at_first(view, it, message))
+            // Where a queue lost its tail a member from before that goes on beyond what nobody has given back.
+            || returned.is_empty()
+                && back.copies(group, message).is_empty()
+                && view.ever_excused(failed.slot.queue);
         if excused {
             continue;
         }
@@ -947,6 +951,22 @@ mod tests {
             s.sent_back("q", 0, 1, 3);
             s.drained(0);
         });
+        let never_given_back = |how| {
+            move |s: &mut Script| {
+                s.ok("b", "r", 0);
+                s.crash("b0", how);
+                s.ok("a", "q", 0);
+                defer(s, "q", 0, "a");
+                s.drained(0);
+            }
+        };
+        run("RTY-5", Expect::Broken, "never given back after a death", never_given_back(How::Process));
+        run(
+            "RTY-5",
+            Expect::Kept,
+            "never given back in a queue that lost its tail",
+            never_given_back(How::Power),
+        );
         run("RTY-5", Expect::Kept, "the power took what was not flushed", |s| {
             s.ok("a", "q", 0);
             defer(s, "q", 0, "a");
