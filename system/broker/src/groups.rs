@@ -84,7 +84,10 @@ impl Broker {
                 alike.for_each(|name| self.offsets.lock().forget_group(name));
             }
         }
-        if planted!("B58") || !listed && planted!("B67") {
+        if planted!("B58") {
+            return Ok(Reply::ok());
+        }
+        if !listed && planted!("B67") {
             return Ok(Reply::ok());
         }
         let forgotten = self.offsets.lock().changes();
