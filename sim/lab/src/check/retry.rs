@@ -376,10 +376,11 @@ fn once(view: &View<'_>, back: &Back, judged: &mut Judged) {
         let one_chain = distinct == before.len()
             && history.messages[back.message.index()].attempts == 1
             && !forked.contains(&(back.group, back.message));
-        let again = after.iter().find(|it| {
-            let same = it.slot == back.slot && it.session.is_some() && it.session == session;
-            same || back.dead && one_chain && !before.iter().any(|before| before.slot == it.slot)
-        });
+        let known = |it: &Delivery| before.iter().any(|before| before.slot == it.slot);
+        // Who got an older one of its places once more gave that back as well.
+        let first_new = after.iter().take_while(|it| !known(it)).find(|_| back.dead && one_chain);
+        let same = |it: &&&Delivery| it.slot == back.slot && it.session.is_some() && it.session == session;
+        let again = after.iter().find(same).or(first_new);
         let Some(again) = again else { continue };
         let (rule, how) =
             if back.dead { (Rule::Rty3, "died") } else { (Rule::Rty1, "was to be tried again later") };

@@ -92,7 +92,7 @@ async fn put_queues_back<H: Home>(shared: &Shared, asker: &Asker<H>) {
                 continue;
             }
             let key = (index as u32, broker);
-            let now = shared.recorder.live().readable.get(&key).copied();
+            let now = shared.recorder.live().sizes.get(&key).map(|(read, _)| *read);
             if now != Some(most) {
                 asker.set_queues(broker, &topic.name, most, most, Instant::now() + SET_UP).await;
             }

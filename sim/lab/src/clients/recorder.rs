@@ -97,8 +97,8 @@ pub struct Live {
     deleting: BTreeMap<(TopicId, NodeId), u64>,
     /// Topics that were deleted on a broker and not made again.
     gone_topics: BTreeSet<(TopicId, NodeId)>,
-    /// Read queues of each topic on each broker.
-    pub readable: BTreeMap<(u32, NodeId), u32>,
+    /// Read and write queues of each topic on each broker.
+    pub sizes: BTreeMap<(u32, NodeId), (u32, u32)>,
     /// The most of them there ever were.
     most_readable: BTreeMap<(u32, NodeId), u32>,
     /// Up to where each node found its log when it was started last.
@@ -299,7 +299,7 @@ impl Recorder {
             #[cfg(madsim)]
             deleting: BTreeMap::new(),
             gone_topics: BTreeSet::new(),
-            readable: BTreeMap::new(),
+            sizes: BTreeMap::new(),
             most_readable: BTreeMap::new(),
             #[cfg(madsim)]
             recovered: BTreeMap::new(),
@@ -619,7 +619,7 @@ impl Recorder {
     pub(crate) fn lost(&self, node: Node) {
         let id = self.id(node);
         let mut live = self.live();
-        live.readable.retain(|(_, broker), _| *broker != id);
+        live.sizes.retain(|(_, broker), _| *broker != id);
         live.most_readable.retain(|(_, broker), _| *broker != id);
     }
 
@@ -714,9 +714,8 @@ impl Live {
         }
         let most = self.most_readable.entry((topic.0, broker)).or_default();
         *most = read.max(*most);
-        if self.readable.insert((topic.0, broker), read) == Some(read) {
-            // Told again without a change of what can be read; write queues matter to nobody here.
-            return;
+        if self.sizes.insert((topic.0, broker), (read, write)) == Some((read, write)) {
+            return; // told again
         }
         for number in 0..read {
             self.history.queue(topic, broker, number);
@@ -836,7 +835,8 @@ impl Live {
         for index in 0..self.history.groups.len() {
             for (queue, end) in &self.ends {
                 let facts = self.history.queues[queue.index()];
-                let read = self.readable.get(&(facts.topic.0, facts.broker)).copied().unwrap_or(u32::MAX);
+                let size = self.sizes.get(&(facts.topic.0, facts.broker));
+                let read = size.map_or(u32::MAX, |(read, _)| *read);
                 let there = facts.number < read && !self.outside.contains(&facts.broker);
                 if there && self.history.reads(GroupId(index as u32), *queue) {
                     let done = self.committed.get(&(GroupId(index as u32), *queue)).copied().unwrap_or(0);
@@ -1095,7 +1095,7 @@ impl Live {
             }
             "topic_unlisted" => {
                 let Some(topic) = self.history.known_topic(fields.text("topic")) else { return };
-                self.readable.remove(&(topic.0, node));
+                self.sizes.remove(&(topic.0, node));
                 let queues = &self.history.queues;
                 self.committed.retain(|(_, queue), _| !queues[queue.index()].is_of(topic, node));
                 self.push(node, Kind::TopicUnlisted { topic, broker: node });
@@ -1168,7 +1168,7 @@ impl Live {
         let history = &self.history;
         self.ends.retain(|queue, _| history.lives(*queue));
         self.push(broker, Kind::TopicDeleted { topic, broker });
-        if self.readable.contains_key(&(topic.0, broker)) {
+        if self.sizes.contains_key(&(topic.0, broker)) {
             // It was made again while the disk refused the deletion.
             self.history.renew(topic, broker);
         } else {
