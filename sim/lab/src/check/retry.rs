@@ -818,6 +818,27 @@ mod tests {
             s.holds("dead", &["a"]);
             s.drained(0);
         });
+        let tried_anew = |first_again: bool| {
+            move |s: &mut Script| {
+                s.ok("a", "q", 0);
+                tried(s, "q", 0, "a", 0);
+                s.sent_back("q", 0, 1, 3);
+                s.holds("retry", &["a"]);
+                s.last_read().times = 3;
+                tried(s, "retry", 0, "a", 3);
+                s.sent_back("retry", 0, 4, 0);
+                if first_again {
+                    s.enter_after("c1", "q", 0, "a", 0);
+                    s.defers("c1", "q", 0);
+                    s.sent_back("q", 0, 1, 3);
+                }
+                tried(s, "retry", 1, "a", 3);
+                s.sent_back("retry", 1, 4, 0);
+                s.holds("dead", &["a", "a"]);
+            }
+        };
+        run("RTY-3", Expect::Broken, "it died and comes from a new place", tried_anew(false));
+        run("RTY-3", Expect::Kept, "its first place changed hands, and it was tried anew", tried_anew(true));
         run("RTY-3", Expect::Kept, "twice, as its last try failed twice", |s| {
             s.ok("a", "q", 0);
             s.holds("retry", &["a"]);
