@@ -101,8 +101,10 @@ fn registers(view: &View<'_>, judged: &mut Judged) {
             Kind::Down { how } => {
                 versions.retain(|(server, _), _| *server != event.node);
                 let sync = history.brokers.iter().any(|it| it.node == event.node && it.sync_flush);
+                let mut outages = view.outages_of(event.node).iter();
+                let tail = !sync && outages.any(|outage| outage.event == number && outage.loses);
                 let own = registers.iter_mut().zip(&history.registers);
-                own.filter(|(_, it)| it.server == event.node).for_each(|(it, _)| it.falls(how, sync, number));
+                own.filter(|(_, it)| it.server == event.node).for_each(|(it, _)| it.falls(how, tail, number));
             }
             _ => {}
         }
@@ -155,10 +157,11 @@ impl Orders {
         (order.answered, order.done) = (Some(event), done);
     }
 
-    fn falls(&mut self, how: How, sync: bool, event: usize) {
+    /// Its server goes down, and its queues may lose their `tail`.
+    fn falls(&mut self, how: How, tail: bool, event: usize) {
         let offset = self.what == Keeps::Offset;
         // An offset beyond the end of a queue that lost its tail goes back to that.
-        if how == How::Disk || is_volatile(self.what) || offset && how == How::Power && !sync {
+        if how == How::Disk || is_volatile(self.what) || offset && tail {
             self.lost = Some(event);
         } else if offset && how != How::Stop {
             self.set_back = Some(event);
@@ -399,6 +402,11 @@ mod tests {
             commit(s, Some(6));
             s.crash("b0", How::Process);
             s.shows(offset, Some(5));
+        });
+        run("CON-9", Expect::Kept, "a failed sync took the tail of the queue", |s| {
+            commit(s, Some(5));
+            s.sync_fails();
+            s.shows(offset, Some(3));
         });
         run("CON-9", Expect::Kept, "a loss of power took the tail of the queue", |s| {
             commit(s, Some(5));

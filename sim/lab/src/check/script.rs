@@ -674,7 +674,6 @@ impl Script {
         step
     }
 
-    /// A sync of the broker's log fails, and it is restarted.
     /// A sync has failed, and the process goes on.
     pub(super) fn sync_failing(&mut self) -> u32 {
         let step = self.begin(&["b0"]);
@@ -682,6 +681,7 @@ impl Script {
         step
     }
 
+    /// A sync of the broker's log fails, and it is restarted.
     pub(super) fn sync_fails(&mut self) {
         let step = self.sync_failing();
         self.down("b0", How::Stop);

@@ -1,6 +1,6 @@
 //! L-13: nobody who is well is given up as silent, and nobody who is silent is waited for.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use super::view::Trouble;
 use super::{Judged, Rule, SECOND, View, seconds};
@@ -96,6 +96,8 @@ fn name_servers(view: &View<'_>, troubles: &[Trouble], judged: &mut Judged) {
     let clients: Vec<NodeId> = clients.collect();
     let end = view.drained.map_or(view.last(), |(event, ..)| event);
     let mut heard: BTreeMap<(NodeId, TopicId), u64> = BTreeMap::new();
+    // What they ask on their way out is the last of it.
+    let mut leaving: BTreeSet<NodeId> = BTreeSet::new();
     let mut judge = |(client, topic): (NodeId, TopicId), since: u64, number: usize| {
         judged.count(Rule::L13, 1);
         let until = view.at(number);
@@ -118,7 +120,9 @@ fn name_servers(view: &View<'_>, troubles: &[Trouble], judged: &mut Judged) {
     };
     for (number, event) in history.events.iter().enumerate().take(end + 1) {
         match event.kind {
-            Kind::RouteAnswered { topic, found } if clients.contains(&event.node) => {
+            Kind::RouteAnswered { topic, found }
+                if clients.contains(&event.node) && !leaving.contains(&event.node) =>
+            {
                 let key = (event.node, topic);
                 if let Some(since) = heard.get(&key) {
                     judge(key, *since, number);
@@ -128,7 +132,13 @@ fn name_servers(view: &View<'_>, troubles: &[Trouble], judged: &mut Judged) {
                     heard.insert(key, event.at_ns);
                 }
             }
-            Kind::Down { .. } | Kind::Leaves { .. } => heard.retain(|(client, _), _| *client != event.node),
+            Kind::Joined { .. } => drop(leaving.remove(&event.node)),
+            Kind::Down { .. } | Kind::Leaves { .. } => {
+                if matches!(event.kind, Kind::Leaves { .. }) {
+                    leaving.insert(event.node);
+                }
+                heard.retain(|(client, _), _| *client != event.node);
+            }
             _ => {}
         }
     }
@@ -263,6 +273,21 @@ mod tests {
             }
             s.route_answered("c0", "t", true);
         });
+        let leaves = |returns: bool| {
+            move |s: &mut Script| {
+                s.name_servers(1);
+                s.route_answered("c0", "t", true);
+                s.leaves("c0");
+                if returns {
+                    s.joined("c0");
+                }
+                s.route_answered("c0", "t", true);
+                s.wait(100.0);
+                s.drained(0);
+            }
+        };
+        run("L-13", Expect::Broken, "it left and is there again", leaves(true));
+        run("L-13", Expect::Kept, "it asks once more on its way out", leaves(false));
         run("L-13", Expect::Kept, "the only one is down", |s| {
             s.name_servers(1);
             s.down("ns0", How::Process);
