@@ -167,7 +167,7 @@ bugs! {
     B37 Medium [Adm1]           "The first message of a topic does not wait for the topic to be on the disk."
     B38 Medium [Log2 Ack1 Ack2] "The mark of a deleted topic moves on with each writing of the table."
     B39 Medium [Ack3 Idx1]      "Old files take the marks of all deleted topics with them."
-    B40 Medium [L2]             "A broker that found no space looks again after half a minute."
+    B40 Hard   [L2]             "A broker that found no space looks again after half a minute."
     B41 Hard   [Con5 L3 Con3]   "A pull at the end of a queue that retention has emptied goes back to the first offset."
     B42 Medium [Log4 Con3 Log2] "A queue that retention has emptied begins anew at a restart."
     B43 Medium [Ack3 Idx1]      "A record that was found at the start is taken by its head when it is read from memory."

@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use super::live::WAITED;
 use super::{Judged, Rule, SECOND, View, seconds};
-use crate::history::{Kind, MessageId, NodeId, QueueId, SessionId, Slot};
+use crate::history::{Kind, MessageId, NodeId, QueueId, SessionId, Slot, TopicId};
 
 /// A message that somebody who had everything before it waits for.
 #[derive(Clone, Copy)]
@@ -32,12 +32,20 @@ pub(super) fn check(view: &View<'_>, judged: &mut Judged) {
     let mut next: Vec<u64> = view.sessions.iter().map(|session| session.offset).collect();
     let mut live: BTreeMap<QueueId, Vec<SessionId>> = BTreeMap::new();
     let mut due: BTreeMap<SessionId, Due> = BTreeMap::new();
+    // Who was told that there is no such topic, or no such queue, asks again after a second.
+    let mut made: BTreeMap<(TopicId, NodeId), u64> = BTreeMap::new();
     // What a member has of its queue and is not done with.
     let mut unfinished: BTreeMap<SessionId, BTreeSet<u64>> = BTreeMap::new();
     for (number, event) in history.events.iter().enumerate() {
         match event.kind {
             Kind::SessionStart { session, queue, .. } => live.entry(queue).or_default().push(session),
+            Kind::TopicSet { topic, broker, .. } => drop(made.insert((topic, broker), event.at_ns)),
             Kind::Dispatched { slot } => {
+                let queue = history.queues[slot.queue.index()];
+                let made = made.get(&(queue.topic, queue.broker));
+                if made.is_some_and(|made| event.at_ns < made + YOUNG) {
+                    continue;
+                }
                 for &session in live.get(&slot.queue).into_iter().flatten() {
                     let whole = view.sessions[session.index()];
                     let group = history.members[whole.member.index()].group;
@@ -116,6 +124,8 @@ const MOST_HELD: usize = 1000;
 const LONGEST_SPAN: u64 = 2000;
 /// The rule's own.
 const BOUND: u64 = SECOND / 5;
+/// So long after its topic was made or changed a queue is young.
+const YOUNG: u64 = 2 * SECOND;
 /// So long after a trouble connections and owners have been found again.
 const CALM: u64 = 40 * SECOND;
 
@@ -145,6 +155,20 @@ mod tests {
             s.pulled("q", 1, 2, 1);
             s.holds("q", &["a", "b"]);
         });
+        let made = |before: f64| {
+            move |s: &mut Script| {
+                s.session("c0", "q", 0);
+                s.queues("b0", 4, 4);
+                s.wait(before);
+                s.ok("a", "q", 0);
+                s.dispatched("q", 0);
+                s.wait(0.9);
+                s.pulled("q", 0, 1, 1);
+                s.holds("q", &["a"]);
+            }
+        };
+        run("L-11", Expect::Broken, "its topic was made long before", made(3.0));
+        run("L-11", Expect::Kept, "its topic was made a moment before", made(0.1));
         // It has so many, and its listener is done with some of them.
         let busy = |has: u64, done: std::ops::Range<u64>| {
             move |s: &mut Script| {
