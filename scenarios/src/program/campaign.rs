@@ -90,7 +90,7 @@ impl Sweep {
             names: Vec::new(),
             seeds: USUAL,
             jobs: None,
-            draws: Draws { profile: Profile::Brief, safety_only: false },
+            draws: Draws::usual(Profile::Brief),
             plant: Vec::new(),
             check: false,
             no_report: false,
@@ -101,7 +101,7 @@ impl Sweep {
 
     /// Seeds of all scenarios, twice each to check them, for nobody but the caller.
     pub(super) fn beside_reports(seeds: Range<u64>, profile: Profile, check: bool) -> Self {
-        let draws = Draws { profile, safety_only: false };
+        let draws = Draws::usual(profile);
         Self { seeds, draws, check, no_report: true, ..Self::usual() }
     }
 
@@ -184,7 +184,7 @@ pub(super) struct Campaign {
 impl Campaign {
     /// Explains what failed; the summary, and the exit code.
     pub(super) fn close(self, profile: Profile) -> anyhow::Result<(Summary, u8)> {
-        explain::pages(&self.summary, Draws { profile, safety_only: false }, &[])?;
+        explain::pages(&self.summary, Draws::usual(profile), &[])?;
         Ok((self.summary, gravest(self.codes)))
     }
 

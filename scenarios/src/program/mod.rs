@@ -204,6 +204,11 @@ struct Draws {
 }
 
 impl Draws {
+    /// Plans of a size, with faults that can be got over.
+    fn usual(profile: Profile) -> Self {
+        Self { profile, safety_only: false }
+    }
+
     fn of(self, scenario: &Scenario, seed: u64) -> Plan {
         let Self { profile, safety_only } = self;
         scenario.draw(seed, Drawing { profile, safety_only })

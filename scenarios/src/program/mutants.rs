@@ -40,7 +40,7 @@ pub(super) struct Mutants {
 impl Mutants {
     /// All of them, each where it is expected.
     pub(super) fn usual() -> Self {
-        let draws = Draws { profile: Profile::Brief, safety_only: false };
+        let draws = Draws::usual(Profile::Brief);
         Self { plant: Vec::new(), scenario: None, swarm: false, seeds: None, minutes: None, draws }
     }
 

@@ -133,10 +133,9 @@ fn name_servers(view: &View<'_>, troubles: &[Trouble], judged: &mut Judged) {
                 }
             }
             Kind::Joined { .. } => drop(leaving.remove(&event.node)),
-            Kind::Down { .. } | Kind::Leaves { .. } => {
-                if matches!(event.kind, Kind::Leaves { .. }) {
-                    leaving.insert(event.node);
-                }
+            Kind::Down { .. } => heard.retain(|(client, _), _| *client != event.node),
+            Kind::Leaves { .. } => {
+                leaving.insert(event.node);
                 heard.retain(|(client, _), _| *client != event.node);
             }
             _ => {}

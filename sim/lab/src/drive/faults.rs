@@ -152,11 +152,10 @@ impl Steps {
         // What an operator said to a broker that stood still may be heard only now, by one that serves its connections
         // in any order: he looks after it once more.
         let permits = |what: &What| matches!(what, What::Permit { .. } | What::ReadOnly { .. });
-        let permits = self.plan.steps.iter().filter(|step| permits(&step.what));
-        for (index, step) in permits.enumerate() {
-            if index == 0 {
-                sleep(HEARD_LATE).await;
-            }
+        if self.plan.steps.iter().any(|step| permits(&step.what)) {
+            sleep(HEARD_LATE).await;
+        }
+        for step in self.plan.steps.iter().filter(|step| permits(&step.what)) {
             self.put_back(&step.what, Instant::now() + WATCHED).await;
         }
     }
