@@ -119,7 +119,7 @@ impl Broker {
                     queue,
                     offset,
                     stored,
-                    "a commit below the stored offset was ignored"
+                    "a commit that would take the group back was ignored"
                 );
                 self.counters.commit_ignored();
                 return;
@@ -137,7 +137,7 @@ impl Broker {
                     queue,
                     offset,
                     to,
-                    "a commit beyond the end of its queue: the end is stored"
+                    "a commit beyond the end of its queue: its member knows messages that are gone"
                 );
                 to
             }
@@ -149,8 +149,12 @@ impl Broker {
     /// The offsets that can be read in a queue; none have been written to one that the store does not know.
     pub(crate) fn bounds(&self, topic: &str, queue: i32) -> Bounds {
         match self.store.queue(topic, queue) {
-            Some(queue) => Bounds { min: wire(queue.min()), max: wire(queue.max()) },
-            None => Bounds { min: 0, max: 0 },
+            Some(queue) => Bounds {
+                min: wire(queue.min()),
+                max: wire(queue.max()),
+                beyond: wire(queue.back_from_beyond()),
+            },
+            None => Bounds { min: 0, max: 0, beyond: 0 },
         }
     }
 

@@ -35,6 +35,8 @@ pub struct Queue {
     min: AtomicU64,
     /// The smallest offset once the deletion in progress is on the disk.
     planned_min: AtomicU64,
+    /// Offsets from here on may have been those of other messages before, which went with a crash or with the topic.
+    given_again: AtomicU64,
     log: Arc<Log>,
     units: Mutex<Units>,
 }
@@ -75,6 +77,7 @@ impl Queue {
             deleted: AtomicBool::new(false),
             min: AtomicU64::new(min),
             planned_min: AtomicU64::new(min),
+            given_again: AtomicU64::new(u64::MAX),
             log,
             units: Mutex::new(Units {
                 first: max,
@@ -105,6 +108,19 @@ impl Queue {
     /// The offset that the next record will be seen at.
     pub fn max(&self) -> u64 {
         self.arrived.get()
+    }
+
+    /// Where a reader goes on whose offset lies beyond the end. It knows messages that a crash took, or its topic's
+    /// deletion, and none of those that have come since: it goes on at the first of them. When nothing of that kind
+    /// happened, at the end.
+    pub fn back_from_beyond(&self) -> u64 {
+        let max = self.max();
+        self.given_again.load(Ordering::Acquire).min(max).max(self.min().min(max))
+    }
+
+    /// Offsets from `offset` on may have been those of other messages before.
+    pub(crate) fn gives_again(&self, offset: u64) {
+        self.given_again.store(offset, Ordering::Release);
     }
 
     /// Reads at most `max_count` records and `max_bytes` from offset `from`, of those whose tag code `accept`
@@ -200,7 +216,7 @@ impl Queue {
         }
         if from > max {
             sometimes!("store.read.behind_end");
-            return outside(ReadStatus::OffsetOverflowBadly, max);
+            return outside(ReadStatus::OffsetOverflowBadly, self.back_from_beyond());
         }
         let rules = Rules::new(&self.log.config, max_count, max_bytes, self.log.hot_from(), self.log.min());
         let mut selection = Selection::new(from, rules);

@@ -637,6 +637,9 @@ impl Recovery<'_> {
         for queue in store.topics.all() {
             queue.next.fetch_max(queue.max(), std::sync::atomic::Ordering::AcqRel);
         }
+        if !self.clean {
+            store.topics.give_again();
+        }
         let mut deleted = store.topics.deleted();
         if !deleted.is_empty() && planted!("B63") {
             deleted.clear();

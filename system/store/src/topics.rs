@@ -21,6 +21,8 @@ struct Inner {
     topics: BTreeMap<Arc<str>, Topic>,
     /// Records of these topics below these positions are no messages any more.
     deleted: BTreeMap<Arc<str>, u64>,
+    /// A crash may have taken records, of queues that are not known any more as well.
+    crashed: bool,
 }
 
 #[derive(Debug, Default)]
@@ -72,6 +74,17 @@ impl Topics {
             Ok(at) => queues[at] = queue,
             Err(at) => queues.insert(at, queue),
         }
+    }
+
+    /// A crash may have taken the last records of each queue: their offsets are given again.
+    pub(crate) fn give_again(&self) {
+        let mut inner = self.inner.lock();
+        inner.crashed = true;
+        inner
+            .topics
+            .values()
+            .flat_map(|topic| &topic.queues)
+            .for_each(|queue| queue.gives_again(queue.max()));
     }
 
     /// Forgets all queues; the deleted topics stay.
@@ -157,6 +170,13 @@ impl Inner {
     }
 
     fn find_or_make(&mut self, log: &Arc<Log>, topic: &str, id: i32) -> Option<Arc<Queue>> {
+        let make = |name| {
+            let queue = Arc::new(Queue::new(log.clone(), name, id, 0, 0));
+            if self.crashed || self.deleted.contains_key(topic) {
+                queue.gives_again(0);
+            }
+            queue
+        };
         if let Some(found) = self.topics.get_mut(topic) {
             if found.deleting {
                 return None;
@@ -164,16 +184,14 @@ impl Inner {
             match found.queues.binary_search_by_key(&id, |q| q.id) {
                 Ok(at) => return Some(found.queues[at].clone()),
                 Err(at) => {
-                    let name = found.queues.first().map_or_else(|| topic.into(), |q| q.topic.clone());
-                    let queue = Arc::new(Queue::new(log.clone(), name, id, 0, 0));
+                    let queue = make(found.queues.first().map_or_else(|| topic.into(), |q| q.topic.clone()));
                     found.queues.insert(at, queue.clone());
                     return Some(queue);
                 }
             }
         }
-        let name: Arc<str> = topic.into();
-        let queue = Arc::new(Queue::new(log.clone(), name.clone(), id, 0, 0));
-        self.topics.insert(name, Topic { deleting: false, queues: vec![queue.clone()] });
+        let queue = make(topic.into());
+        self.topics.insert(queue.topic.clone(), Topic { deleting: false, queues: vec![queue.clone()] });
         Some(queue)
     }
 }

@@ -257,7 +257,7 @@ fn in_time(view: &View<'_>, judged: &mut Judged) {
 }
 
 /// RTY-1: what a listener has for too long is given back, once everything before it in its queue is done, when nothing is
-/// wrong.
+/// wrong and as long as its member has the queue.
 fn stuck(view: &View<'_>, back: &Back, judged: &mut Judged) {
     let history = view.history;
     let troubles = view.troubles();
@@ -267,7 +267,8 @@ fn stuck(view: &View<'_>, back: &Back, judged: &mut Judged) {
             sessions.entry(session).or_default().push(delivery);
         }
     }
-    for held in sessions.values_mut() {
+    for (session, held) in &mut sessions {
+        let dropped = view.session_end(&view.sessions[session.index()]);
         held.sort_by_key(|it| it.slot.offset);
         let mut free = 0; // when the last of those before it was done
         for delivery in held {
@@ -277,7 +278,7 @@ fn stuck(view: &View<'_>, back: &Back, judged: &mut Judged) {
             let timeout_ns = history.groups[group.index()].timeout_ms * 1_000_000;
             let most = free.max(entered) + 2 * timeout_ns + GIVEN_BACK;
             free = free.max(ended);
-            if ended <= most {
+            if ended.min(dropped) <= most {
                 continue;
             }
             judged.count(Rule::Rty1, 1);
@@ -421,7 +422,7 @@ fn conserved(view: &View<'_>, back: &Back, judged: &mut Judged) {
             || tries.iter().any(|it| way.lost_at_first(view, it, message))
             // Where a queue lost its tail a member from before that goes on beyond what nobody has given back.
             || returned.is_empty()
-                && back.copies(group, message).is_empty()
+                && !back.copies(group, message).iter().any(|copied| copied.done)
                 && view.ever_excused(failed.slot.queue);
         if excused {
             continue;
@@ -490,10 +491,13 @@ impl Way {
         let (history, slot) = (view.history, delivery.slot);
         let queue = history.queues[slot.queue.index()];
         let appends = self.appends.get(&slot).map_or(&[][..], Vec::as_slice);
-        let before = appends.iter().rfind(|(event, _)| *event < delivery.entered);
-        let known = before.filter(|_| queue.topic == history.messages[message.index()].topic);
         // What its sender was not told of, nobody promised.
-        let acknowledged = view.sends[message.index()].outcome == Some(Outcome::Ok);
+        let send = &view.sends[message.index()];
+        let acknowledged = send.outcome == Some(Outcome::Ok);
+        // Another may have taken its place before the listener got it.
+        let told = send.returned.filter(|_| acknowledged).unwrap_or(delivery.entered);
+        let before = appends.iter().rfind(|(event, _)| *event < delivery.entered.min(told));
+        let known = before.filter(|_| queue.topic == history.messages[message.index()].topic);
         view.made_room(slot)
             || (!acknowledged || view.ever_excused(slot.queue))
                 && known.is_some_and(|(event, end)| view.may_be_lost(queue.broker, *event, *end))
@@ -668,6 +672,20 @@ mod tests {
         run("RTY-1", Expect::Broken, "its listener is stuck, and nothing happens", |s| {
             enters(s);
             s.wait(40.0);
+            s.exit("c0", "q", 0);
+        });
+        run("RTY-1", Expect::Broken, "its member loses the queue when it is too late", |s| {
+            enters(s);
+            s.wait(38.0);
+            s.end("c0", "q");
+            s.wait(2.0);
+            s.exit("c0", "q", 0);
+        });
+        run("RTY-1", Expect::Kept, "its member loses the queue", |s| {
+            enters(s);
+            s.wait(1.0);
+            s.end("c0", "q");
+            s.wait(39.0);
             s.exit("c0", "q", 0);
         });
         run("RTY-1", Expect::Kept, "it is taken from it in time", |s| {
@@ -996,6 +1014,18 @@ mod tests {
             s.crash("b0", How::Power);
             s.drained(0);
         });
+        let replaced = |how| {
+            move |s: &mut Script| {
+                s.ok("a", "q", 0);
+                s.crash("b0", how);
+                s.ok("b", "q", 0);
+                defer(s, "q", 0, "a");
+                s.copied_back("q", 0, 1, false);
+                s.drained(0);
+            }
+        };
+        run("RTY-5", Expect::Broken, "another is where it was after a death", replaced(How::Process));
+        run("RTY-5", Expect::Kept, "another is where the power took it", replaced(How::Power));
         run("RTY-5", Expect::Kept, "handled at the second try", |s| {
             s.ok("a", "q", 0);
             defer(s, "q", 0, "a");

@@ -19,6 +19,8 @@ pub(crate) struct Bounds {
     pub(crate) min: i64,
     /// Offset of the next message.
     pub(crate) max: i64,
+    /// What stands for an offset beyond `max` ([`store::Queue::back_from_beyond`]).
+    pub(crate) beyond: i64,
 }
 
 /// Who commits, as far as it decides about going backwards.
@@ -51,7 +53,8 @@ pub(crate) enum Committed {
         /// What is stored.
         stored: i64,
     },
-    /// The commit was beyond the queue's end, which only a client from before a rewind can send: the end is stored.
+    /// The commit was beyond the queue's end, which only a client can send that knows messages that are gone: where
+    /// those end that it may have had is stored.
     Capped {
         /// What is stored now.
         to: i64,
@@ -142,7 +145,12 @@ impl Offsets {
         bounds: Bounds,
         who: Committer,
     ) -> Committed {
-        let wanted = offset.clamp(0, bounds.max.max(0));
+        let wanted = match who {
+            // A tool means the end.
+            Committer::Tool => offset.clamp(0, bounds.max),
+            _ if offset > bounds.max => bounds.beyond,
+            _ => offset.max(0),
+        };
         let stored = self.get(topic, group, queue);
         let done = match stored {
             Some(stored) if wanted < stored => {
@@ -235,7 +243,7 @@ mod tests {
     use super::*;
     use proptest::prelude::*;
 
-    const WIDE: Bounds = Bounds { min: 0, max: 1000 };
+    const WIDE: Bounds = Bounds { min: 0, max: 1000, beyond: 1000 };
 
     fn stored_at(offset: i64) -> Offsets {
         let mut offsets = Offsets::default();
@@ -264,7 +272,7 @@ mod tests {
     #[test]
     fn an_offset_outside_its_queue_is_corrected_by_anybody() {
         let mut offsets = stored_at(50);
-        let after_rewind = Bounds { min: 0, max: 30 };
+        let after_rewind = Bounds { min: 0, max: 30, beyond: 30 };
         assert_eq!(
             offsets.commit("t", "g", 0, 30, after_rewind, Committer::Member),
             Committed::Lowered { from: 50, to: 30 }
@@ -275,9 +283,21 @@ mod tests {
     #[test]
     fn a_commit_beyond_the_end_stores_the_end() {
         let mut offsets = Offsets::default();
-        let done = offsets.commit("t", "g", 0, 90, Bounds { min: 0, max: 30 }, Committer::Member);
+        let done = offsets.commit("t", "g", 0, 90, Bounds { min: 0, max: 30, beyond: 30 }, Committer::Member);
         assert_eq!(done, Committed::Capped { to: 30 });
         assert_eq!(offsets.get("t", "g", 0), Some(30));
+    }
+
+    #[test]
+    fn who_knows_messages_that_are_gone_does_not_pass_over_those_that_came_since() {
+        let bounds = Bounds { min: 0, max: 95, beyond: 80 };
+        let mut offsets = Offsets::default();
+        let mut commit = |offset, who| offsets.commit("t", "g", 0, offset, bounds, who);
+        assert_eq!(commit(100, Committer::Member), Committed::Capped { to: 80 });
+        assert_eq!(commit(100, Committer::Member), Committed::Same);
+        assert_eq!(commit(90, Committer::Member), Committed::Stored);
+        assert_eq!(commit(100, Committer::Member), Committed::Ignored { stored: 90 });
+        assert_eq!(commit(100, Committer::Tool), Committed::Capped { to: 95 });
     }
 
     #[test]

@@ -646,6 +646,15 @@ fn a_topic_grows_shrinks_and_goes() {
         assert_eq!(node.pull("orders", 3, 0).await.code, code::TOPIC_NOT_EXIST);
         node.call(&set(4, 4)).await.unwrap();
         assert_eq!(node.pull("orders", 3, 0).await.code, code::PULL_NOT_FOUND, "a new topic is empty");
+        for body in ["a", "b"] {
+            node.send("orders", 3, body).await;
+        }
+        let beyond = node.pull("orders", 3, 3).await;
+        assert_eq!(
+            (beyond.code, beyond.header.next_begin_offset, beyond.header.max_offset),
+            (code::PULL_OFFSET_MOVED, 0, 2),
+            "who knows the old topic gets what came since"
+        );
         node.stop().await;
     });
 }

@@ -601,6 +601,48 @@ fn a_failed_sync_is_told_to_all_who_wait_and_ends_all_writing() {
 }
 
 #[test]
+fn who_knows_messages_that_are_gone_gets_all_that_came_since() {
+    const LOST: u64 = 200;
+    let ends: Arc<Mutex<Vec<u64>>> = Arc::default();
+    let lives = ends.clone();
+    story(
+        move |disk| {
+            let lives = lives.clone();
+            async move {
+                let tasks = TaskSet::new();
+                let (store, _) = Store::open(disk, small(FlushMode::Async), &tasks).await.unwrap();
+                let queue = store.open_queue("orders", 0).unwrap();
+                let began = queue.max();
+                let count = if lives.lock().unwrap().is_empty() { LOST } else { 2 };
+                for number in 0..count {
+                    let body = body_of(number * 3);
+                    store.append(&message(number * 3, "orders", &body, "")).await.unwrap();
+                    sleep(Duration::from_millis(1)).await;
+                }
+                store.catch_up().await;
+                let found = queue.read(LOST as i64 + 1, 32, 1 << 20, |_| true).await.unwrap();
+                assert_eq!(
+                    (found.status, found.max),
+                    (store::ReadStatus::OffsetOverflowBadly, began + count)
+                );
+                lives.lock().unwrap().push(found.next);
+                if count < LOST {
+                    assert!((1..LOST - 2).contains(&began), "the crash took a tail and not all: {began}");
+                    assert_eq!(found.next, began, "the first of the new ones");
+                    store.close().await.unwrap();
+                }
+            }
+        },
+        |node| async move {
+            sleep(Duration::from_millis(230)).await;
+            node.crash(Crash::Power);
+            node.restart();
+        },
+    );
+    assert_eq!(ends.lock().unwrap()[0], LOST, "the end, where nothing is gone");
+}
+
+#[test]
 fn sends_are_refused_while_the_disk_is_full_and_taken_when_there_is_space() {
     story(
         |disk| async move {
