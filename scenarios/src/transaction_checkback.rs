@@ -16,7 +16,9 @@ pub(crate) fn scenario() -> Scenario {
                 the immunity, checks that starve, half messages that are passed over",
         upstream: &["5574", "2694", "8311", "9500"],
         rules: &[Rule::Txn1, Rule::Txn2, Rule::Txn3, Rule::Txn4, Rule::Txn5, Rule::Txn6, Rule::Con1],
-        kills: &["M31", "M32", "M33", "M34", "M35", "M36", "B10", "B18", "B33", "B60", "B61", "B64"],
+        kills: &[
+            "M31", "M32", "M33", "M34", "M35", "M36", "B10", "B18", "B33", "B60", "B61", "B64", "B81", "B85",
+        ],
         plan,
     }
 }

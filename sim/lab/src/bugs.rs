@@ -205,6 +205,11 @@ bugs! {
     B78 Hard   [Ord1]           "Anybody may unlock a queue."
     B79 Hard   [Ord1]           "A lock ends a minute after it was given, renewed or not."
     B80 Hard   [Ord1]           "The time of a lock is told by the wall clock."
+    B81 Hard   [Txn2 Txn3 Txn4] "A check does not wait for the end of the same half message, nor that for it."
+    B82 Hard   [Ns3]            "One name server alone hears at once that topics have changed."
+    B83 Hard   [Adm1]           "The first messages of a topic, when they are a batch, do not wait for the topic to be on the disk."
+    B84 Hard   [Dly2 Dly4]      "Delayed messages that were delivered before one that failed are delivered again."
+    B85 Hard   [Txn4 Txn6]      "A half message whose end could not be stored is taken for ended."
 }
 
 #[cfg(test)]

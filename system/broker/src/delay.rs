@@ -267,7 +267,12 @@ impl Broker {
             }
             match self.deliver_one(id, &message).await {
                 Ok(()) => {}
-                Err(Unplaced::NotNow(error)) => return Err(Trouble::Append(error)),
+                Err(Unplaced::NotNow(error)) => {
+                    if planted!("B84") {
+                        *at = self.delays.progress.lock().next(id);
+                    }
+                    return Err(Trouble::Append(error));
+                }
                 Err(Unplaced::Never(why)) => {
                     tracing::error!(
                         level = id + 1,

@@ -122,7 +122,7 @@ impl Store {
         self.check(std::slice::from_ref(first))?;
         self.check(std::slice::from_ref(second))?;
         self.check_size(pair)?;
-        self.slow_down().await;
+        self.admit().await?;
         loop {
             match self.try_append(std::slice::from_ref(first), Some(second)) {
                 Ok((all, queue_offset)) => {
@@ -200,7 +200,7 @@ impl Store {
     }
 
     async fn append_all(&self, messages: &[NewRecord<'_>]) -> Result<Appended, AppendError> {
-        self.slow_down().await;
+        self.admit().await?;
         loop {
             match self.try_append(messages, None) {
                 Ok((appended, _)) => {
@@ -397,7 +397,11 @@ impl Store {
     }
 
     /// Readers see a record only after its dispatch: when that falls far behind, senders wait a little for it.
-    async fn slow_down(&self) {
+    async fn admit(&self) -> Result<(), AppendError> {
+        // Whatever an append is part of must be whole without it, and be tried again (TXN-1, TXN-4, DLY-2, RTY-2).
+        if buggify!("store.append.refused") {
+            return Err(AppendError::NoSegment("none, by chance".to_owned()));
+        }
         // Others overtake this one, whose place in its queue is not given yet (LOG-3).
         if buggify!("store.append.slow") {
             time::sleep(Duration::from_millis(3)).await;
@@ -408,6 +412,7 @@ impl Store {
             let much = behind / allowed.max(1);
             Box::pin(time::sleep(Duration::from_millis(5 * much.min(10)))).await;
         }
+        Ok(())
     }
 }
 

@@ -40,6 +40,53 @@ fn known_again(view: &View<'_>, judged: &mut Judged) {
     }
 }
 
+/// NS-3: each name server that knows a broker hears soon of a change of its topics, when nothing is wrong with either.
+fn told_at_once(view: &View<'_>, judged: &mut Judged) {
+    let history = view.history;
+    let troubles = view.troubles();
+    let end = view.drained.map_or(view.last(), |(event, ..)| event);
+    // What each server has not heard of since when, and by which event.
+    let mut unheard: BTreeMap<(NodeId, NodeId), Option<(u64, usize)>> = BTreeMap::new();
+    let mut judge = |(server, broker): (NodeId, NodeId), (since, number): (u64, usize), until: u64| {
+        judged.count(Rule::Ns3, 1);
+        let quiet = |node| !shaken(&troubles, node, since.saturating_sub(CALM), until);
+        if until - since > TOLD && quiet(server) && quiet(broker) {
+            let (server, broker) = (history.node_name(server), history.node_name(broker));
+            let sentence = format!(
+                "The topics of {broker} changed at {}, and {server} had not heard of it {} later.",
+                seconds(since),
+                seconds(until - since)
+            );
+            judged.broken(view, Rule::Ns3, number, broker.to_owned(), sentence);
+        }
+    };
+    for (number, event) in history.events.iter().enumerate().take(end) {
+        match event.kind {
+            Kind::TopicSet { broker, .. } | Kind::TopicUnlisted { broker, .. } => {
+                for (_, since) in unheard.iter_mut().filter(|((_, of), _)| *of == broker) {
+                    since.get_or_insert((event.at_ns, number));
+                }
+            }
+            Kind::Registered { broker, .. } => {
+                let pair = (event.node, broker);
+                if let Some(Some(since)) = unheard.insert(pair, None) {
+                    judge(pair, since, event.at_ns);
+                }
+            }
+            Kind::Removed { broker, .. } => drop(unheard.remove(&(event.node, broker))),
+            Kind::Down { .. } => {
+                unheard.retain(|(server, broker), _| ![*server, *broker].contains(&event.node));
+            }
+            _ => {}
+        }
+    }
+    for (pair, since) in unheard {
+        if let Some(since) = since {
+            judge(pair, since, view.at(end));
+        }
+    }
+}
+
 /// What a name server knows of a broker.
 #[derive(Clone, Copy, Default)]
 struct Known {
@@ -55,6 +102,7 @@ pub(super) fn check(view: &View<'_>, judged: &mut Judged) {
         return by_deaths(view, judged);
     }
     known_again(view, judged);
+    told_at_once(view, judged);
     registered_last(view, judged);
     let mut known: BTreeMap<(NodeId, NodeId), Known> = BTreeMap::new();
     let mut closed: BTreeMap<(NodeId, u64), u64> = BTreeMap::new();
@@ -302,6 +350,8 @@ const FRESH: u64 = 30 * SECOND;
 const SOON: u64 = SECOND / 10;
 /// A broker that lost its connection registers again in a second; with a moment for the way.
 const AGAIN: u64 = 5 * SECOND;
+/// A registration that failed is tried again within this, and a moment for the way.
+const TOLD: u64 = 8 * SECOND;
 /// So long after a fault a connection may still break from it.
 const CALM: u64 = 30 * SECOND;
 
@@ -309,6 +359,51 @@ const CALM: u64 = 30 * SECOND;
 mod tests {
     use super::super::script::{Expect, Script, run};
     use crate::history::{How, Why};
+
+    #[test]
+    fn all_name_servers_hear_of_a_change() {
+        let told = |first: f64, second: f64| {
+            move |s: &mut Script| {
+                s.registered("ns0", "b0", 1);
+                s.registered("ns1", "b0", 2);
+                s.wait(40.0);
+                s.queues("b0", 4, 4);
+                s.wait(first);
+                s.registered("ns0", "b0", 1);
+                s.wait(second);
+                s.registered("ns1", "b0", 2);
+            }
+        };
+        run("NS-3", Expect::Broken, "one of them late", told(0.1, 20.0));
+        run("NS-3", Expect::Broken, "none of them soon", told(10.0, 0.1));
+        run("NS-3", Expect::Broken, "one of them never", |s| {
+            s.registered("ns0", "b0", 1);
+            s.wait(40.0);
+            s.queues("b0", 4, 4);
+            s.wait(9.0);
+            s.queues("b0", 5, 5);
+        });
+        run("NS-3", Expect::Kept, "both at once", told(0.1, 0.1));
+        run("NS-3", Expect::Kept, "one after its first try failed", told(0.1, 6.0));
+        run("NS-3", Expect::Kept, "one of them after it was in trouble", |s| {
+            s.registered("ns1", "b0", 2);
+            let fault = s.begin(&["ns1"]);
+            s.wait(20.0);
+            s.over(fault);
+            s.wait(1.0);
+            s.queues("b0", 4, 4);
+            s.wait(20.0);
+            s.registered("ns1", "b0", 2);
+        });
+        run("NS-3", Expect::Kept, "one that does not know the broker", |s| {
+            s.registered("ns1", "b0", 2);
+            s.removed("ns1", "b0", Why::Closed);
+            s.wait(40.0);
+            s.queues("b0", 4, 4);
+            s.wait(20.0);
+            s.registered("ns1", "b0", 3);
+        });
+    }
 
     #[test]
     fn a_silent_broker_leaves_the_answers() {

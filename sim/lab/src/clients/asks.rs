@@ -4,16 +4,18 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-use bytes::Bytes;
+use bytes::{Bytes, BytesMut};
 use net::{CallError, Client, Options, Peer, Reply, Service};
+use protocol::batch::Item;
 use protocol::compression::Compression;
 use protocol::id::OffsetId;
 use protocol::name::AUTO_CREATE_TOPIC;
 use protocol::record::{self, Scan};
 use protocol::rpc::{
     AddWritePermOfBroker, DeleteTopicInBroker, DeleteTopicInNamesrv, GetBrokerClusterInfo, GetMaxOffset,
-    GetMinOffset, GetRouteInfoByTopic, QueryConsumerOffset, QueryMessage, UpdateAndCreateSubscriptionGroup,
-    UpdateAndCreateTopic, UpdateBrokerConfig, ViewMessageById, WipeWritePermOfBroker,
+    GetMinOffset, GetRouteInfoByTopic, QueryConsumerOffset, QueryMessage, SendBatchMessage, SendMessageV2,
+    UpdateAndCreateSubscriptionGroup, UpdateAndCreateTopic, UpdateBrokerConfig, ViewMessageById,
+    WipeWritePermOfBroker,
 };
 use protocol::{Command, Request, Text, body, json};
 use runtime::task::TaskSet;
@@ -537,8 +539,16 @@ async fn give(client: &Client, shared: &Shared, server: &Server, order: Order) {
             desk.order(&about, &request, Bytes::new(), CARRIED_OUT).await
         }
         Object::Sent => {
-            let request = operator::message(&name, value);
-            desk.order(&about, &request, Bytes::from_static(b"first"), CARRIED_OUT).await
+            let first = operator::message(&name, value);
+            if number % 2 == 0 {
+                desk.order(&about, &first, Bytes::from_static(b"first"), CARRIED_OUT).await
+            } else {
+                let mut two = BytesMut::new();
+                let item = Item { flag: 0, body: Bytes::from_static(b"first"), properties: Bytes::new() };
+                (0..2).for_each(|_| item.encode(&mut two));
+                let batch = SendBatchMessage(SendMessageV2 { batch: Some(true), ..first });
+                desk.order(&about, &batch, two.freeze(), CARRIED_OUT).await
+            }
         }
         Object::Group => {
             let (request, body) =

@@ -88,6 +88,10 @@ pub const SITES: &[Property] = &[
         "store.append.cold_queue",
         "A queue that is found among all, not among those used lately: ACK-2, LOG-1.",
     ),
+    (
+        "store.append.refused",
+        "What an append was part of, and is half done without it, or forgotten: TXN-4, DLY-2, RTY-2.",
+    ),
     ("store.append.roll", "Blanks of every size, and records at the edge of a file: LOG-5, LOG-2."),
     ("store.append.slow", "Sends that overtake each other on their way to the log: LOG-3, ACK-2."),
     ("store.checkpoint.late", "An old checkpoint costs a longer recovery and nothing else: LOG-6."),

@@ -136,11 +136,8 @@ impl Broker {
 
     /// Counts a check: a copy that says so is stored behind, and takes the place of the older one.
     async fn prepare_check(&self, root: u64, now: u64) -> Result<Option<Check>, Refusal> {
-        let _turn = self.transactions.turn(root).await;
-        // Whoever ends it meanwhile has to wait and must be heard (TXN-2, TXN-3).
-        if buggify!("broker.transaction.check_slow") {
-            sleep(Duration::from_millis(20)).await;
-        }
+        let turn = self.transactions.turn(root).await;
+        let _turn = (!planted!("B81")).then_some(turn);
         let Some(half) = self.transactions.halves.lock().find(root).cloned() else { return Ok(None) };
         if half.position < self.store.min_position() {
             self.lose(root, &half);
@@ -176,12 +173,20 @@ impl Broker {
             self.transactions.halves.lock().put_back(root, same, half.checks);
             self.advance_transactions();
         }
+        // Whoever ends it meanwhile has to wait and must be heard (TXN-2, TXN-3).
+        if buggify!("broker.transaction.check_slow") {
+            sleep(Duration::from_millis(20)).await;
+        }
         crash_point!("broker.transaction.put_back").await;
         let appended = self.store.append(&NewRecord { properties: &text, ..self.again(&record) }).await?;
         let copy = Copy { offset: appended.queue_offset, position: appended.position, end: appended.end };
         {
             let mut halves = self.transactions.halves.lock();
-            halves.put_back(root, copy, checks);
+            if planted!("B81") && halves.find(root).is_none() {
+                halves.add(root, copy, &half.group, checks, now, half.kept_until_ms);
+            } else {
+                halves.put_back(root, copy, checks);
+            }
             halves.set_owed(root, true);
         }
         tap!(

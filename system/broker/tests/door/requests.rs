@@ -660,6 +660,34 @@ fn a_topic_grows_shrinks_and_goes() {
 }
 
 #[test]
+fn one_pull_too_many_on_a_connection_is_told_to_come_again_for_the_same() {
+    run(|root| async move {
+        let node = start(&root, config()).await;
+        node.send("orders", 0, "a").await;
+        node.pull_with(&PullMessage { sys_flag: 6, suspend_timeout_millis: 60_000, ..pull("orders", 0, 0) })
+            .await;
+        let waits = PullMessage { sys_flag: 6, suspend_timeout_millis: 100_000, ..pull("orders", 0, 1) };
+        let most = Limits::server().max_waiting;
+        let waiting = futures::future::join_all((0..most).map(|_| node.pull_with(&waits)));
+        let (woken, ()) = futures::join!(waiting, async {
+            let refused = loop {
+                let pulled = node.pull("orders", 0, 0).await;
+                if pulled.code != code::SUCCESS {
+                    break pulled;
+                }
+                sleep(Duration::from_millis(10)).await;
+            };
+            assert_eq!((refused.code, refused.header.next_begin_offset), (code::PULL_NOT_FOUND, 0));
+            let other = Client::new(&node.tasks, node.heard.clone(), Options::default());
+            let sent = other.call(node.broker.address(), &message("orders", 0, ""), "b".into(), LONG).await;
+            assert_eq!(sent.unwrap().0.queue_offset, 1);
+        });
+        assert!(woken.iter().all(|pulled| pulled.bodies == ["b"]), "who waited was not sent away");
+        node.stop().await;
+    });
+}
+
+#[test]
 fn bad_requests_are_told_what_is_wrong() {
     run(|root| async move {
         let node =
