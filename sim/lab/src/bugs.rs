@@ -157,7 +157,7 @@ bugs! {
     B27 Hard   [Con8 L4]        "A message that a listener cannot handle lets all others wait."
     B28 Hard   [Ack1 Log4]      "A wall clock that jumps by days makes messages old that were stored a minute ago."
     B29 Hard   [Idx1]           "A question for a key and a time misses what was stored in the second it begins in."
-    B30 Hard   [Con6]           "A broker that is stopped writes its offsets before its last clients are served."
+    B30 Hard   [Con6]           "A broker that has stopped has not written what its last clients committed."
     B31 Hard   [L2]             "A send that failed is tried again on any broker, also on the same."
     B32 Hard   [Ns2]            "A late registration on an older connection counts, and ends with that connection."
     B33 Hard   [Txn3 Txn4]      "The end of a transaction names the last copy only, and a start finds the first one open."
@@ -210,6 +210,7 @@ bugs! {
     B83 Hard   [Adm1]           "The first messages of a topic, when they are a batch, do not wait for the topic to be on the disk."
     B84 Hard   [Dly2 Dly4]      "Delayed messages that were delivered before one that failed are delivered again."
     B85 Hard   [Txn4 Txn6]      "A half message whose end could not be stored is taken for ended."
+    B86 Hard   [Adm1 Con9]      "A write of the topics or groups that failed counts as done."
 }
 
 #[cfg(test)]

@@ -363,7 +363,8 @@ pub fn deletion(plan: &mut Plan) {
     plan.steps.push(Step::new(at_ms, for_ms, What::DeleteTopic { topic, brokers, queues }));
 }
 
-/// Lets an operator make and change topics and groups, several at once, and brokers die just then.
+/// Lets an operator make and change topics and groups, several at once, and brokers die just then, or when what they had to
+/// write for it failed.
 pub fn orders(plan: &mut Plan) {
     let mut draw = Draw::new(plan.seed, "orders");
     let (mut value, mut sent) = (0, 0);
@@ -385,10 +386,14 @@ pub fn orders(plan: &mut Plan) {
         let (fate, power, nth) = (draw.below(100), draw.chance(50), draw.range(1, 2));
         let (soon_ms, for_ms) = (draw.spread(20, 3_000), draw.spread(1_000, 10_000));
         let point = (*draw.pick(&["broker.config.write", "broker.config.written"])).to_owned();
-        let (died, broker) = (node.clone(), node.clone());
+        let broker = node.clone();
+        if (70..90).contains(&fate) {
+            let fails = What::NamesFail { node: node.clone() };
+            plan.steps.push(Step::new(at_ms - 500, soon_ms + 700, fails));
+        }
         plan.steps.extend(match fate {
             0..40 => Some(Step::new(at_ms - 500, for_ms, What::CrashAt { node, point, nth, power })),
-            40..80 => Some(Step::new(at_ms + soon_ms, for_ms, What::Crash { node: died, power })),
+            40..90 => Some(Step::new(at_ms + soon_ms, for_ms, What::Crash { node, power })),
             _ => None,
         });
         plan.steps.push(Step::new(at_ms, 0, What::Orders { broker, orders }));

@@ -219,10 +219,6 @@ impl Broker {
     pub async fn stop(&self) {
         tracing::info!(broker = self.name, "stopping");
         self.stopping.advance(1);
-        let early = planted!("B30");
-        if early {
-            self.write_offsets().await;
-        }
         self.unregister().await;
         let servers = std::mem::take(&mut *self.servers.lock());
         for server in &servers {
@@ -231,7 +227,7 @@ impl Broker {
         self.write_topics().await;
         self.write_groups().await;
         self.advance_transactions();
-        if !early {
+        if !planted!("B30") {
             self.write_offsets().await;
         }
         if !planted!("M37") {

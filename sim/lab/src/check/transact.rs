@@ -342,8 +342,10 @@ impl Groups {
                     judged.count(Rule::Txn4, 1);
                     let Some((gone, Some(how))) = self.before(view, half, number) else { continue };
                     let gone_ns = view.at(gone);
-                    // Who loses power says nothing, and faults may keep the end of a connection back.
-                    let silent = how == How::Power || view.disturbed(event.node, gone_ns, event.at_ns);
+                    // Who loses power says nothing, and faults may keep the end of a connection back: of one that was
+                    // given up while they lasted as well, whose end is sent again and again, more and more seldom.
+                    let since = gone_ns.saturating_sub(HELD_BACK);
+                    let silent = how == How::Power || view.disturbed(event.node, since, event.at_ns);
                     if event.at_ns > gone_ns + if silent { EXPIRED } else { NOTICED } {
                         let sentence = format!(
                             "A check of {} was counted at {}; its last producer had been gone since {}.",
@@ -704,6 +706,8 @@ const ROUNDING: u64 = 2 * MS;
 const NOTICED: u64 = 10 * SECOND;
 /// ... and when nothing closed it.
 const EXPIRED: u64 = 135 * SECOND;
+/// So long after a fault the end of a connection may still be on its way.
+const HELD_BACK: u64 = 60 * SECOND;
 /// Brokers look so often for what is due, and a moment.
 const TICK: u64 = 2 * SECOND;
 /// Producers say hello every 10 s, and a call to a broker that is gone takes 3 s.
@@ -900,6 +904,25 @@ mod tests {
             s.wait(20.0);
             s.put_back(half, 0, 1);
         });
+        let cut_before = |gone_s: f64| {
+            move |s: &mut Script| {
+                let half = acknowledged(s, "a", 0);
+                let cut = s.begin(&["b0"]);
+                s.wait(20.0);
+                s.over(cut);
+                s.wait(gone_s);
+                s.down("p0", How::Process);
+                s.wait(20.0);
+                s.put_back(half, 0, 1);
+            }
+        };
+        run("TXN-4", Expect::Broken, "counted though a fault was over long before", cut_before(90.0));
+        run(
+            "TXN-4",
+            Expect::Kept,
+            "counted as an older connection of its producer has not ended",
+            cut_before(10.0),
+        );
         run("TXN-4", Expect::Kept, "another producer of the group is there", |s| {
             s.producer("p1", 0);
             let half = acknowledged(s, "a", 0);

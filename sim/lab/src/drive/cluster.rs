@@ -136,8 +136,8 @@ impl Cluster {
         node.stop();
         match runtime::time::timeout(STOP_WITHIN, node.stopped()).await {
             Ok(true) => self.down(node, How::Stop),
-            // It died on its way at a crash point, and who lies in wait for that tells so.
-            Ok(false) => {}
+            // It died on its way at a crash point, and who lies in wait for that tells so: before it is started again.
+            Ok(false) => sleep(Duration::from_millis(1)).await,
             Err(_) => {
                 node.crash(world::Crash::Process);
                 self.down(node, How::Process);
