@@ -118,8 +118,9 @@ fn is_full(unfinished: &BTreeSet<u64>) -> bool {
     unfinished.len() > MOST_HELD || span > LONGEST_SPAN
 }
 
-/// As many messages of one queue a client has at most before it stops to pull.
-const MOST_HELD: usize = 1000;
+/// So many messages of one queue a client has before it may stop to pull: a thousand, and of those that its listener failed
+/// with some may still be there, as nobody has taken them back.
+const MOST_HELD: usize = 900;
 /// As far apart are the first and the last of them at most.
 const LONGEST_SPAN: u64 = 2000;
 /// The rule's own.
@@ -184,10 +185,10 @@ mod tests {
                 s.holds("q", &names.iter().map(String::as_str).collect::<Vec<_>>());
             }
         };
-        run("L-11", Expect::Broken, "it had room for one more", busy(1000, 0..0));
+        run("L-11", Expect::Broken, "it had room for more", busy(900, 0..0));
         run("L-11", Expect::Broken, "it was done with enough", busy(1900, 0..900));
         run("L-11", Expect::Broken, "its first one takes long, but not that long", busy(2001, 1..2000));
-        run("L-11", Expect::Kept, "it had all that it takes", busy(1001, 0..0));
+        run("L-11", Expect::Kept, "it had nearly all that it takes", busy(901, 0..0));
         run("L-11", Expect::Kept, "it was done with too few", busy(1900, 0..899));
         run("L-11", Expect::Kept, "its first one takes long", busy(2002, 1..2001));
         run("L-11", Expect::Kept, "at once", |s| {

@@ -674,20 +674,17 @@ mod tests {
             s.wait(40.0);
             s.exit("c0", "q", 0);
         });
-        run("RTY-1", Expect::Broken, "its member loses the queue when it is too late", |s| {
-            enters(s);
-            s.wait(38.0);
-            s.end("c0", "q");
-            s.wait(2.0);
-            s.exit("c0", "q", 0);
-        });
-        run("RTY-1", Expect::Kept, "its member loses the queue", |s| {
-            enters(s);
-            s.wait(1.0);
-            s.end("c0", "q");
-            s.wait(39.0);
-            s.exit("c0", "q", 0);
-        });
+        let loses = |after_s: f64| {
+            move |s: &mut Script| {
+                enters(s);
+                s.wait(after_s);
+                s.end("c0", "q");
+                s.wait(40.0 - after_s);
+                s.exit("c0", "q", 0);
+            }
+        };
+        run("RTY-1", Expect::Broken, "its member loses the queue when it is too late", loses(38.0));
+        run("RTY-1", Expect::Kept, "its member loses the queue", loses(1.0));
         run("RTY-1", Expect::Kept, "it is taken from it in time", |s| {
             enters(s);
             s.wait(12.0);

@@ -287,6 +287,8 @@ fn made_room(view: &View<'_>, half: HalfId) -> bool {
 struct Groups {
     /// By group: events with which its first producer came, or its last one went (how).
     changes: BTreeMap<u32, Vec<(usize, Option<How>)>>,
+    /// By group: events with which one of them lost its power, and told nobody.
+    silent: BTreeMap<u32, Vec<usize>>,
 }
 
 impl Groups {
@@ -297,6 +299,7 @@ impl Groups {
             up.entry(writer.group).or_default().insert(writer.node);
         }
         let mut changes: BTreeMap<u32, Vec<_>> = up.keys().map(|group| (*group, Vec::new())).collect();
+        let mut silent: BTreeMap<u32, Vec<usize>> = BTreeMap::new();
         for (number, event) in history.events.iter().enumerate() {
             let how = match event.kind {
                 Kind::Down { how } => Some(how),
@@ -306,6 +309,9 @@ impl Groups {
             let Some(writer) = history.producers.iter().find(|writer| writer.node == event.node) else {
                 continue;
             };
+            if how == Some(How::Power) {
+                silent.entry(writer.group).or_default().push(number);
+            }
             let there = up.get_mut(&writer.group).expect("all groups are in it");
             let before = there.len();
             if how.is_some() {
@@ -317,7 +323,13 @@ impl Groups {
                 changes.get_mut(&writer.group).expect("all groups are in it").push((number, how));
             }
         }
-        Self { changes }
+        Self { changes, silent }
+    }
+
+    /// Whether a producer of the half message's group lost its power before an event, and a broker may not know yet.
+    fn silent(&self, view: &View<'_>, half: HalfId, event: usize) -> bool {
+        let silent = view.history.producer_group(half).and_then(|group| self.silent.get(&group));
+        silent.into_iter().flatten().any(|it| *it < event && view.at(event) <= view.at(*it) + EXPIRED)
     }
 
     /// The last change of a half message's group before an event: which, and how the last producer went, if it did.
@@ -340,13 +352,14 @@ impl Groups {
             match event.kind {
                 Kind::HalfPutBack { half, .. } => {
                     judged.count(Rule::Txn4, 1);
-                    let Some((gone, Some(how))) = self.before(view, half, number) else { continue };
+                    let Some((gone, Some(_))) = self.before(view, half, number) else { continue };
                     let gone_ns = view.at(gone);
-                    // Who loses power says nothing, and faults may keep the end of a connection back: of one that was
-                    // given up while they lasted as well, whose end is sent again and again, more and more seldom.
+                    // Faults may keep the end of a connection back: of one that was given up while they lasted as well,
+                    // whose end is sent again and again, more and more seldom.
                     let since = gone_ns.saturating_sub(HELD_BACK);
-                    let silent = how == How::Power || view.disturbed(event.node, since, event.at_ns);
-                    if event.at_ns > gone_ns + if silent { EXPIRED } else { NOTICED } {
+                    let late = view.disturbed(event.node, since, event.at_ns);
+                    let over = event.at_ns > gone_ns + if late { EXPIRED } else { NOTICED };
+                    if over && !self.silent(view, half, number) {
                         let sentence = format!(
                             "A check of {} was counted at {}; its last producer had been gone since {}.",
                             history.half_name(half),
@@ -904,6 +917,23 @@ mod tests {
             s.wait(20.0);
             s.put_back(half, 0, 1);
         });
+        let lost_power_before = |ago_s: f64| {
+            move |s: &mut Script| {
+                let half = acknowledged(s, "a", 0);
+                s.crash("p0", How::Power);
+                s.wait(ago_s);
+                s.down("p0", How::Process);
+                s.wait(20.0);
+                s.put_back(half, 0, 1);
+            }
+        };
+        run(
+            "TXN-4",
+            Expect::Broken,
+            "counted long after its producer had lost power",
+            lost_power_before(120.0),
+        );
+        run("TXN-4", Expect::Kept, "counted as its producer had lost power before", lost_power_before(60.0));
         let cut_before = |gone_s: f64| {
             move |s: &mut Script| {
                 let half = acknowledged(s, "a", 0);

@@ -254,7 +254,10 @@ fn around(history: &History, run: &Run) -> Vec<String> {
 async fn story(world: World, plan: Arc<Plan>, recorder: Recorder) -> Result<Audit, String> {
     recorder.listen(world);
     if plan.buggify > 0 {
-        world.buggify("", 0.25, f64::from(plan.buggify) / 1000.0);
+        let fire = f64::from(plan.buggify) / 1000.0;
+        world.buggify("", 0.25, fire);
+        // What waits behind a delayed message that is refused waits as well.
+        world.buggify("store.append.refused", 0.25, fire.min(MOST_REFUSED));
     }
     for site in plan.rare.map_or(&[][..], Rare::sites) {
         world.buggify(site, 1.0, NEARLY_ALWAYS);
@@ -403,5 +406,7 @@ fn thread_cpu_ns() -> u64 {
 
 /// How often the sites of a plan's rare way take it.
 const NEARLY_ALWAYS: f64 = 0.9;
+/// How often an append is refused where that happens at all, at the most.
+const MOST_REFUSED: f64 = 0.005;
 /// Effects that a run has without any fault: how its nodes and links are.
 const AMBIENT: &[&str] = &["clock.offset", "disk.slow_sync", "hook.buggify", "net.short_read"];
