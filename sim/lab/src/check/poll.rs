@@ -186,10 +186,10 @@ mod tests {
             }
         };
         run("L-11", Expect::Broken, "it had room for more", busy(900, 0..0));
-        run("L-11", Expect::Broken, "it was done with enough", busy(1900, 0..900));
+        run("L-11", Expect::Broken, "it was done with enough", busy(1900, 0..1000));
         run("L-11", Expect::Broken, "its first one takes long, but not that long", busy(2001, 1..2000));
         run("L-11", Expect::Kept, "it had nearly all that it takes", busy(901, 0..0));
-        run("L-11", Expect::Kept, "it was done with too few", busy(1900, 0..899));
+        run("L-11", Expect::Kept, "it was done with too few", busy(1900, 0..999));
         run("L-11", Expect::Kept, "its first one takes long", busy(2002, 1..2001));
         run("L-11", Expect::Kept, "at once", |s| {
             s.session("c0", "q", 0);
