@@ -234,6 +234,8 @@ fn run(seed: u64, planted: Option<&'static str>) -> world::Outcome<u64> {
         }
         world.buggify("broker", 0.4, 0.05);
         world.buggify("store", 0.4, 0.05);
+        // What waits behind one that is refused waits as well.
+        world.buggify("store.append.refused", 0.4, 0.002);
         let shared = Shared(Arc::default());
         listen(world, shared.clone());
         let node = world.node("broker", [10, 0, 0, 1].into());
