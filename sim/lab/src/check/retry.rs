@@ -41,6 +41,8 @@ struct Returned {
     /// Where it is stored, and up to where in the log.
     to: Slot,
     end: u64,
+    /// Another may have been meant.
+    mistaken: bool,
 }
 
 /// One copy that a client sent because nobody took the message back.
@@ -64,6 +66,11 @@ impl Back {
         // What each group found at each place last, and how many tries it had had. The listener's count grows also
         // with tries that the broker does not know of: the lowest one tells.
         let mut places: BTreeMap<(GroupId, Slot), (MessageId, u32)> = BTreeMap::new();
+        // What is given back is named by its position in the log, which a loss of power may have given to another, and
+        // by its unique key; that of a transaction has not the form of one here, and says nothing.
+        let mut positions: BTreeMap<Slot, u64> = BTreeMap::new();
+        let mut given: BTreeMap<(NodeId, u64), u32> = BTreeMap::new();
+        let unnamed = view.history.messages.iter().any(|message| message.transactional);
         for (event, told) in view.history.events.iter().enumerate() {
             match told.kind {
                 Kind::Enter { member, slot, message: Some(message), times, .. } => {
@@ -72,8 +79,14 @@ impl Back {
                     *known =
                         if known.0 == message { (message, times.min(known.1)) } else { (message, times) };
                 }
+                Kind::Append { slot, position, .. } => {
+                    positions.insert(slot, position);
+                    *given.entry((told.node, position)).or_default() += 1;
+                }
                 Kind::SentBack { group, slot, times, level, dead, code, to, end } => {
                     let Some(&(message, had)) = places.get(&(group, slot)) else { continue };
+                    let position = positions.get(&slot).map(|position| (told.node, *position));
+                    let again = position.and_then(|position| given.get(&position)).is_some_and(|it| *it > 1);
                     all.push(Returned {
                         event,
                         group,
@@ -86,6 +99,7 @@ impl Back {
                         code,
                         to,
                         end,
+                        mistaken: unnamed && again,
                     });
                 }
                 Kind::CopiedBack { group, slot, times, to, done } => {
@@ -126,7 +140,7 @@ fn judge_back(view: &View<'_>, back: &Back, judged: &mut Judged) {
     for delivery in &view.deliveries {
         held.entry((group_of(view, delivery), delivery.slot)).or_default().push(delivery);
     }
-    for &Returned { event, group, slot, message, had, times, level, dead, .. } in &back.all {
+    for &Returned { event, group, slot, message, had, times, level, dead, mistaken, .. } in &back.all {
         let limit = history.groups[group.index()].limit;
         let name = history.message_name(message);
         let levels = view.delays_ms(history.events[event].node, event).len() as u32;
@@ -151,7 +165,7 @@ fn judge_back(view: &View<'_>, back: &Back, judged: &mut Judged) {
         let failed = held.iter().any(|it| it.deferred.is_some_and(|deferred| deferred < event));
         let late = held.iter().any(|it| view.at(it.entered) + timeout_ns <= view.at(event));
         judged.count(Rule::Rty1, 1);
-        if !failed && !late {
+        if !failed && !late && !mistaken {
             let sentence = format!(
                 "Message {name} was taken back at {}, when no listener had failed with it, nor had it for too long.",
                 seconds(view.at(event))
@@ -340,6 +354,8 @@ fn dead_letters(view: &View<'_>, back: &Back, judged: &mut Judged) {
         let limit = history.groups[group.index()].limit;
         let all = tries.get(&(group, message)).map_or(&[][..], Vec::as_slice);
         let failed = all.iter().filter(|it| it.times >= limit && it.succeeded.is_none()).count();
+        let of_it = |it: &&Returned| (it.group, it.message) == (group, message) && it.dead && it.mistaken;
+        let failed = failed + back.all.iter().filter(of_it).count();
         // Of one whose return was not answered there may be a copy as well.
         let copies = back.copies(group, message).iter().filter(|it| !it.done && it.times > limit).count();
         // Without taps nobody knows of which: of each, when something may have kept the answer.
@@ -685,6 +701,20 @@ mod tests {
         };
         run("RTY-1", Expect::Broken, "its member loses the queue when it is too late", loses(38.0));
         run("RTY-1", Expect::Kept, "its member loses the queue", loses(1.0));
+        // Somebody had what was at this position before the power took it.
+        let for_another = |how, position: u64| {
+            move |s: &mut Script| {
+                s.half("t", 0);
+                s.append("r", 0, position, position + 100);
+                s.crash("b0", how);
+                enters(s);
+                s.append("q", 0, 300, 400);
+                s.exit("c0", "q", 0);
+                s.sent_back("q", 0, 1, 3);
+            }
+        };
+        run("RTY-1", Expect::Broken, "nobody had another from there", for_another(How::Power, 100));
+        run("RTY-1", Expect::Kept, "somebody had another from there", for_another(How::Power, 300));
         run("RTY-1", Expect::Kept, "it is taken from it in time", |s| {
             enters(s);
             s.wait(12.0);
