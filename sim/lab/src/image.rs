@@ -203,7 +203,8 @@ fn read_queue(queue: QueueId, mut files: Vec<(u64, &[u8])>) -> Units {
             let (Some(position), Some(size), Some(tag)) = (cursor.u64(), cursor.u32(), cursor.u64()) else {
                 break;
             };
-            if size == 0 {
+            // Of an entry that was written a bit may have turned in its size.
+            if unit.iter().all(|byte| *byte == 0) {
                 break 'files;
             }
             // A filler before the first entry of a queue that begins within a file; later it is where a record was lost.

@@ -91,6 +91,14 @@ fn a_damaged_body_shows() {
 }
 
 #[test]
+fn a_queue_goes_on_behind_an_entry_whose_size_rotted_away() {
+    let mut files = two_files();
+    files[2].1[8..12].fill(0);
+    files[2].1[7] = 1;
+    assert_eq!(look(&files).queues[0].units.len(), 2);
+}
+
+#[test]
 fn a_torn_record_and_what_lies_behind_the_end_show() {
     let mut files = two_files();
     files[1].1[4..8].fill(0xAA);
