@@ -149,7 +149,7 @@ bugs! {
     B19 Hard   [Ns2 L1]         "A broker is removed when it misses one registration."
     B20 Hard   [Con6 Con4]      "Offsets of retry topics are not read at the start."
     B21 Hard   [Con5 L3 L4]     "A member whose connection closed stays until its heartbeat is old."
-    B22 Hard   [Con2 Con1]      "A member goes on where it was when the topic was deleted and made again."
+    B22 Hard   [Con3 Con2 Con1] "A member goes on where it was when the topic was deleted and made again."
     B23 Hard   [Con3 Con2 Con1] "Committed offsets outlive their topic."
     B24 Hard   [Log2 Ack3]      "The deletion of a topic is not on the disk when it is answered."
     B25 Hard   [L9]             "A pull that failed runs in circles before it is tried again."
