@@ -396,7 +396,8 @@ impl Store {
         }
     }
 
-    /// Readers see a record only after its dispatch: when that falls far behind, senders wait a little for it.
+    /// Lets an append begin. Readers see a record only after its dispatch: when that falls far behind, senders wait a
+    /// little for it.
     async fn admit(&self) -> Result<(), AppendError> {
         // Whatever an append is part of must be whole without it, and be tried again (TXN-1, TXN-4, DLY-2, RTY-2).
         if buggify!("store.append.refused") {

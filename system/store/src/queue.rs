@@ -115,7 +115,7 @@ impl Queue {
     /// happened, at the end.
     pub fn back_from_beyond(&self) -> u64 {
         let max = self.max();
-        self.given_again.load(Ordering::Acquire).min(max).max(self.min().min(max))
+        self.given_again.load(Ordering::Acquire).clamp(self.min().min(max), max)
     }
 
     /// Offsets from `offset` on may have been those of other messages before.

@@ -8,9 +8,8 @@ use super::{Judged, Rule, SECOND, View, seconds};
 use crate::history::{How, Kind, NodeId, TopicId, Why};
 
 /// L-1: a broker whose connection to a name server broke registers again at once, when nothing else is wrong.
-fn known_again(view: &View<'_>, judged: &mut Judged) {
+fn known_again(view: &View<'_>, troubles: &[Trouble], judged: &mut Judged) {
     let history = view.history;
-    let troubles = view.troubles();
     let end = view.drained.map_or(view.last(), |(event, ..)| event);
     for (number, event) in history.events.iter().enumerate().take(end) {
         let Kind::Removed { broker, why: Why::Closed } = event.kind else { continue };
@@ -41,15 +40,14 @@ fn known_again(view: &View<'_>, judged: &mut Judged) {
 }
 
 /// NS-3: each name server that knows a broker hears soon of a change of its topics, when nothing is wrong with either.
-fn told_at_once(view: &View<'_>, judged: &mut Judged) {
+fn told_at_once(view: &View<'_>, troubles: &[Trouble], judged: &mut Judged) {
     let history = view.history;
-    let troubles = view.troubles();
     let end = view.drained.map_or(view.last(), |(event, ..)| event);
     // What each server has not heard of since when, and by which event.
     let mut unheard: BTreeMap<(NodeId, NodeId), Option<(u64, usize)>> = BTreeMap::new();
     let mut judge = |(server, broker): (NodeId, NodeId), (since, number): (u64, usize), until: u64| {
         judged.count(Rule::Ns3, 1);
-        let quiet = |node| !shaken(&troubles, node, since.saturating_sub(CALM), until);
+        let quiet = |node| !shaken(troubles, node, since.saturating_sub(CALM), until);
         if until - since > TOLD && quiet(server) && quiet(broker) {
             let (server, broker) = (history.node_name(server), history.node_name(broker));
             let sentence = format!(
@@ -101,9 +99,10 @@ pub(super) fn check(view: &View<'_>, judged: &mut Judged) {
     if history.untapped {
         return by_deaths(view, judged);
     }
-    known_again(view, judged);
-    told_at_once(view, judged);
-    registered_last(view, judged);
+    let troubles = view.troubles();
+    known_again(view, &troubles, judged);
+    told_at_once(view, &troubles, judged);
+    registered_last(view, &troubles, judged);
     let mut known: BTreeMap<(NodeId, NodeId), Known> = BTreeMap::new();
     let mut closed: BTreeMap<(NodeId, u64), u64> = BTreeMap::new();
     for (number, event) in history.events.iter().enumerate() {
@@ -293,9 +292,8 @@ fn one_snapshot(view: &View<'_>, judged: &mut Judged) {
 
 /// NS-3: a broker whose queues of a topic have not changed for a while has registered them, when nothing is wrong with it
 /// or the name server, and that answers so.
-fn registered_last(view: &View<'_>, judged: &mut Judged) {
+fn registered_last(view: &View<'_>, troubles: &[Trouble], judged: &mut Judged) {
     let history = view.history;
-    let troubles = view.troubles();
     let mut queues: BTreeMap<(TopicId, NodeId), (u64, u32)> = BTreeMap::new(); // since when, and how many
     let mut registered: BTreeMap<(NodeId, NodeId), u64> = BTreeMap::new();
     for (number, event) in history.events.iter().enumerate() {
@@ -314,7 +312,7 @@ fn registered_last(view: &View<'_>, judged: &mut Judged) {
                 let known = queues.get(&(topic, broker)).zip(registered.get(&(event.node, broker)));
                 let Some((&(since, now), &last)) = known else { continue };
                 // What was held up came within that time.
-                let quiet = |node| !shaken(&troubles, node, last.saturating_sub(CALM), event.at_ns);
+                let quiet = |node| !shaken(troubles, node, last.saturating_sub(CALM), event.at_ns);
                 if last >= asked_ns || last < since + CALM || !quiet(event.node) || !quiet(broker) {
                     continue;
                 }

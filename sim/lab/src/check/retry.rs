@@ -349,13 +349,14 @@ fn dead_letters(view: &View<'_>, back: &Back, judged: &mut Judged) {
         }
     }
     let tries = tries(view);
+    let mistaken = back.all.iter().filter(|it| it.dead && it.mistaken);
+    let mistaken: Vec<_> = mistaken.map(|it| (it.group, it.message)).collect();
     for ((group, message), count) in letters(view) {
         judged.count(Rule::Rty3, 1);
         let limit = history.groups[group.index()].limit;
         let all = tries.get(&(group, message)).map_or(&[][..], Vec::as_slice);
         let failed = all.iter().filter(|it| it.times >= limit && it.succeeded.is_none()).count();
-        let of_it = |it: &&Returned| (it.group, it.message) == (group, message) && it.dead && it.mistaken;
-        let failed = failed + back.all.iter().filter(of_it).count();
+        let failed = failed + mistaken.iter().filter(|it| **it == (group, message)).count();
         // Of one whose return was not answered there may be a copy as well.
         let copies = back.copies(group, message).iter().filter(|it| !it.done && it.times > limit).count();
         // Without taps nobody knows of which: of each, when something may have kept the answer.

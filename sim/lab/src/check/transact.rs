@@ -285,8 +285,8 @@ fn made_room(view: &View<'_>, half: HalfId) -> bool {
 
 /// When the producers of each group were there.
 struct Groups {
-    /// By group: events with which its first producer came, or its last one went (how).
-    changes: BTreeMap<u32, Vec<(usize, Option<How>)>>,
+    /// By group: events with which its first producer came, or (true) its last one went.
+    changes: BTreeMap<u32, Vec<(usize, bool)>>,
     /// By group: events with which one of them lost its power, and told nobody.
     silent: BTreeMap<u32, Vec<usize>>,
 }
@@ -320,7 +320,7 @@ impl Groups {
                 there.insert(event.node);
             }
             if (before == 0) != there.is_empty() {
-                changes.get_mut(&writer.group).expect("all groups are in it").push((number, how));
+                changes.get_mut(&writer.group).expect("all groups are in it").push((number, how.is_some()));
             }
         }
         Self { changes, silent }
@@ -332,8 +332,8 @@ impl Groups {
         silent.into_iter().flatten().any(|it| *it < event && view.at(event) <= view.at(*it) + EXPIRED)
     }
 
-    /// The last change of a half message's group before an event: which, and how the last producer went, if it did.
-    fn before(&self, view: &View<'_>, half: HalfId, event: usize) -> Option<(usize, Option<How>)> {
+    /// The last change of a half message's group before an event: which, and whether the last producer went.
+    fn before(&self, view: &View<'_>, half: HalfId, event: usize) -> Option<(usize, bool)> {
         let changes = self.changes.get(&view.history.producer_group(half)?)?;
         changes[..changes.partition_point(|(at, _)| *at < event)].last().copied()
     }
@@ -341,7 +341,7 @@ impl Groups {
     /// True when somebody who can tell the outcome is there when the drain ends.
     fn lives(&self, view: &View<'_>, half: HalfId) -> bool {
         let end = view.drained.map_or(view.last(), |(event, ..)| event);
-        self.before(view, half, end).is_none_or(|(_, gone)| gone.is_none())
+        self.before(view, half, end).is_none_or(|(_, gone)| !gone)
     }
 
     /// TXN-4: nothing is counted or stored anew for those whose producers are all gone, and the others do not wait for
@@ -352,7 +352,7 @@ impl Groups {
             match event.kind {
                 Kind::HalfPutBack { half, .. } => {
                     judged.count(Rule::Txn4, 1);
-                    let Some((gone, Some(_))) = self.before(view, half, number) else { continue };
+                    let Some((gone, true)) = self.before(view, half, number) else { continue };
                     let gone_ns = view.at(gone);
                     // Faults may keep the end of a connection back: of one that was given up while they lasted as well,
                     // whose end is sent again and again, more and more seldom.
