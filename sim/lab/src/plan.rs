@@ -383,8 +383,6 @@ pub struct Network {
 
 /// Longest body; the smallest log files hold several such.
 const MOST_BYTES: usize = 16 << 10;
-/// More messages would take a reader too long to wait for.
-const MOST_BACKLOG: u64 = 30_000;
 /// Most records of an answer that come from the disk.
 const COLD_COUNT: u64 = 8;
 /// The level of the first retry.
@@ -1040,7 +1038,6 @@ impl Plan {
     /// How long the slowest group needs at most for so many messages: its listeners' time, and that of its pulls.
     #[must_use]
     pub fn backlog_ms(&self, messages: u64) -> u64 {
-        let messages = messages.min(MOST_BACKLOG);
         let counts = self.brokers.iter().flat_map(|broker| &broker.config);
         let counts = counts.filter(|(key, _)| key == "maxTransferCountOnMessageInMemory");
         let at_once = counts.filter_map(|(_, count)| count.parse().ok()).fold(COLD_COUNT, u64::min).max(1);

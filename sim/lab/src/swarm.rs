@@ -1142,6 +1142,18 @@ mod tests {
         }
     }
 
+    /// Calls in flight make more messages than bursts do: batch_and_client_retry seed 2300032 sent 92,467.
+    #[test]
+    fn a_group_has_the_time_of_its_listeners_however_much_is_left() {
+        for seed in 0..100 {
+            let plan = drawn(seed);
+            for group in &plan.groups {
+                let listeners = 100_000 * group.work_ms.1 / 2 / u64::from(group.threads);
+                assert!(plan.backlog_ms(100_000) >= listeners, "seed {seed}, {}", group.name);
+            }
+        }
+    }
+
     #[test]
     fn each_class_is_on_in_some_seeds_and_off_in_others() {
         let plans: Vec<_> = (0..500).map(drawn).collect();
