@@ -2,8 +2,9 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use super::silence::shaken;
 use super::{Judged, Rule, SECOND, View, seconds, view::Trouble};
-use crate::history::{Kind, MessageId, NodeId, Outcome};
+use crate::history::{How, Kind, MessageId, NodeId, Outcome};
 
 /// How long what is promised after the faults took: its rule, what is measured, and the bound in ms, unless that depends
 /// on the plan.
@@ -167,12 +168,14 @@ fn aftermath(view: &View<'_>, trouble: &Trouble) -> u64 {
     if trouble.fills && !trouble.node.is_some_and(died) { SPACE } else { CALM }
 }
 
-/// L-3: after its bound no queue changes hands.
+/// L-3: after its bound no queue changes hands. Who died and could not say so is a member until it has been silent for too
+/// long.
 fn owners(view: &View<'_>, heal_ns: u64, judged: &mut Judged) {
     judged.count(Rule::L3, 1);
     let mut bound = heal_ns + OWNER_BOUND;
     // Members are asked each second.
     let told = if view.history.untapped { SECOND } else { 0 };
+    let troubles = view.troubles();
     for (number, event) in view.history.events.iter().enumerate() {
         match event.kind {
             // Members that come or go by plan, and nodes that the lab itself stops, move queues rightly.
@@ -181,7 +184,13 @@ fn owners(view: &View<'_>, heal_ns: u64, judged: &mut Judged) {
             | Kind::Down { .. }
             | Kind::Up
             | Kind::TopicSet { .. } => {
-                bound = bound.max(event.at_ns + OWNER_BOUND);
+                let unheard = match event.kind {
+                    Kind::Down { how: How::Power | How::Disk } => true,
+                    Kind::Down { .. } => shaken(&troubles, event.node, event.at_ns - 1, event.at_ns - 1),
+                    _ => false,
+                };
+                let silent = view.history.members.iter().any(|it| it.node == event.node) && unheard;
+                bound = bound.max(event.at_ns + if silent { SILENT_BOUND } else { OWNER_BOUND });
             }
             Kind::SessionStart { .. } | Kind::Holds { on: true, .. }
                 if event.at_ns > heal_ns && event.at_ns <= bound + told =>
@@ -218,6 +227,9 @@ const ROUTE_BOUND: u64 = 65 * SECOND;
 const ACK_BOUND: u64 = 70 * SECOND;
 /// Ownership is settled after this.
 const OWNER_BOUND: u64 = 110 * SECOND;
+/// The same after the death of a member of which its brokers were not told: they give it up after 120 s, look every 10 s,
+/// and the others look every 20 s.
+const SILENT_BOUND: u64 = 160 * SECOND;
 
 #[cfg(test)]
 mod tests {
@@ -419,6 +431,26 @@ mod tests {
             s.wait(100.0);
             s.session("c0", "q", 0);
             s.wait(200.0);
+        });
+        let after_a_death = |how: How, cut: bool| {
+            move |s: &mut Script| {
+                let fault = s.begin(if cut { &["c1"] } else { &["b0"] });
+                s.wait(1.0);
+                s.down("c1", how);
+                s.over(fault);
+                s.heal();
+                s.wait(140.0);
+                s.session("c0", "q", 0);
+            }
+        };
+        run("L-3", Expect::Kept, "the power of a member was lost", after_a_death(How::Power, false));
+        run("L-3", Expect::Kept, "a member died that was cut off", after_a_death(How::Process, true));
+        run("L-3", Expect::Broken, "its connections closed", after_a_death(How::Process, false));
+        run("L-3", Expect::Broken, "long after its power was lost", |s| {
+            s.down("c1", How::Power);
+            s.heal();
+            s.wait(170.0);
+            s.session("c0", "q", 0);
         });
         run("L-3", Expect::Kept, "a member joined late by plan", |s| {
             s.heal();
