@@ -18,7 +18,7 @@ pub(crate) fn scenario() -> Scenario {
         rules: &[Rule::Ns1, Rule::Ns2, Rule::Ns3, Rule::Ns4, Rule::L2, Rule::L13],
         kills: &[
             "M28", "M29", "B19", "B26", "B31", "B32", "B45", "B46", "B47", "B48", "B49", "B52", "B53", "B72",
-            "B82",
+            "B82", "B88",
         ],
         plan,
     }

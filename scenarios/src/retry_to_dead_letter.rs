@@ -18,7 +18,7 @@ pub(crate) fn scenario() -> Scenario {
         rules: &[Rule::Rty1, Rule::Rty2, Rule::Rty3, Rule::Rty4, Rule::Rty5, Rule::Con1, Rule::Con2],
         kills: &[
             "M25", "M42", "M43", "M44", "B09", "B11", "B14", "B15", "B20", "B27", "B54", "B55", "B59", "B66",
-            "B84",
+            "B84", "B87",
         ],
         plan,
     }

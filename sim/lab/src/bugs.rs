@@ -211,6 +211,8 @@ bugs! {
     B84 Hard   [Dly2 Dly4]      "Delayed messages that were delivered before one that failed are delivered again."
     B85 Hard   [Txn4 Txn6]      "A half message whose end could not be stored is taken for ended."
     B86 Hard   [Adm1 Con9]      "A write of the topics or groups that failed counts as done."
+    B87 Hard   [Ack3]           "A message that comes back once more names its copy as the first."
+    B88 Hard   [Ns4]            "Of two changes of a name server's table at once one is lost."
 }
 
 #[cfg(test)]

@@ -342,12 +342,13 @@ impl Shared {
 
     /// Requests that change what is on the disk, one after the other: an answer means that the change is durable.
     async fn change(&self, command: &Command) -> Result<Reply, Refusal> {
+        let early = if planted!("B88") { Some(self.kv.lock().clone()) } else { None };
         let _one = self.writing.acquire().await.expect("it is never closed");
         if command.code == UpdateNamesrvConfig::CODE {
             self.change_config(&command.body).await?;
             return Ok(Reply::ok());
         }
-        let mut kv = self.kv.lock().clone();
+        let mut kv = early.unwrap_or_else(|| self.kv.lock().clone());
         let mut forgets = false;
         if command.code == PutKvConfig::CODE {
             let h: PutKvConfig = command.header()?;

@@ -2,6 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use super::view::Session;
 use super::{Judged, Rule, View, seconds, witness};
 use crate::history::{
     AGAIN, END, How, Image, Kind, MessageId, NodeId, Outcome, QueueId, RECOVERED, Slot, TopicId, Units,
@@ -278,8 +279,12 @@ fn ends(view: &View<'_>, judged: &mut Judged) {
                 *visible = (slot.offset + 1).max(*visible);
             }
             Kind::Pulled { session, next, .. } => {
-                let visible = &mut visible[view.sessions[session.index()].queue.index()];
-                *visible = next.max(*visible);
+                let Session { member, queue, .. } = view.sessions[session.index()];
+                let group = history.members[member.index()].group;
+                // To who was cut off an answer of the topic before may come late.
+                if !view.haunted.contains(&(group, queue)) {
+                    visible[queue.index()] = next.max(visible[queue.index()]);
+                }
             }
             Kind::Down { how: How::Disk } => {
                 anew.insert(event.node, event.at_ns);
@@ -621,6 +626,25 @@ mod tests {
             s.makes_again();
             s.range("q", 0, 1);
         });
+        let late_answer = |cut: bool| {
+            move |s: &mut Script| {
+                s.session("c0", "q", 0);
+                s.ok("a", "q", 0);
+                let fault = s.begin(if cut { &["c0"] } else { &["p0"] });
+                s.orders_deletion();
+                s.wait(1.0);
+                s.deletes();
+                s.wait(11.0);
+                s.makes_again();
+                s.over(fault);
+                s.session("c0", "q", 0);
+                s.pulled("q", 0, 1, 1);
+                s.crash("b0", How::Process);
+                s.recovered("b0", &[("q", 0)]);
+            }
+        };
+        run("LOG-4", Expect::Kept, "an answer of the topic before came late", late_answer(true));
+        run("LOG-4", Expect::Broken, "a member that heard all saw more of it", late_answer(false));
         run("LOG-1", Expect::Kept, "the place is another one", |s| {
             s.ok("a", "q", 0);
             s.orders_deletion();

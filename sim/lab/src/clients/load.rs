@@ -400,7 +400,7 @@ async fn listen(shared: Shared, member: MemberId, batch: Batch, mut draw: Draw) 
     let group = shared.recorder.live().history.members[member.index()].group;
     let (mut done, mut failing, mut stuck_ms) = (0, None, 0);
     for (message, slot) in batch.messages.iter().zip(&slots) {
-        let (id, fit) = marks::answer(&shared, message);
+        let (id, fit) = marks::delivered(&shared, group, message);
         let times = u32::try_from(message.reconsume_times).unwrap_or(0);
         shared.recorder.push(home, Kind::Enter { member, slot: *slot, message: id, fit, times });
         let stuck = id.and_then(|id| stuck(&shared, group, id, times));

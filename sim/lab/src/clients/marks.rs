@@ -1,11 +1,13 @@
 //! What brokers may change of a message that waited or was tried before, and what they may not: the marks they leave on
 //! it, and where and when it was born.
 
+use std::collections::{BTreeMap, BTreeSet};
+
 use client::Received;
 
 use super::load::Shared;
 use super::recorder::{Recorder, Seen, compare};
-use crate::history::{Fit, GroupId, History, MessageId, NodeId, SCHEDULE, Step, TopicId};
+use crate::history::{Fit, Group, GroupId, History, MessageId, NodeId, SCHEDULE, Step, TopicId};
 
 /// Which message came, and how it fits.
 pub(super) type Answer = (Option<MessageId>, Fit);
@@ -27,6 +29,19 @@ pub(super) fn answer(shared: &Shared, received: &Received) -> Answer {
     (id, fit)
 }
 
+/// Which message a listener got, and how it fits. By what names it came, what is given back may call it.
+pub(super) fn delivered(shared: &Shared, group: GroupId, received: &Received) -> Answer {
+    let (id, fit) = answer(shared, received);
+    let settings = &shared.plan.groups[group.index()];
+    if let Some(id) = id
+        && (settings.fails.is_some() || settings.stuck.is_some())
+        && received.topic == received.queue.topic
+    {
+        shared.recorder.live().origins.came_as(id, [&received.message_id, &received.offset_id]);
+    }
+    (id, fit)
+}
+
 /// Whether a message comes with its own topic, wherever it waited or was tried before, and with no mark that would
 /// send it elsewhere or make it wait once more.
 fn legitimate(recorder: &Recorder, id: Option<MessageId>, message: &Received) -> bool {
@@ -36,7 +51,25 @@ fn legitimate(recorder: &Recorder, id: Option<MessageId>, message: &Received) ->
         level: message.property("DELAY").map_or(Some(0), |level| level.parse().ok()),
         real: message.property("REAL_TOPIC"),
     };
-    id.is_none_or(|id| marks.fit(&recorder.live().history, id))
+    let live = recorder.live();
+    let names_its_first =
+        |id| !marks.is_tried(&live.history) || live.origins.fit(id, message.property("ORIGIN_MESSAGE_ID"));
+    id.is_none_or(|id| marks.fit(&live.history, id) && names_its_first(id))
+}
+
+/// By which names messages came to listeners that may give them back.
+#[derive(Debug, Default)]
+pub(super) struct Origins(BTreeMap<MessageId, BTreeSet<String>>);
+
+impl Origins {
+    fn came_as(&mut self, id: MessageId, names: [&str; 2]) {
+        self.0.entry(id).or_default().extend(names.map(str::to_owned));
+    }
+
+    /// Whether what was given back may call the message so. Nobody knows of one that no listener has seen.
+    fn fit(&self, id: MessageId, name: Option<&str>) -> bool {
+        self.0.get(&id).is_none_or(|names| name.is_some_and(|name| names.contains(name)))
+    }
 }
 
 /// What a message says of where it has been.
@@ -56,10 +89,8 @@ impl Marks<'_> {
     fn fit(self, history: &History, id: MessageId) -> bool {
         let message = history.messages[id.index()];
         let own = history.topic_name(message.topic);
-        let named = |name: &dyn Fn(&crate::history::Group) -> TopicId| {
-            history.groups.iter().any(|group| history.topic_name(name(group)) == self.lies_in)
-        };
-        let (dead, retried) = (named(&|group| group.dlq), named(&|group| group.retry));
+        let (dead, retried) =
+            (self.is_in(history, |group| group.dlq), self.is_in(history, |group| group.retry));
         let delay = match self.level {
             Some(level) if level <= 0 => true,
             // A dead letter that kept its level would wait once more when it is sent on.
@@ -73,6 +104,15 @@ impl Marks<'_> {
         // A dead letter may still name the retry topic.
         let real = self.real.is_none_or(|real| real == self.lies_in || dead && real != SCHEDULE);
         self.shown == own && delay && real
+    }
+
+    /// Whether it was given back.
+    fn is_tried(self, history: &History) -> bool {
+        self.is_in(history, |group| group.retry) || self.is_in(history, |group| group.dlq)
+    }
+
+    fn is_in(self, history: &History, topic: impl Fn(&Group) -> TopicId) -> bool {
+        history.groups.iter().any(|group| history.topic_name(topic(group)) == self.lies_in)
     }
 }
 
@@ -186,6 +226,17 @@ mod tests {
         let dead = Marks { lies_in: "%DLQ%g", real: Some("%RETRY%g"), ..BARE };
         assert!(fits(dead, PLAIN) && fits(Marks { level: Some(-1), ..dead }, WAITED));
         assert!(!fits(Marks { level: Some(3), ..dead }, PLAIN), "it would wait once more");
+    }
+
+    #[test]
+    fn what_was_tried_names_the_message_that_came_first() {
+        let mut origins = Origins::default();
+        assert!(origins.fit(PLAIN, Some("copy")), "no listener has seen it");
+        origins.came_as(PLAIN, ["key", "id"]);
+        assert!(origins.fit(PLAIN, Some("key")) && origins.fit(PLAIN, Some("id")));
+        assert!(!origins.fit(PLAIN, Some("copy")) && !origins.fit(PLAIN, None));
+        origins.came_as(PLAIN, ["key", "id of what was sent again"]);
+        assert!(origins.fit(PLAIN, Some("id")) && origins.fit(PLAIN, Some("id of what was sent again")));
     }
 
     /// Whether a message that its producer sent from 1000 on fits, returned at 1200 when it has.

@@ -34,8 +34,23 @@ pub(super) async fn name_server(shared: Shared, server: Server) {
         let (namespace, named) = (Text::from_static(NAMESPACE), Text::from(key.as_str()));
         match draw.below(10) {
             0..4 => {
-                let put = PutKvConfig { namespace, key: named, value: newest.to_string().into() };
-                desk.insist(&[(Keeps::Text, &*key, Some(newest))], &put, Bytes::new()).await;
+                let put = |key: Text, value: u64| {
+                    let (namespace, value) = (namespace.clone(), value.to_string().into());
+                    PutKvConfig { namespace, key, value }
+                };
+                let (value, first) = (newest, put(named, newest));
+                let orders = [(Keeps::Text, &*key, Some(value))];
+                let first = desk.insist(&orders, &first, Bytes::new());
+                if draw.chance(50) {
+                    // The two may be served at once.
+                    newest += 1;
+                    let (key, second) = (format!("{key}-too"), newest);
+                    let orders = [(Keeps::Text, &*key, Some(second))];
+                    let second = put(key.as_str().into(), second);
+                    futures::join!(first, desk.insist(&orders, &second, Bytes::new()));
+                } else {
+                    first.await;
+                }
             }
             4..6 => {
                 let delete = DeleteKvConfig { namespace, key: named };

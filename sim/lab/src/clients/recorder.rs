@@ -16,7 +16,7 @@ use runtime::time::sleep;
 #[cfg(madsim)]
 use world::{Node, Tap, Value, World};
 
-use super::marks::Birth;
+use super::marks::{Birth, Origins};
 use crate::history::{
     Broker, Checks, Fit, GroupId, HALF, Half, HalfId, History, Keeps, Kind, Member, MemberId, Message,
     MessageId, NodeId, Outcome, QueueId, RegisterId, SCHEDULE, SessionId, Slot, Step, TopicId, Writer,
@@ -84,6 +84,8 @@ pub struct Live {
     pub(crate) placed: Vec<(MessageId, Slot)>,
     /// Offset ids and unique keys that producers were given.
     pub(crate) ids: Vec<(MessageId, String, String)>,
+    /// By which names messages came to listeners that may give them back.
+    pub(super) origins: Origins,
     committed: BTreeMap<(GroupId, QueueId), u64>,
     ends: BTreeMap<QueueId, u64>,
     /// How far queues of the schedule topic are delivered.
@@ -291,6 +293,7 @@ impl Recorder {
             keys: BTreeMap::new(),
             placed: Vec::new(),
             ids: Vec::new(),
+            origins: Origins::default(),
             committed: BTreeMap::new(),
             ends: BTreeMap::new(),
             delivered: BTreeMap::new(),
