@@ -511,32 +511,26 @@ impl Member {
             });
         }
         sometimes!("client.consume.partly", !failed.is_empty() && !messages.is_empty());
-        let mut finished: Vec<u64> = messages.iter().map(|m| m.offset).collect();
+        // Who takes the queue over meanwhile gets what is on its way back again, and not what is done (CON-4).
+        let done: Vec<u64> = messages.iter().map(|m| m.offset).collect();
+        finish(&session, &done);
         // One that is overdue is given back already.
         for message in failed.into_iter().filter(|m| session.take(m.offset)) {
             match self.instance.send_back(&self.group, &message, 0, self.manners.most_times).await {
-                Ok(()) => finished.push(message.offset),
+                Ok(()) => finish(&session, &[message.offset]),
                 Err(error) => {
                     tracing::warn!(queue = %session.queue, offset = message.offset, %error,
                         "a message could not be given back, the listener gets it again here");
                     sometimes!("client.consume.back_failed");
                     if planted!("M25") {
-                        finished.push(message.offset);
+                        finish(&session, &[message.offset]);
                     }
                     self.consume_again(&session, message);
                 }
             }
-        }
-        if session.is_dropped() {
-            return;
-        }
-        session.finish(&finished);
-        let highest = finished.iter().max().map(|highest| highest + 1);
-        if let Some(highest) = highest
-            && session.commit_point() < Some(highest)
-            && planted!("M19")
-        {
-            session.raise(highest);
+            if session.is_dropped() {
+                return;
+            }
         }
     }
 
@@ -648,3 +642,15 @@ const OVERDUE_PERIOD: Duration = Duration::from_secs(60);
 /// Overdue messages come again after 10 s: delay level 3.
 const OVERDUE_LEVEL: i32 = 3;
 const COMMIT_PERIOD: Duration = Duration::from_secs(5);
+
+/// Messages that need not come again.
+fn finish(session: &Session, offsets: &[u64]) {
+    session.finish(offsets);
+    let highest = offsets.iter().max().map(|highest| highest + 1);
+    if let Some(highest) = highest
+        && session.commit_point() < Some(highest)
+        && planted!("M19")
+    {
+        session.raise(highest);
+    }
+}

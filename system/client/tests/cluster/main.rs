@@ -362,6 +362,33 @@ fn a_failed_message_is_given_back_or_stays_here() {
 }
 
 #[test]
+fn what_is_done_does_not_wait_for_what_is_being_given_back() {
+    run(|| async {
+        let cluster = Cluster::start(&["a"]).await;
+        cluster.topic("orders", 1, 1);
+        let producer = producer(&cluster).await;
+        for body in ["good", "bad"] {
+            producer.send(Message::new("orders", body)).await.unwrap();
+        }
+        cluster.script(BACK, Act::Silent);
+        let consumer = PushConsumer::builder("group")
+            .name_servers(&cluster.name_servers)
+            .subscribe("orders", "*")
+            .start_from(StartFrom::First)
+            .batch_size(2)
+            .listen(|_| async { Consumed::First(1) })
+            .start()
+            .await
+            .unwrap();
+        until("one is on its way back", || !cluster.asked(BACK).is_empty()).await;
+        let queue = MessageQueue::new("orders", "a", 0);
+        assert_eq!(consumer.done_up_to(&queue), Some(1), "the good one need not come again");
+        consumer.shutdown().await;
+        assert_eq!(cluster.committed("group", &queue), Some(1));
+    });
+}
+
+#[test]
 fn a_message_that_its_broker_does_not_take_back_goes_to_the_retry_topic() {
     run(|| async {
         let cluster = Cluster::start(&["a"]).await;
