@@ -213,6 +213,7 @@ bugs! {
     B86 Hard   [Adm1 Con9]      "A write of the topics or groups that failed counts as done."
     B87 Hard   [Ack3]           "A message that comes back once more names its copy as the first."
     B88 Hard   [Ns4]            "Of two changes of a name server's table at once one is lost."
+    B89 Hard   [Con3 Con1]      "Who is beyond the end of a queue whose offsets are given again goes to its end."
 }
 
 #[cfg(test)]

@@ -271,6 +271,8 @@ pub enum Kind {
     SessionStart { session: SessionId, member: MemberId, queue: QueueId, offset: u64 },
     /// Tap: it drops the queue.
     SessionEnd { session: SessionId },
+    /// Tap: somebody asked a broker for what lies beyond the end of a queue, and is to go on from there.
+    ReadBeyond { queue: QueueId, asked: u64, next: u64 },
     /// Tap: a pull was answered.
     Pulled { session: SessionId, from: u64, next: u64, count: u32 },
 
@@ -909,6 +911,9 @@ impl History {
             Kind::Flushed { end } => format!("flushed to {end}"),
             Kind::Acked { slot, end, code } => format!("answers {code} for {} end {end}", slot_name(slot)),
             Kind::Recovered { end } => format!("log recovered to {end}"),
+            Kind::ReadBeyond { queue, asked, next } => {
+                format!("offset {asked} of {} is beyond its end; on from {next}", self.queue_name(queue))
+            }
             Kind::QueueRecovered { queue, min, max } => {
                 format!("{} recovered {min}..{max}", self.queue_name(queue))
             }

@@ -1018,11 +1018,13 @@ impl Plan {
         self.steps.iter().any(|step| matches!(step.what, What::DeleteTopic { topic: of, .. } if of == topic))
     }
 
-    /// Calls that a producer makes, about.
+    /// Calls that a producer makes, about: each of those that are in flight at once has its share of every burst, one
+    /// call at least.
     #[must_use]
     pub fn calls_of(&self, producer: &Producer) -> f64 {
         let gap_ms = (producer.gap_ms.0 + producer.gap_ms.1) as f64 / 2.0;
-        self.load_ms as f64 / gap_ms.max(1.0) * f64::from(producer.burst)
+        let burst = producer.burst.next_multiple_of(producer.in_flight.max(1));
+        self.load_ms as f64 / gap_ms.max(1.0) * f64::from(burst)
     }
 
     /// Messages that producers send, about.

@@ -40,6 +40,7 @@ impl Scenario {
     pub fn draw(&self, seed: u64, drawing: Drawing) -> Plan {
         let mut plan = (self.plan)(seed, drawing.profile);
         swarm::fill(&mut plan);
+        swarm::relieve(&mut plan);
         if drawing.safety_only && !plan.safety_only {
             swarm::storms(&mut plan);
         }

@@ -360,7 +360,25 @@ pub fn deletion(plan: &mut Plan) {
         if draw.chance(30) { What::Stop { node } } else { What::Crash { node, power: draw.chance(40) } };
     plan.steps.extend(again.then(|| Step::new(at_ms + later_ms, down_ms, what)));
     plan.queries = plan.queries.max(draw.below(4) as u32);
+    // Who hears nothing of it comes back to another topic, beyond the end of its queues.
+    let mut draw = Draw::new(plan.seed, "away from the deletion");
+    let away = draw.chance(40);
+    for node in consumers(plan, topic) {
+        let (all_but, from_ms, later_ms) =
+            (draw.chance(80), draw.range(100, 2_000), draw.spread(5_000, 60_000));
+        if away && all_but {
+            let step = Step::new(at_ms - from_ms, from_ms + for_ms + later_ms, What::Isolate { node });
+            plan.steps.push(step);
+        }
+    }
     plan.steps.push(Step::new(at_ms, for_ms, What::DeleteTopic { topic, brokers, queues }));
+}
+
+/// The nodes of all members of the groups that read a topic.
+fn consumers(plan: &Plan, topic: u32) -> Vec<String> {
+    let members = plan.groups.iter().flat_map(|group| group.members.iter().map(|_| group.topic));
+    let members = members.enumerate().filter(|(_, of)| *of == topic);
+    members.map(|(index, _)| format!("c{index}")).collect()
 }
 
 /// Lets an operator make and change topics and groups, several at once, and brokers die just then, or when what they had to
@@ -652,6 +670,18 @@ pub fn fill(plan: &mut Plan) {
             }
         }
         settle(plan);
+    }
+}
+
+/// Slows producers down where some group could not handle in reasonable time what they send.
+pub fn relieve(plan: &mut Plan) {
+    let backlog_ms = plan.backlog_ms(plan.messages() as u64);
+    let most_ms = 2 * plan.load_ms + MOST_BACKLOG_MS;
+    if backlog_ms > most_ms {
+        for producer in &mut plan.producers {
+            let longer = |ms: u64| (ms * backlog_ms).div_ceil(most_ms);
+            producer.gap_ms = (longer(producer.gap_ms.0), longer(producer.gap_ms.1));
+        }
     }
 }
 
@@ -1081,6 +1111,8 @@ const OFTEN: &[&str] = &[
 
 /// How often faults are added in place of those that found their node taken.
 const ROUNDS: u32 = 20;
+/// What a group may need for its backlog, beside twice the time of the load: a run has an end.
+const MOST_BACKLOG_MS: u64 = 1_200_000;
 /// How long after its start a client has found everybody.
 const SETTLED_MS: u64 = 5_000;
 
@@ -1152,6 +1184,22 @@ mod tests {
                 assert!(plan.backlog_ms(100_000) >= listeners, "seed {seed}, {}", group.name);
             }
         }
+    }
+
+    /// In swarm seed 2500151 two listeners were to be stuck for half a minute each with 450 of 27,000 messages.
+    #[test]
+    fn producers_are_slowed_down_where_a_group_could_not_keep_up() {
+        let mut plan = drawn(1);
+        let gap_ms = plan.producers[0].gap_ms;
+        relieve(&mut plan);
+        assert_eq!(plan.producers[0].gap_ms, gap_ms, "it can");
+        for group in &mut plan.groups {
+            (group.threads, group.stuck) = (1, Some(Stuck { one_in: 10, timeout_ms: 15_000 }));
+        }
+        relieve(&mut plan);
+        let backlog_ms = plan.backlog_ms(plan.messages() as u64);
+        assert!(backlog_ms <= 2 * plan.load_ms + MOST_BACKLOG_MS, "{backlog_ms} ms");
+        assert!(plan.producers[0].gap_ms > gap_ms);
     }
 
     #[test]

@@ -9,7 +9,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 use bytes::{Bytes, BytesMut};
 use runtime::sync::{Mutex, Watermark};
-use runtime::{buggify, planted, sometimes};
+use runtime::{buggify, planted, sometimes, tap};
 
 use crate::error::ReadError;
 use crate::log::Log;
@@ -115,6 +115,9 @@ impl Queue {
     /// happened, at the end.
     pub fn back_from_beyond(&self) -> u64 {
         let max = self.max();
+        if planted!("B89") {
+            return max;
+        }
         self.given_again.load(Ordering::Acquire).clamp(self.min().min(max), max)
     }
 
@@ -216,7 +219,9 @@ impl Queue {
         }
         if from > max {
             sometimes!("store.read.behind_end");
-            return outside(ReadStatus::OffsetOverflowBadly, self.back_from_beyond());
+            let next = self.back_from_beyond();
+            tap!("read_beyond", topic = &*self.topic, queue = self.id, asked = from, next = next);
+            return outside(ReadStatus::OffsetOverflowBadly, next);
         }
         let rules = Rules::new(&self.log.config, max_count, max_bytes, self.log.hot_from(), self.log.min());
         let mut selection = Selection::new(from, rules);

@@ -378,6 +378,11 @@ impl Script {
     }
 
     /// It has topic `t` again.
+    pub(super) fn reads_beyond(&mut self, queue: &str, asked: u64, next: u64) {
+        let queue = self.queue(queue);
+        self.on_broker(Kind::ReadBeyond { queue, asked, next });
+    }
+
     pub(super) fn makes_again(&mut self) {
         let (topic, broker) = (self.history.topic("t"), self.history.node("b0"));
         self.history.renew(topic, broker);

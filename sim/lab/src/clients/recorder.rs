@@ -1088,6 +1088,11 @@ impl Live {
                 self.open_halves.extend(found.into_iter().map(|(half, offset)| ((node, offset), half)));
                 self.push(node, Kind::HalvesLoaded);
             }
+            "read_beyond" => {
+                let Some(queue) = self.tapped_queue(&fields, node) else { return };
+                let (asked, next) = (fields.number("asked"), fields.number("next"));
+                self.push(node, Kind::ReadBeyond { queue, asked, next });
+            }
             "half_offset" => self.push(node, Kind::HalfOffset { offset: fields.number("offset") }),
             "offsets_taken" => self.push(node, Kind::OffsetsTaken),
             "offsets_persisted" => self.push(node, Kind::OffsetsPersisted),

@@ -15,6 +15,7 @@ pub(super) fn check(view: &View<'_>, judged: &mut Judged) {
     commit_safety(view, &commits, judged);
     passed_before_stored(view, judged);
     no_skip(view, &commits, judged);
+    back_from_beyond(view, judged);
     repeats::check(view, judged);
     owners::check(view, judged);
     never_back(view, judged);
@@ -449,6 +450,47 @@ fn no_skip(view: &View<'_>, commits: &Commits, judged: &mut Judged) {
     }
 }
 
+/// CON-3: who is beyond the end of a queue, as a crash took messages from there or its topic was deleted, goes on over none
+/// of those that came since.
+fn back_from_beyond(view: &View<'_>, judged: &mut Judged) {
+    let history = view.history;
+    // Which brokers died last time, and where the queues ended that they found when they came back.
+    let mut died: BTreeSet<NodeId> = BTreeSet::new();
+    let mut found: BTreeMap<QueueId, u64> = BTreeMap::new();
+    for (number, event) in history.events.iter().enumerate() {
+        match event.kind {
+            Kind::Down { how } => {
+                found.retain(|queue, _| history.queues[queue.index()].broker != event.node);
+                // On an empty disk nothing tells that there ever was more.
+                let knows = matches!(how, How::Process | How::Power);
+                if knows {
+                    died.insert(event.node)
+                } else {
+                    died.remove(&event.node)
+                };
+            }
+            Kind::QueueRecovered { queue, max, .. } => drop(found.insert(queue, max)),
+            Kind::ReadBeyond { queue, asked, next } => {
+                judged.count(Rule::Con3, 1);
+                let again = match found.get(&queue) {
+                    Some(end) => died.contains(&event.node).then_some(*end),
+                    None => (died.contains(&event.node) || history.former(queue).is_some()).then_some(0),
+                };
+                let Some(again) = again else { continue };
+                if next > again.max(view.lines[queue.index()].begins) {
+                    let name = history.queue_name(queue);
+                    let sentence = format!(
+                        "Who asked at {} for offset {asked} of {name} was sent to {next}, and the offsets from {again} on are those of new messages.",
+                        seconds(event.at_ns)
+                    );
+                    judged.broken(view, Rule::Con3, number, name, sentence);
+                }
+            }
+            _ => {}
+        }
+    }
+}
+
 /// CON-6: committed offsets never fall but by what a crash of the broker may lose.
 fn never_back(view: &View<'_>, judged: &mut Judged) {
     let history = view.history;
@@ -688,6 +730,30 @@ mod tests {
             s.holds("q", &["b"]);
             s.drained(0);
         });
+        let beyond = |next: u64| {
+            move |s: &mut Script| {
+                let cut = s.begin(&["c0"]);
+                made_again(s, 20.0);
+                s.over(cut);
+                s.append("q", 0, 0, 100);
+                s.append("q", 1, 100, 200);
+                s.reads_beyond("q", 9, next);
+            }
+        };
+        run("CON-3", Expect::Broken, "who was away is sent over what came since", beyond(2));
+        run("CON-3", Expect::Kept, "who was away is sent to the first", beyond(0));
+        let lost_tail = |how: How, next: u64| {
+            move |s: &mut Script| {
+                s.crash("b0", how);
+                s.recovered("b0", &[("q", 5)]);
+                s.append("q", 5, 500, 600);
+                s.reads_beyond("q", 9, next);
+            }
+        };
+        run("CON-3", Expect::Broken, "sent over what came after a crash", lost_tail(How::Process, 6));
+        run("CON-3", Expect::Kept, "sent to what came after a crash", lost_tail(How::Process, 5));
+        run("CON-3", Expect::Kept, "nothing was lost", lost_tail(How::Stop, 6));
+        run("CON-3", Expect::Kept, "all was lost, with the disk", lost_tail(How::Disk, 6));
         run("CON-1", Expect::Kept, "nobody asks for what was deleted", |s| {
             s.ok("a", "q", 0);
             s.orders_deletion();
