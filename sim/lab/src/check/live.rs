@@ -186,7 +186,10 @@ fn owners(view: &View<'_>, heal_ns: u64, judged: &mut Judged) {
             | Kind::TopicSet { .. } => {
                 let unheard = match event.kind {
                     Kind::Down { how: How::Power | How::Disk } => true,
-                    Kind::Down { .. } => shaken(&troubles, event.node, event.at_ns - 1, event.at_ns - 1),
+                    Kind::Down { .. } => {
+                        let before = event.at_ns.saturating_sub(1);
+                        shaken(&troubles, event.node, before, before)
+                    }
                     _ => false,
                 };
                 let silent = view.history.members.iter().any(|it| it.node == event.node) && unheard;
