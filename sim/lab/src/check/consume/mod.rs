@@ -457,20 +457,20 @@ fn back_from_beyond(view: &View<'_>, judged: &mut Judged) {
     // Which brokers died last time, and where the queues ended that they found when they came back.
     let mut died: BTreeSet<NodeId> = BTreeSet::new();
     let mut found: BTreeMap<QueueId, u64> = BTreeMap::new();
+    // On an empty disk nothing tells that there ever was more.
+    let mut blank: BTreeSet<NodeId> = BTreeSet::new();
     for (number, event) in history.events.iter().enumerate() {
         match event.kind {
             Kind::Down { how } => {
                 found.retain(|queue, _| history.queues[queue.index()].broker != event.node);
-                // On an empty disk nothing tells that there ever was more.
-                let knows = matches!(how, How::Process | How::Power);
-                if knows {
-                    died.insert(event.node)
-                } else {
-                    died.remove(&event.node)
-                };
+                match how {
+                    How::Process | How::Power => drop(died.insert(event.node)),
+                    How::Stop => drop(died.remove(&event.node)),
+                    How::Disk => drop(blank.insert(event.node)),
+                }
             }
             Kind::QueueRecovered { queue, max, .. } => drop(found.insert(queue, max)),
-            Kind::ReadBeyond { queue, asked, next } => {
+            Kind::ReadBeyond { queue, asked, next } if !blank.contains(&event.node) => {
                 judged.count(Rule::Con3, 1);
                 let again = match found.get(&queue) {
                     Some(end) => died.contains(&event.node).then_some(*end),
@@ -753,7 +753,10 @@ mod tests {
         run("CON-3", Expect::Broken, "sent over what came after a crash", lost_tail(How::Process, 6));
         run("CON-3", Expect::Kept, "sent to what came after a crash", lost_tail(How::Process, 5));
         run("CON-3", Expect::Kept, "nothing was lost", lost_tail(How::Stop, 6));
-        run("CON-3", Expect::Kept, "all was lost, with the disk", lost_tail(How::Disk, 6));
+        run("CON-3", Expect::Kept, "all was lost, with the disk", |s| {
+            s.crash("b0", How::Disk);
+            lost_tail(How::Power, 6)(s);
+        });
         run("CON-1", Expect::Kept, "nobody asks for what was deleted", |s| {
             s.ok("a", "q", 0);
             s.orders_deletion();
