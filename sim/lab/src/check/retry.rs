@@ -385,7 +385,11 @@ fn once(view: &View<'_>, back: &Back, judged: &mut Judged) {
             && (back.all.iter().any(|it| it.event > unsure.event && again(it))
                 || back.copies(unsure.group, unsure.message).iter().any(|it| it.event > unsure.event))
     };
-    let forked: BTreeSet<_> = back.all.iter().filter(forks).map(|it| (it.group, it.message)).collect();
+    let forked = back.all.iter().filter(forks).map(|it| (it.group, it.message));
+    // So is a copy that nobody vouched for: another follows it, or the listener gets the message again.
+    let doubtful = |copies: &[Copied]| 2 * copies.iter().filter(|it| it.done).count() < copies.len();
+    let copied = back.copies.iter().filter(|(_, copies)| doubtful(copies)).map(|(key, _)| *key);
+    let forked: BTreeSet<_> = forked.chain(copied).collect();
     for back in back.all.iter().filter(|back| back.code == 0) {
         let Some(all) = tries.get(&(back.group, back.message)) else { continue };
         let (before, after) = all.split_at(all.partition_point(|it| it.entered < back.event));
@@ -855,6 +859,30 @@ mod tests {
             again(&[10, 0], false),
         );
         run("RTY-3", Expect::Kept, "its return was not vouched for, and a copy went", again(&[10], true));
+        let copies = |vouched: &'static [bool]| {
+            move |s: &mut Script| {
+                s.ok("a", "q", 0);
+                tried(s, "q", 0, "a", 0);
+                for done in vouched {
+                    s.copied_back("q", 0, 1, false);
+                    if *done {
+                        s.copied_back("q", 0, 1, true);
+                    }
+                }
+                tried(s, "retry", 0, "a", 3);
+                s.sent_back("retry", 0, 4, 0);
+                s.holds("dead", &["a"]);
+                s.enter("c0", "retry", 1, "a");
+            }
+        };
+        run("RTY-3", Expect::Broken, "its copy was vouched for", copies(&[true]));
+        run(
+            "RTY-3",
+            Expect::Kept,
+            "its first copy was not vouched for, and another went",
+            copies(&[false, true]),
+        );
+        run("RTY-3", Expect::Kept, "its copy was not vouched for, and the listener got it", copies(&[false]));
         run("RTY-3", Expect::Kept, "after its last try, once", |s| {
             s.ok("a", "q", 0);
             s.holds("retry", &["a"]);
