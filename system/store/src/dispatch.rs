@@ -251,6 +251,16 @@ impl Store {
         state.add(queue, offset, &[unit]);
     }
 
+    /// Gives a record its place, which another one claims. False: the unit there is in the files already.
+    pub(crate) fn replace_unit(&self, queue: &Arc<Queue>, record: &RecordRef<'_>) -> bool {
+        let Note { unit, .. } = self.note(record, None);
+        let replaced = queue.replace(record.place.queue_offset, unit);
+        if replaced {
+            tell(queue, record.place.queue_offset, &unit);
+        }
+        replaced
+    }
+
     fn note(&self, record: &RecordRef<'_>, queue: Option<Arc<Queue>>) -> Note {
         let keys = Keys::of(record.properties, record.sys_flag);
         let tag = self.tag(record.topic, record.queue_id, record.place.store_timestamp, &keys);

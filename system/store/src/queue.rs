@@ -391,6 +391,14 @@ impl Queue {
         first
     }
 
+    /// Puts another unit in the place of one that is not in the files yet; false when it is.
+    pub(crate) fn replace(&self, offset: u64, unit: Unit) -> bool {
+        let mut units = self.units.lock();
+        let index = offset.checked_sub(units.first).and_then(|index| usize::try_from(index).ok());
+        let place = index.filter(|_| offset >= units.settled).and_then(|index| units.tail.get_mut(index));
+        place.map(|place| *place = unit).is_some()
+    }
+
     /// Begins at `offset` instead of 0: a queue without units whose older records are gone.
     pub(crate) fn begin_at(&self, offset: u64) {
         let mut units = self.units.lock();

@@ -133,6 +133,7 @@ pub(crate) async fn run(store: &Arc<Store>, files: Files) -> Result<RecoveryRepo
         store_time: files.checkpoint.map_or(0, |c| c.log_time),
         index_time: files.checkpoint.map_or(0, |c| c.index_time),
         last_gap: None,
+        jumps: BTreeMap::new(),
         check_minimums: false,
         tail_untouched: false,
         report: RecoveryReport {
@@ -171,6 +172,9 @@ struct Recovery<'a> {
     store_time: i64,
     index_time: i64,
     last_gap: Option<u64>,
+    /// Of queues whose last gap lies between two records that follow each other: where the gap begins, and the record
+    /// behind it.
+    jumps: BTreeMap<(Arc<str>, i32), (u64, u64)>,
     /// Segments have gone since the table was written.
     check_minimums: bool,
     /// Leave what is behind the end as it is (a planted bug).
@@ -404,6 +408,7 @@ impl Recovery<'_> {
                             state.dirty.push(queue.clone());
                         }
                     }
+                    self.jumps.insert((queue.topic.clone(), queue.id), (next, offset));
                 } else if offset != next {
                     let (topic, id) = (record.topic, record.queue_id);
                     let text =
@@ -411,7 +416,14 @@ impl Recovery<'_> {
                     if !sure {
                         return Err(text);
                     }
-                    tracing::error!(position, "{text}: it is skipped");
+                    // What came behind the gap lies in it: its own offset is wrong, and is not taken from those who have it.
+                    let jump = self.jumps.get(&(queue.topic.clone(), queue.id)).copied();
+                    let right = |(from, to)| to + 1 == next && from < offset && offset <= to;
+                    if jump.is_some_and(right) && self.store.replace_unit(&queue, record) {
+                        tracing::error!(position, "{text}: the one that has it is wrong");
+                    } else {
+                        tracing::error!(position, "{text}: it is skipped");
+                    }
                     self.report.problems.push(text);
                     return Ok(());
                 }

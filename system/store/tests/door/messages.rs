@@ -549,6 +549,34 @@ fn one_flipped_bit_in_the_head_of_a_record_hides_one_message() {
 }
 
 #[test]
+fn one_flipped_bit_in_the_offset_of_a_record_hides_one_message_also_when_queues_are_made_anew() {
+    // Offset 20 becomes 21, 22, 16 or 52.
+    for bit in [1, 2, 4, 32] {
+        on_disk(move |disk| async move {
+            let (store, _, tasks) = open(&disk, small()).await;
+            fill(&store, 0..300).await;
+            let all = drain(&store, "orders", 1).await;
+            let record =
+                store.queue("orders", 1).unwrap().read(20, 1, 1 << 20, |_| true).await.unwrap().records;
+            let Scan::Record(victim) = record::scan(&record, true) else { panic!("a record") };
+            let position = victim.place.position;
+            die(store, tasks).await;
+            // This start knows the log to be on the disk, and the next one makes its units anew all the same.
+            let (store, _, tasks) = open(&disk, small()).await;
+            die(store, tasks).await;
+            let name = format!("commitlog/{:020}", position / (64 << 10) * (64 << 10));
+            let (file, at) = (disk.open_file(&name).await.unwrap(), position % (64 << 10) + 27);
+            file.write_at(at, &[20 ^ bit]).unwrap();
+            drop(file);
+            let (store, report, _tasks) = open(&disk, small()).await;
+            let rest = drain(&store, "orders", 1).await;
+            assert_eq!((&rest[..20], &rest[20..]), (&all[..20], &all[21..]), "{bit}: {report:?}");
+            store.close().await.unwrap();
+        });
+    }
+}
+
+#[test]
 fn the_offset_of_a_damaged_record_is_not_given_out_again() {
     on_disk(|disk| async move {
         let (store, _, tasks) = open(&disk, small()).await;
