@@ -2,7 +2,7 @@
 
 use lab::check::Rule;
 use lab::draw::Draw;
-use lab::plan::{Checking, Mode, Plan, Producer, Profile};
+use lab::plan::{Checking, Mode, Plan, Producer, Profile, Rare};
 use lab::scenario::Scenario;
 use lab::swarm::{self, Class, Size};
 
@@ -27,6 +27,10 @@ fn plan(seed: u64, profile: Profile) -> Plan {
     let size = Size { messages: 800, load_ms: (90_000, 160_000) };
     let mut plan = swarm::base("transaction_checkback", seed, size, profile);
     feature(&mut plan);
+    // Ends come while a check is being written.
+    if Draw::new(seed, "slow checks").chance(30) {
+        plan.rare = Some(Rare::SlowChecks);
+    }
     swarm::faults(&mut plan, CLASSES, (3, 9));
     plan
 }

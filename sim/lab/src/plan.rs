@@ -147,11 +147,15 @@ pub enum Rare {
     SlowOffsets,
     /// Queues keep few of their newest entries in memory.
     ShortTails,
+    /// Checks of half messages are slowly written.
+    SlowChecks,
 }
 
 impl Rare {
     /// All of them.
-    pub const ALL: &[Self] = &[Self::SlowConfig, Self::SlowOffsets, Self::ShortTails];
+    pub const ALL: &[Self] = &[Self::SlowConfig, Self::SlowOffsets, Self::ShortTails, Self::SlowChecks];
+    /// Those that do something in any plan.
+    pub const ANYWHERE: &[Self] = &[Self::SlowConfig, Self::SlowOffsets, Self::ShortTails];
 
     /// The sites in the code that take it.
     #[must_use]
@@ -160,6 +164,7 @@ impl Rare {
             Self::SlowConfig => &["broker.config.slow"],
             Self::SlowOffsets => &["broker.offsets.slow", "broker.offsets.soon"],
             Self::ShortTails => &["store.settle.early", "store.tail.short"],
+            Self::SlowChecks => &["broker.transaction.check_slow"],
         }
     }
 }

@@ -85,7 +85,7 @@ pub fn plain(scenario: &str, seed: u64, size: Size) -> Plan {
     groups(&mut plan, &mut Draw::new(seed, "groups"));
     operator(&mut plan, &mut Draw::new(seed, "operator"));
     locks(&mut plan, &mut Draw::new(seed, "locks"));
-    rare(&mut plan, 25, Rare::ALL);
+    rare(&mut plan, 25, Rare::ANYWHERE);
     plan
 }
 

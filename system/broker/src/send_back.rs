@@ -88,6 +88,10 @@ impl Broker {
         if planted!("B09") {
             kept = properties::without(&kept, names::KEYS);
         }
+        if planted!("B87") {
+            let own = message.offset_id().to_string();
+            kept = delay::with(&kept, &[(names::ORIGIN_MESSAGE_ID, &own)]);
+        }
         if planted!("B66") {
             kept = properties::without(&kept, names::UNIQ_KEY);
         }
@@ -243,11 +247,7 @@ fn kept_properties(message: &RecordRef<'_>) -> Vec<u8> {
     let known = |name| properties::get_str(message.properties, name);
     let first_topic = known(names::RETRY_TOPIC).unwrap_or(message.topic);
     let mut buffer = [0; 56];
-    let mut first_id = known(names::ORIGIN_MESSAGE_ID);
-    if planted!("B87") {
-        first_id = None;
-    }
-    let first_id = first_id.unwrap_or_else(|| id.write(&mut buffer));
+    let first_id = known(names::ORIGIN_MESSAGE_ID).unwrap_or_else(|| id.write(&mut buffer));
     delay::with(
         message.properties,
         &[(names::RETRY_TOPIC, first_topic), (names::ORIGIN_MESSAGE_ID, first_id), (names::WAIT, "false")],
