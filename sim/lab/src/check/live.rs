@@ -179,20 +179,14 @@ fn owners(view: &View<'_>, heal_ns: u64, judged: &mut Judged) {
     for (number, event) in view.history.events.iter().enumerate() {
         match event.kind {
             // Members that come or go by plan, and nodes that the lab itself stops, move queues rightly.
-            Kind::Joined { .. }
-            | Kind::Leaves { .. }
-            | Kind::Down { .. }
-            | Kind::Up
-            | Kind::TopicSet { .. } => {
-                let unheard = match event.kind {
-                    Kind::Down { how: How::Power | How::Disk } => true,
-                    Kind::Down { .. } => {
-                        let before = event.at_ns.saturating_sub(1);
-                        shaken(&troubles, event.node, before, before)
-                    }
-                    _ => false,
-                };
-                let silent = view.history.members.iter().any(|it| it.node == event.node) && unheard;
+            Kind::Joined { .. } | Kind::Leaves { .. } | Kind::Up | Kind::TopicSet { .. } => {
+                bound = bound.max(event.at_ns + OWNER_BOUND);
+            }
+            Kind::Down { how } => {
+                let before = event.at_ns.saturating_sub(1);
+                let unheard =
+                    matches!(how, How::Power | How::Disk) || shaken(&troubles, event.node, before, before);
+                let silent = unheard && view.history.members.iter().any(|it| it.node == event.node);
                 bound = bound.max(event.at_ns + if silent { SILENT_BOUND } else { OWNER_BOUND });
             }
             Kind::SessionStart { .. } | Kind::Holds { on: true, .. }
