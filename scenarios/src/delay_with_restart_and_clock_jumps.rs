@@ -25,7 +25,7 @@ fn plan(seed: u64, profile: Profile) -> Plan {
     let size = Size { messages: 1200, load_ms: (100_000, 200_000) };
     let mut plan = swarm::base("delay_with_restart_and_clock_jumps", seed, size, profile);
     let mut draw = Draw::new(seed, "delays");
-    delays(&mut plan, &mut draw);
+    delays(&mut plan, &mut draw, 100);
     if draw.chance(80) {
         clocks(&mut plan, &mut draw);
         restarts(&mut plan, &mut draw);
@@ -39,20 +39,25 @@ fn plan(seed: u64, profile: Profile) -> Plan {
         fails(&mut plan, &mut draw);
     }
     if draw.chance(40) {
-        levels(&mut plan, &mut draw);
+        change_levels(&mut plan, &mut draw);
     }
     plan
 }
 
 /// Delayed messages, and brokers that note often how far they are.
 pub(crate) fn feature(plan: &mut Plan) {
-    delays(plan, &mut Draw::new(plan.seed, "delays"));
+    delays(plan, &mut Draw::new(plan.seed, "delays"), 80);
 }
 
-fn delays(plan: &mut Plan, draw: &mut Draw) {
+/// Brokers are started with other levels.
+pub(crate) fn levels(plan: &mut Plan) {
+    change_levels(plan, &mut Draw::new(plan.seed, "other levels"));
+}
+
+fn delays(plan: &mut Plan, draw: &mut Draw, percent: u64) {
     plan.delay_levels_s = vec![1, 2, 3, 5, 8, 13, 21, 34];
     plan.delay_levels_s.truncate(draw.range(3, 8) as usize);
-    swarm::delayed(plan, draw, 100);
+    swarm::delayed(plan, draw, percent);
     for broker in &mut plan.brokers {
         if draw.chance(60) {
             let interval_ms = *draw.pick(&[500, 2000, 5000]);
@@ -69,7 +74,7 @@ fn fails(plan: &mut Plan, draw: &mut Draw) {
 }
 
 /// Brokers are started with more levels or fewer, longer or shorter.
-fn levels(plan: &mut Plan, draw: &mut Draw) {
+fn change_levels(plan: &mut Plan, draw: &mut Draw) {
     for _ in 0..draw.range(1, 3) {
         let mut last = 0;
         let levels = (0..draw.range(1, 10)).map(|_| {

@@ -913,11 +913,8 @@ impl What {
             Self::Rot { .. } => &["disk.rot"],
             Self::Backlog { .. } => &["net.backlog", "net.reset"],
             Self::CloseBehind { .. } => &["net.close"],
-            Self::Lag { .. }
-            | Self::SlowSync { .. }
-            | Self::Levels { .. }
-            | Self::SetQueues { .. }
-            | Self::Orders { .. } => &[],
+            Self::Lag { .. } => &["net.late", "net.loss"],
+            Self::SlowSync { .. } | Self::Levels { .. } | Self::SetQueues { .. } | Self::Orders { .. } => &[],
         }
     }
 

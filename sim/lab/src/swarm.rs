@@ -541,6 +541,8 @@ impl Class {
         match self {
             Self::BrokerPoint | Self::TornWrite | Self::Request => (5_000, (load_ms / 2).max(5_000)),
             Self::Rot => (load_ms / 3, load_ms - 10_000),
+            // Who has no queue at the other end speaks to it with a heartbeat alone.
+            Self::Lag => (5_000, load_ms.saturating_sub(35_000).max(10_000)),
             _ => (5_000, load_ms - 10_000),
         }
     }
@@ -597,8 +599,8 @@ fn outside(plan: &mut Plan) {
         let producer =
             node.strip_prefix('p').and_then(|index| plan.producers.get(index.parse::<usize>().ok()?));
         if let Some(producer) = producer {
-            // Who knows the outcome of a transaction is needed.
-            return matches!(producer.mode, Mode::Transaction { .. });
+            // Who knows the outcome of a transaction is needed, and so is the only one who sends.
+            return matches!(producer.mode, Mode::Transaction { .. }) || plan.producers.len() < 2;
         }
         found.is_none_or(|(group, own)| {
             let stays = |it: &&Member| it.joins_ms == 0 && it.leaves_ms.is_none();
@@ -738,7 +740,9 @@ pub fn meets(plan: &Plan, step: &Step) -> bool {
         What::ClockJump { node, .. } | What::Drift { node, .. } => node.starts_with('b'),
         What::Backlog { .. } => true,
         What::CrashAt { point, .. } => point.starts_with(RECOVERY),
-        What::Cut { from, to, .. } => lasts_ms >= talk_ms(plan, from).max(talk_ms(plan, to)),
+        What::Cut { from, to, .. } | What::Lag { a: from, b: to, .. } => {
+            lasts_ms >= talk_ms(plan, from).max(talk_ms(plan, to))
+        }
         What::Isolate { node } | What::Slow { node, .. } => lasts_ms >= talk_ms(plan, node),
         // A ring may part only those that have nothing to say to each other.
         What::Partition { shape: Shape::Halves | Shape::Bridge, .. } => {
@@ -773,7 +777,9 @@ fn strengthen(plan: &mut Plan) {
     for index in 0..plan.steps.len() {
         let step = &plan.steps[index];
         let needs_ms = match &step.what {
-            What::Cut { from, to, .. } => talk_ms(plan, from).max(talk_ms(plan, to)),
+            What::Cut { from, to, .. } | What::Lag { a: from, b: to, .. } => {
+                talk_ms(plan, from).max(talk_ms(plan, to))
+            }
             What::Isolate { node } | What::Slow { node, .. } => talk_ms(plan, node),
             What::Partition { shape: Shape::Halves | Shape::Bridge, .. } => {
                 step.what.nodes().iter().map(|node| talk_ms(plan, node)).max().unwrap_or(0)
@@ -824,6 +830,8 @@ pub fn fault(plan: &Plan, draw: &mut Draw, class: Class, at_ms: u64) -> Vec<Step
         1 => server.clone(),
         _ => client.clone(),
     };
+    // Who looks at its wall clock: brokers, and producers.
+    let sender = clients.iter().find(|node| node.starts_with('p')).unwrap_or(&broker).clone();
     // Long enough to be noticed, short enough that load goes on after it.
     let short_ms = draw.spread(200, 5_000);
     let long_ms = draw.spread(1_000, 60_000);
@@ -836,7 +844,8 @@ pub fn fault(plan: &Plan, draw: &mut Draw, class: Class, at_ms: u64) -> Vec<Step
         }
         Class::BrokerPower => (What::Crash { node: broker, power: true }, long_ms.min(30_000)),
         Class::BrokerPoint => {
-            let point = (*draw.pick(POINTS)).to_owned();
+            let points: Vec<_> = POINTS.iter().filter(|point| comes_to(plan, point)).collect();
+            let point = (**draw.pick(&points)).to_owned();
             let often = OFTEN.contains(&point.as_str());
             let nth = if often { draw.spread(1, 50) } else { draw.spread(1, 3) };
             (What::CrashAt { node: broker, point, nth, power: draw.chance(50) }, long_ms.min(30_000))
@@ -864,7 +873,7 @@ pub fn fault(plan: &Plan, draw: &mut Draw, class: Class, at_ms: u64) -> Vec<Step
         }
         Class::Clock => {
             let by_ms = draw.spread(1, 600_000) as i64;
-            let node = if draw.chance(85) { broker } else { anyone };
+            let node = if draw.chance(85) { broker } else { sender };
             (What::ClockJump { node, by_ms: if draw.chance(50) { by_ms } else { -by_ms } }, 0)
         }
         Class::SlowSync => {
@@ -904,7 +913,7 @@ pub fn fault(plan: &Plan, draw: &mut Draw, class: Class, at_ms: u64) -> Vec<Step
         }
         Class::Drift => {
             let ppm = draw.spread(50, 100_000) as i64;
-            let node = if draw.chance(85) { broker } else { anyone };
+            let node = if draw.chance(85) { broker } else { sender };
             (What::Drift { node, ppm: if draw.chance(50) { ppm } else { -ppm } }, long_ms.max(10_000))
         }
         Class::Request => request(plan, draw, (&client, &broker, &server)),
@@ -963,8 +972,10 @@ fn request(plan: &Plan, draw: &mut Draw, (client, broker, server): (&str, &str, 
     let (from, to, code) = *draw.pick(&choices);
     let stores = [SendMessageV2::CODE, SendBatchMessage::CODE, ConsumerSendMsgBack::CODE].contains(&code);
     let often = stores || [PullMessage::CODE, EndTransaction::CODE].contains(&code);
-    let unanswered =
-        [UpdateConsumerOffset::CODE, CheckTransactionState::CODE, NotifyConsumerIdsChanged::CODE]
+    // The client itself ends transactions one way.
+    let one_way = code == EndTransaction::CODE && producer.is_some_and(|it| it.checks.is_some());
+    let unanswered = one_way
+        || [UpdateConsumerOffset::CODE, CheckTransactionState::CODE, NotifyConsumerIdsChanged::CODE]
             .contains(&code);
     let answer = !unanswered & draw.chance(40);
     let nth = if often { draw.spread(1, 20) } else { 1 };
@@ -1095,6 +1106,22 @@ pub const POINTS: &[&str] = &[
     "store.table.after",
     "store.table.before",
 ];
+
+/// Whether a broker under this load may come to this crash point.
+fn comes_to(plan: &Plan, point: &str) -> bool {
+    let fails = plan.groups.iter().any(|group| group.fails.is_some());
+    let on = |prefix: &str| point.starts_with(prefix);
+    if on("broker.transaction.") {
+        plan.producers.iter().any(|it| matches!(it.mode, Mode::Transaction { .. }))
+    } else if on("broker.delay.") {
+        fails || plan.producers.iter().any(|it| it.delayed.is_some())
+    } else if on("broker.config.") {
+        let ordered = |step: &Step| matches!(step.what, What::Orders { .. } | What::SetQueues { .. });
+        plan.operator_ms > 0 || plan.steps.iter().any(ordered)
+    } else {
+        fails || !on("broker.send_back.")
+    }
+}
 
 /// Those of the deletion of a topic.
 const DELETING: &[&str] =

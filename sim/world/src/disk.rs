@@ -512,10 +512,21 @@ impl Medium {
     }
 
     /// The `writes`-th write from now on to a file that matches is cut: a first part of it is done, then the process
-    /// is dead and the world is told to end it.
+    /// is dead and the world is told to end it. Another end before it changes nothing.
     pub fn cut_write(&self, pattern: &str, writes: u64, crash: Crash) {
         self.record("disk.cut_write", &[writes, u64::from(crash == Crash::Power)], pattern.as_bytes());
         held(&self.shared.state).arm_cut(pattern, writes, crash);
+    }
+
+    /// Whether a write is still to be cut.
+    pub fn cut_is_pending(&self) -> bool {
+        held(&self.shared.state).cut.is_some()
+    }
+
+    /// No write is cut any more.
+    pub fn take_back_cut(&self) {
+        self.record("disk.take_back_cut", &[], b"");
+        held(&self.shared.state).cut = None;
     }
 
     /// Turns one durable bit within a range of one of the files that match. Answers where, or nothing when no

@@ -2,8 +2,8 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use crate::history::{Event, History, How, Kind, MemberId, NodeId, Outcome, QueueId, SessionId};
-use crate::plan::{Plan, What};
+use crate::history::{Event, History, How, Kind, MemberId, NodeId, Outcome};
+use crate::plan::{Plan, Step, What};
 
 /// What a run may use, in order.
 pub const FEATURES: &[&str] = &[
@@ -79,39 +79,27 @@ pub fn features(plan: &Plan, history: &History) -> BTreeSet<&'static str> {
 pub fn felt(plan: &Plan, history: &History) -> BTreeSet<&'static str> {
     let mut felt = BTreeSet::new();
     let mut on: BTreeSet<usize> = BTreeSet::new();
-    let mut pulling: BTreeMap<SessionId, QueueId> = BTreeMap::new();
     for Event { node, kind, .. } in &history.events {
-        let queue = match *kind {
-            Kind::Sent { at: Some(slot), .. } | Kind::Enter { slot, .. } => Some(slot.queue),
-            Kind::Pulled { session, .. } => pulling.get(&session).copied(),
-            _ => None,
-        };
         match *kind {
-            Kind::SessionStart { session, queue, .. } => drop(pulling.insert(session, queue)),
             Kind::StepOn { step } => drop(on.insert(step as usize)),
             Kind::StepOff { step } => drop(on.remove(&(step as usize))),
             Kind::Heal => break,
             _ => {
-                let on = on.iter().map(|step| &plan.steps[*step].what);
-                felt.extend(on.filter(|what| is_felt(what, history, *node, kind, queue)).map(What::kind));
+                let on = on.iter().map(|step| &plan.steps[*step]);
+                felt.extend(on.filter(|step| is_felt(&step.what, history, *node, kind)).map(Step::kind));
             }
         }
     }
     felt
 }
 
-/// Whether this event, which is about this queue if about any, would have been another one, or at another time, without
-/// the fault.
-fn is_felt(what: &What, history: &History, node: NodeId, kind: &Kind, queue: Option<QueueId>) -> bool {
+/// Whether this event would have been another one, or at another time, without the fault.
+fn is_felt(what: &What, history: &History, node: NodeId, kind: &Kind) -> bool {
     let is = |name: &str| history.node_name(node) == name;
     match (what, *kind) {
         (What::Stop { node }, Kind::Down { how: How::Stop }) => is(node),
         (What::Levels { node, .. }, Kind::Levels { .. }) => is(node),
         (What::SlowSync { node, .. }, Kind::Flushed { .. }) => is(node),
-        (What::Lag { a, b, .. }, _) => {
-            let broker = queue.map(|queue| history.queues[queue.index()].broker);
-            is(a) && broker.is_some_and(|broker| history.node_name(broker) == b)
-        }
         _ => false,
     }
 }
@@ -119,7 +107,6 @@ fn is_felt(what: &What, history: &History, node: NodeId, kind: &Kind, queue: Opt
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::plan::Step;
     use crate::swarm;
 
     #[test]

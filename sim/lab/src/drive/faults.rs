@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use runtime::sync::Watermark;
 use runtime::task::TaskSet;
-use runtime::time::{Instant, sleep, sleep_until, timeout_at};
+use runtime::time::{Instant, sleep, sleep_until};
 use world::{Crash, Node, World, disk::Access, hooks::Arm};
 
 use super::cluster::{Cluster, STORE};
@@ -235,8 +235,7 @@ impl Steps {
                 let node = cluster.node(node);
                 let (crash, how) = kind(*power);
                 node.disk().cut_write(&format!("{STORE}/{files}"), *nth, crash);
-                // Any end takes the cut back.
-                if !self.dies(node, how, || false).await {
+                if !self.dies(node, how, || node.disk().cut_is_pending()).await {
                     return;
                 }
                 held(&self.missed).remove(&index);
@@ -339,10 +338,9 @@ impl Steps {
                     harm,
                     found: found.clone(),
                 });
-                if timeout_at(Instant::now() + WATCHED, found.reach(1)).await.is_err() {
-                    return self.requests.forget(Some(index));
+                if found.reach(1).await.is_ok() {
+                    held(&self.missed).remove(&index);
                 }
-                held(&self.missed).remove(&index);
             }
             What::Lose { node } => {
                 let node = cluster.node(node);
@@ -432,6 +430,9 @@ impl Steps {
                 let node = cluster.node(node);
                 if let Some(arm) = held(&self.arms).remove(&index) {
                     arm.take_back();
+                }
+                if matches!(what, What::TornWrite { .. }) {
+                    node.disk().take_back_cut();
                 }
                 node.disk().heal();
                 self.usual_syncs(node);
@@ -552,14 +553,15 @@ impl Steps {
         }
     }
 
-    /// Waits until a node has died where it was to die, which is `pending` until then; false when it did not come there in time.
+    /// Waits until a node has died where it was to die, which is `pending` until then; false when it does not run any more.
     async fn dies(&self, node: Node, how: How, pending: impl Fn() -> bool) -> bool {
-        let until = Instant::now() + WATCHED;
         // When it ended for another reason it may come there after it has been started again.
-        while runs(node, until).await {
-            if timeout_at(until, node.stopped()).await.is_err() {
-                return false;
+        while self.may_run(node) {
+            if !node.is_up() {
+                sleep(Duration::from_millis(10)).await;
+                continue;
             }
+            node.stopped().await;
             if !pending() {
                 self.cluster.down(node, how);
                 return true;
@@ -641,8 +643,8 @@ const ROOMY: u64 = 64 << 30;
 const USUAL_BACKLOG: usize = 1024;
 /// The one point of a recovery that is passed after a clean end alone.
 const AFTER_CLEAN_END: &str = "store.recover.begun";
-/// How long a node may take to reach the point where it is to die, a request to be sent, and an operator to be heard:
-/// longer than the period of heartbeats and registrations.
+/// How long a connection may take to be there, a node to run, and an operator to be heard: longer than the period of
+/// heartbeats and registrations.
 const WATCHED: Duration = Duration::from_secs(65);
 /// Longer than a request waits in a broker that goes on.
 const HEARD_LATE: Duration = Duration::from_secs(2);

@@ -27,7 +27,7 @@ pub(super) struct State {
     locks: BTreeSet<u64>,
     capacity: u64,
     rules: Vec<Rule>,
-    cut: Option<Cut>,
+    pub(super) cut: Option<Cut>,
     crashes: Dice,
     faults: Dice,
     /// What faults have done since it was last asked for.
@@ -58,7 +58,7 @@ struct Rule {
     left: Option<u64>,
 }
 
-struct Cut {
+pub(super) struct Cut {
     pattern: String,
     left: u64,
     crash: Crash,
@@ -366,7 +366,6 @@ impl State {
     pub(super) fn crash(&mut self, crash: Crash) {
         self.incarnation += 1;
         self.dead = false;
-        self.cut = None;
         self.cut_reached = None;
         self.locks.clear();
         let mut evicted = 0;
@@ -447,7 +446,6 @@ impl State {
 
     pub(super) fn clear_rules(&mut self) {
         self.rules.clear();
-        self.cut = None;
     }
 
     pub(super) fn arm_cut(&mut self, pattern: &str, writes: u64, crash: Crash) {

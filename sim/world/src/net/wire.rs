@@ -126,7 +126,11 @@ impl State {
             self.effect(from, why);
             return None;
         }
-        Some(way.latency.between(&way.link.latency))
+        let latency = way.latency.between(&way.link.latency);
+        if latency >= self.net.usual.latency.end {
+            self.effect(from, "net.late");
+        }
+        Some(latency)
     }
 
     /// Whether a machine accepts connections at an address; None when it does not answer.
@@ -169,7 +173,9 @@ impl State {
         let now = self.now();
         let Some(Some(found)) = self.net.connections.get_mut(connection as usize) else { return };
         let way = &mut self.net.links[found.ends[end].way];
-        let mut latency = way.latency.between(&way.link.latency) + delay;
+        let mut latency = way.latency.between(&way.link.latency);
+        let late = way.from != way.to && latency >= self.net.usual.latency.end;
+        latency += delay;
         let mut lost = 0;
         if way.link.loss > 0.0 {
             while lost < 6 && way.loss.chance(way.link.loss) {
@@ -199,6 +205,9 @@ impl State {
         }
         for _ in 0..lost {
             self.effect(from, "net.loss");
+        }
+        if late {
+            self.effect(from, "net.late");
         }
     }
 

@@ -257,6 +257,8 @@ fn plain(name: &str) -> &str {
         "node.pause" => "processes that stood still",
         "node.slow" => "moments of standing still",
         "net.block" => "pieces of data held back",
+        "net.late" => "packets slowed down",
+        "net.loss" => "packets lost",
         "net.reset" => "connections broken",
         "net.close" => "connections closed",
         "net.backlog" => "connections refused",
