@@ -81,7 +81,7 @@ impl Instance {
             code::SUBSCRIPTION_NOT_EXIST | code::SUBSCRIPTION_NOT_LATEST => {
                 sometimes!("client.pull.not_known");
                 // The broker does not know this member, or an older subscription of it.
-                self.lost(&address);
+                self.unknown(&address);
                 return Err(refused(&address, &answer).into());
             }
             _ => return Err(refused(&address, &answer).into()),

@@ -5,7 +5,9 @@ use std::future::Future;
 use std::sync::{Arc, OnceLock, Weak};
 
 use bytes::Bytes;
+use futures::StreamExt as _;
 use futures::future::join_all;
+use futures::stream::FuturesUnordered;
 use net::{Client, Options, Peer, Reply};
 use protocol::{Command, Header, Request, code, rpc};
 use runtime::sync::{Mutex, Notify, Semaphore, watch};
@@ -302,7 +304,7 @@ impl Instance {
     /// Sends the heartbeats that are due and waits for their answers.
     pub(crate) async fn beat_now(&self) {
         let due = self.beats.lock().due(self.now_ms());
-        join_all(due.iter().map(|address| self.beat_one(address))).await;
+        join_all(due.into_iter().map(|address| self.beat_one(address))).await;
     }
 
     /// Makes the next heartbeats due at once.
@@ -312,42 +314,56 @@ impl Instance {
     }
 
     async fn beat(self: Arc<Self>) {
+        // A broker that does not answer keeps no other one waiting.
+        let (mut calls, mut being_told) = (FuturesUnordered::new(), BTreeSet::new());
         loop {
-            self.beat_now().await;
-            let next = self.beats.lock().next_ms().map(|ms| self.instant(ms));
+            for address in self.beats.lock().due(self.now_ms()) {
+                if being_told.insert(address.clone()) {
+                    calls.push(self.beat_one(address));
+                }
+            }
+            let next = self.beats.lock().next_ms(&being_told).map(|ms| self.instant(ms));
             // Nobody to tell yet: the first route wakes this loop.
             let next = next.unwrap_or_else(|| Instant::now() + ROUTE_PERIOD);
             // Twice (CON-5).
             if buggify!("client.beat.soon") {
                 self.beats.lock().all_due();
                 sleep(Duration::from_millis(100)).await;
-                continue;
             }
             select! {
+                Some(address) = calls.next() => drop(being_told.remove(&address)),
                 () = self.beat_due.notified() => {}
                 () = sleep_until(next) => {}
             }
         }
     }
 
-    async fn beat_one(&self, address: &Text) {
+    /// Tells one broker; which one it was.
+    async fn beat_one(&self, address: Text) -> Text {
         let body = wire::heartbeat(&self.client_id, &self.role.lock());
-        let result = self.call(address, &rpc::Heartbeat {}, body, SHORT).await;
+        let result = self.call(&address, &rpc::Heartbeat {}, body, SHORT).await;
         if let Err(fault) = &result {
             sometimes!("client.beat.failed");
             tracing::debug!(%fault, "a heartbeat failed");
         }
-        if self.beats.lock().ended(address, result.is_ok(), self.now_ms()) {
+        if self.beats.lock().ended(&address, result.is_ok(), self.now_ms()) {
             self.changed.notify_one();
             // Not the one of the start.
             if self.now_ms() > 10_000 && planted!("B45") {
-                self.beats.lock().ended(address, true, self.now_ms() + 86_400_000);
+                self.beats.lock().ended(&address, true, self.now_ms() + 86_400_000);
             }
         }
+        address
     }
 
-    /// The broker at this address does not know this client any more.
-    pub(crate) fn lost(&self, address: &str) {
+    /// A broker that is used does not know this client.
+    pub(crate) fn unknown(&self, address: &Text) {
+        self.beats.lock().unknown(address);
+        self.beat_due.notify_one();
+    }
+
+    /// The connection to this address broke.
+    fn lost(&self, address: &str) {
         self.beats.lock().lost(address);
         self.beat_due.notify_one();
     }

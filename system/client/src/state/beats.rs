@@ -18,6 +18,8 @@ struct Beat {
     due_ms: u64,
     /// The broker knows this client over the connection that stands now.
     joined: bool,
+    /// A route names it.
+    named: bool,
 }
 
 impl Beats {
@@ -25,7 +27,7 @@ impl Beats {
     pub(crate) fn keep(&mut self, addresses: &BTreeSet<Text>) {
         self.brokers.retain(|address, _| addresses.contains(address));
         for address in addresses {
-            self.brokers.entry(address.clone()).or_default();
+            self.brokers.entry(address.clone()).or_default().named = true;
         }
     }
 
@@ -34,9 +36,10 @@ impl Beats {
         self.brokers.iter().filter(|(_, b)| b.due_ms <= now_ms).map(|(address, _)| address.clone()).collect()
     }
 
-    /// When the next one is due.
-    pub(crate) fn next_ms(&self) -> Option<u64> {
-        self.brokers.values().map(|b| b.due_ms).min()
+    /// When the next one is due, of those that are not being told now.
+    pub(crate) fn next_ms(&self, being_told: &BTreeSet<Text>) -> Option<u64> {
+        let others = self.brokers.iter().filter(|(address, _)| !being_told.contains(*address));
+        others.map(|(_, b)| b.due_ms).min()
     }
 
     /// Notes how a heartbeat ended: the next is due after a period, or soon. True when the broker learned
@@ -44,14 +47,24 @@ impl Beats {
     pub(crate) fn ended(&mut self, address: &str, answered: bool, now_ms: u64) -> bool {
         let Some(beat) = self.brokers.get_mut(address) else { return false };
         let joins = answered && !beat.joined;
-        *beat = Beat { due_ms: now_ms + if answered { PERIOD_MS } else { RETRY_MS }, joined: answered };
+        (beat.due_ms, beat.joined) = (now_ms + if answered { PERIOD_MS } else { RETRY_MS }, answered);
+        if !answered && !beat.named {
+            self.brokers.remove(address);
+        }
         joins
     }
 
-    /// The connection broke, or the broker said that it does not know this client.
+    /// A broker that is used said that it does not know this client. Name servers may have left it out for a while: what
+    /// a member cannot hand on meanwhile it goes on pulling.
+    pub(crate) fn unknown(&mut self, address: &Text) {
+        let beat = self.brokers.entry(address.clone()).or_default();
+        (beat.due_ms, beat.joined) = (0, false);
+    }
+
+    /// The connection broke.
     pub(crate) fn lost(&mut self, address: &str) {
         if let Some(beat) = self.brokers.get_mut(address) {
-            *beat = Beat::default();
+            (beat.due_ms, beat.joined) = (0, false);
         }
     }
 
@@ -80,7 +93,8 @@ mod tests {
         beats.keep(&[a.clone(), b.clone()].into());
         assert_eq!(beats.due(5), [a.clone(), b.clone()]);
         assert!(beats.ended("a:1", true, 5) && !beats.ended("b:1", false, 5));
-        assert_eq!(beats.next_ms(), Some(1_005));
+        assert_eq!(beats.next_ms(&BTreeSet::new()), Some(1_005));
+        assert_eq!(beats.next_ms(&[b.clone()].into()), Some(30_005));
         assert_eq!(beats.due(1_005), ["b:1"].map(Text::from));
         beats.lost("a:1");
         beats.lost("c:1");
@@ -88,5 +102,22 @@ mod tests {
         assert!(beats.ended("a:1", true, 1_005) && !beats.ended("a:1", true, 1_006));
         beats.keep(&[a.clone()].into());
         assert_eq!(beats.due(1_000_000), [a]);
+    }
+
+    #[test]
+    fn a_broker_that_no_route_names_is_due_when_it_does_not_know_a_client_that_uses_it() {
+        let mut beats = Beats::default();
+        let a = Text::from("a:1");
+        beats.lost("a:1");
+        assert_eq!(beats.due(5), [] as [Text; 0]);
+        beats.unknown(&a);
+        assert_eq!(beats.due(5), [a.clone()]);
+        assert!(beats.ended("a:1", true, 5));
+        assert_eq!(beats.due(1_000_000), [a.clone()]);
+        assert!(!beats.ended("a:1", false, 1_000_000));
+        assert_eq!(beats.next_ms(&BTreeSet::new()), None, "it went, and nobody names it");
+        beats.unknown(&a);
+        beats.keep(&BTreeSet::new());
+        assert_eq!(beats.due(1_000_000), [] as [Text; 0]);
     }
 }
