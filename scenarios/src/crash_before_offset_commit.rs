@@ -2,7 +2,7 @@
 
 use lab::check::Rule;
 use lab::draw::Draw;
-use lab::plan::{Member, Plan, Profile, Rare};
+use lab::plan::{Member, Plan, Profile, Rare, Step, What};
 use lab::scenario::Scenario;
 use lab::swarm::{self, Class, Size};
 
@@ -18,6 +18,7 @@ pub(crate) fn scenario() -> Scenario {
         rules: &[Rule::Con1, Rule::Con2, Rule::Con4, Rule::Con6, Rule::Con9],
         kills: &[
             "M16", "M17", "M18", "M19", "M21", "B06", "B21", "B30", "B56", "B57", "B58", "B70", "B75", "B77",
+            "B91",
         ],
         plan,
     }
@@ -49,8 +50,35 @@ fn plan(seed: u64, profile: Profile) -> Plan {
     }
     swarm::rare(&mut plan, 60, &[Rare::SlowOffsets, Rare::ShortTails]);
     swarm::deaths(&mut plan, 70);
+    if Draw::new(seed, "lag").chance(25) {
+        behind(&mut plan);
+        return plan;
+    }
     swarm::faults(&mut plan, CLASSES, (4, 12));
     plan
+}
+
+/// Brokers that save late lose power for a moment, and members have much to do of what came before: they are sent back
+/// while they work on it.
+fn behind(plan: &mut Plan) {
+    let mut draw = Draw::new(plan.seed, "behind");
+    for broker in &mut plan.brokers {
+        broker.sync_flush = false;
+        let every_ms = *draw.pick(&[4_000, 8_000, 15_000]);
+        broker.config.retain(|(key, _)| key != "flushIntervalCommitLog");
+        broker.config.push(("flushIntervalCommitLog".to_owned(), every_ms.to_string()));
+    }
+    for group in &mut plan.groups {
+        // Longer than it takes to be sent back.
+        group.work_ms = (1_000, draw.range(4_000, 10_000));
+        (group.slow_one_in, group.batch) = (0, 1);
+    }
+    for _ in 0..draw.range(2, 6) + plan.profile.more_faults() {
+        let node = format!("b{}", draw.below(plan.brokers.len() as u64));
+        let (at_ms, for_ms) = (draw.range(15_000, plan.load_ms - 10_000), draw.spread(100, 2_000));
+        plan.steps.push(Step::new(at_ms, for_ms, What::Crash { node, power: true }));
+    }
+    swarm::settle(plan);
 }
 
 const CLASSES: &[Class] = &[

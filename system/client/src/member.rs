@@ -404,7 +404,7 @@ impl Member {
         // The queue lost its end. What was pulled from there is void, what is below is still to be done:
         // begin anew at the lowest of it.
         sometimes!("client.pull.rewound");
-        let restart = session.rewind_to(next);
+        let restart = if planted!("B91") { next } else { session.rewind_to(next) };
         session.set_phase(Phase::Dropped);
         let member = self.clone();
         let session = session.clone();
