@@ -122,9 +122,10 @@ impl Store {
         self.check(std::slice::from_ref(first))?;
         self.check(std::slice::from_ref(second))?;
         self.check_size(pair)?;
+        let deletions = self.topics.deletions();
         self.admit().await?;
         loop {
-            match self.try_append(std::slice::from_ref(first), Some(second)) {
+            match self.try_append(std::slice::from_ref(first), Some(second), deletions) {
                 Ok((all, queue_offset)) => {
                     self.log.written.advance(all.end);
                     let position = all.end - second.size() as u64;
@@ -200,9 +201,10 @@ impl Store {
     }
 
     async fn append_all(&self, messages: &[NewRecord<'_>]) -> Result<Appended, AppendError> {
+        let deletions = self.topics.deletions();
         self.admit().await?;
         loop {
-            match self.try_append(messages, None) {
+            match self.try_append(messages, None, deletions) {
                 Ok((appended, _)) => {
                     self.log.written.advance(appended.end);
                     tell(&messages[0], &appended, messages.len());
@@ -229,12 +231,13 @@ impl Store {
         Appended { position: end.at, end: end.at, queue_offset, store_timestamp: end.store_time }
     }
 
-    /// Appends messages of one queue, and behind them perhaps one of another. Answers where the first stands, the end
-    /// of all, and the offset of that other one.
+    /// Appends messages of one queue, and behind them perhaps one of another, unless a topic of theirs was deleted since
+    /// there were so many deletions. Answers where the first stands, the end of all, and the offset of that other one.
     fn try_append(
         &self,
         messages: &[NewRecord<'_>],
         other: Option<&NewRecord<'_>>,
+        deletions: u64,
     ) -> Result<(Appended, u64), Stop> {
         let size = messages.iter().chain(other).map(NewRecord::size).sum::<usize>();
         let keys: SmallVec<[Keys; 2]> = messages.iter().chain(other).map(keys_of).collect();
@@ -250,12 +253,17 @@ impl Store {
             sometimes!("store.append.disk_full");
             return Err(Stop::Refused(AppendError::DiskFull("too little space is left".to_owned())));
         }
+        // Under the lock of the end no topic is deleted.
+        let stale = |topic: &str| Stop::Refused(AppendError::TopicDeleted(topic.to_owned()));
+        // Who waited since then was told of a topic that is gone: it would come to the next one of its name.
+        let mut topics = messages.first().into_iter().chain(other).map(|message| message.topic);
+        if let Some(gone) = topics.find(|topic| self.topics.deleted_since(topic, deletions)) {
+            return Err(stale(gone));
+        }
         let base = self.make_room(&mut end, size)?;
         sometimes!("store.append.pair_rolled", other.is_some() && end.at == base);
         sometimes!("store.append.batch_rolled", messages.len() > 1 && end.at == base);
         let End { segment, at, store_time, recent, scratch, notes, .. } = &mut *end;
-        // Under the lock of the end no topic is deleted.
-        let stale = |topic: &str| Stop::Refused(AppendError::TopicDeleted(topic.to_owned()));
         let other = match other {
             None => None,
             Some(m) => {

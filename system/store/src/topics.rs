@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use runtime::sync::Mutex;
 
@@ -14,15 +14,24 @@ use crate::queue::Queue;
 pub(crate) struct Topics {
     log: Arc<Log>,
     inner: Mutex<Inner>,
+    /// How many deletions have begun.
+    deletions: AtomicU64,
 }
 
 #[derive(Debug, Default)]
 struct Inner {
     topics: BTreeMap<Arc<str>, Topic>,
     /// Records of these topics below these positions are no messages any more.
-    deleted: BTreeMap<Arc<str>, u64>,
+    deleted: BTreeMap<Arc<str>, Deleted>,
     /// A crash may have taken records, of queues that are not known any more as well.
     crashed: bool,
+}
+
+#[derive(Clone, Copy, Debug)]
+struct Deleted {
+    below: u64,
+    /// The how-manieth deletion since the start; 0 = one before it.
+    number: u64,
 }
 
 #[derive(Debug, Default)]
@@ -35,7 +44,7 @@ struct Topic {
 
 impl Topics {
     pub(crate) fn new(log: Arc<Log>) -> Self {
-        Self { log, inner: Mutex::default() }
+        Self { log, inner: Mutex::default(), deletions: AtomicU64::new(0) }
     }
 
     /// The queue, if it is there; None while its topic is being deleted: what it holds belongs to nobody any more.
@@ -53,7 +62,7 @@ impl Topics {
     /// The queue that a record at `position` belongs to; None when its topic was deleted after it.
     pub(crate) fn route(&self, topic: &str, id: i32, position: u64) -> Option<Arc<Queue>> {
         let mut inner = self.inner.lock();
-        if inner.deleted.get(topic).is_some_and(|deleted| position < *deleted) {
+        if inner.deleted.get(topic).is_some_and(|deleted| position < deleted.below) {
             return None;
         }
         inner.find_or_make(&self.log, topic, id)
@@ -61,7 +70,19 @@ impl Topics {
 
     /// Whether a record at `position` went with its topic.
     pub(crate) fn is_deleted(&self, topic: &str, position: u64) -> bool {
-        self.inner.lock().deleted.get(topic).is_some_and(|deleted| position < *deleted)
+        self.inner.lock().deleted.get(topic).is_some_and(|deleted| position < deleted.below)
+    }
+
+    /// How many deletions have begun: who waits before it appends looks again with [`Topics::deleted_since`].
+    pub(crate) fn deletions(&self) -> u64 {
+        self.deletions.load(Ordering::Acquire)
+    }
+
+    /// Whether the deletion of a topic has begun when there had been so many. To be called under the lock of the log's end.
+    pub(crate) fn deleted_since(&self, topic: &str, deletions: u64) -> bool {
+        // Most appends meet none, and take no lock.
+        self.deletions() > deletions
+            && self.inner.lock().deleted.get(topic).is_some_and(|deleted| deleted.number > deletions)
     }
 
     /// Adds a queue whose files hold `min..max`.
@@ -120,7 +141,8 @@ impl Topics {
             queue.deleted.store(true, Ordering::Release);
         }
         let name = inner.name(topic);
-        inner.deleted.insert(name, position);
+        let number = self.deletions.fetch_add(1, Ordering::AcqRel) + 1;
+        inner.deleted.insert(name, Deleted { below: position, number });
         true
     }
 
@@ -134,7 +156,7 @@ impl Topics {
     pub(crate) fn deleting_below(&self, topic: &str) -> Option<u64> {
         let inner = self.inner.lock();
         inner.topics.get(topic).filter(|topic| topic.deleting)?;
-        inner.deleted.get(topic).copied()
+        inner.deleted.get(topic).map(|deleted| deleted.below)
     }
 
     /// The deletion is on the disk: the name is free again. Returns the queues that were there.
@@ -144,18 +166,19 @@ impl Topics {
 
     /// Deleted topics and the positions of their deletion.
     pub(crate) fn deleted(&self) -> BTreeMap<String, u64> {
-        self.inner.lock().deleted.iter().map(|(name, at)| (name.to_string(), *at)).collect()
+        self.inner.lock().deleted.iter().map(|(name, it)| (name.to_string(), it.below)).collect()
     }
 
     /// Takes over deletions from the disk. Positions behind the log's end cannot stand: records that come there are new.
     pub(crate) fn set_deleted(&self, deleted: &BTreeMap<String, u64>, end: u64) {
         let mut inner = self.inner.lock();
-        inner.deleted = deleted.iter().map(|(name, at)| (name.as_str().into(), (*at).min(end))).collect();
+        let known = |at: u64| Deleted { below: at.min(end), number: 0 };
+        inner.deleted = deleted.iter().map(|(name, at)| (name.as_str().into(), known(*at))).collect();
     }
 
     /// Forgets deletions that no record of the log is old enough for.
     pub(crate) fn forget_deleted(&self, log_min: u64) {
-        self.inner.lock().deleted.retain(|_, at| *at > log_min);
+        self.inner.lock().deleted.retain(|_, deleted| deleted.below > log_min);
     }
 }
 

@@ -399,6 +399,34 @@ fn a_deletion_takes_nothing_that_came_after_it() {
     });
 }
 
+/// Under the simulator only: it takes a disk that is slower than the appends.
+#[cfg(madsim)]
+#[test]
+fn who_waited_while_its_topic_was_deleted_does_not_come_to_the_next_of_its_name() {
+    use futures::FutureExt as _;
+
+    on_disk(|disk| async move {
+        let (store, _, _tasks) = open(&disk, small()).await;
+        let body = vec![b'x'; 16_000];
+        let record = message("orders", 1, &body, b"");
+        store.append(&record).await.unwrap();
+        // Until there is no log file for it.
+        let waits = loop {
+            let mut append = Box::pin(store.append(&record));
+            match append.as_mut().now_or_never() {
+                Some(appended) => drop(appended.unwrap()),
+                None => break append,
+            }
+        };
+        store.begin_delete("orders");
+        store.finish_delete("orders").await.unwrap();
+        let late = waits.await;
+        assert!(matches!(late, Err(AppendError::TopicDeleted(_))), "{late:?}");
+        assert!(store.queue("orders", 1).is_none(), "it did not make the topic anew");
+        assert_eq!(store.append(&record).await.unwrap().queue_offset, 0);
+    });
+}
+
 /// Under the simulator only: on tokio an operation of the disk that nobody waits for runs to its end, beside the next.
 #[cfg(madsim)]
 #[test]
