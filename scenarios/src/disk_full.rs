@@ -2,7 +2,7 @@
 
 use lab::check::Rule;
 use lab::draw::Draw;
-use lab::plan::{Group, Member, Mode, Plan, Producer, Profile, Step, Topic, What};
+use lab::plan::{Group, Member, Mode, Plan, Producer, Profile, Rare, Step, Topic, What};
 use lab::scenario::Scenario;
 use lab::swarm::{self, Class, Size};
 
@@ -16,7 +16,7 @@ pub(crate) fn scenario() -> Scenario {
                 offset does not follow what was deleted",
         upstream: &[],
         rules: &[Rule::Ack1, Rule::Log2, Rule::Log4, Rule::Log5, Rule::Con9, Rule::L2, Rule::L4],
-        kills: &["M14", "M15", "B03", "B28", "B38", "B39", "B40", "B41", "B42", "B63", "B67", "B89"],
+        kills: &["M14", "M15", "B03", "B28", "B38", "B39", "B40", "B41", "B42", "B63", "B67", "B89", "B90"],
         plan,
     }
 }
@@ -34,6 +34,10 @@ fn plan(seed: u64, profile: Profile) -> Plan {
     }
     for producer in &mut plan.producers {
         producer.body = (16, *draw.pick(&[2_000, 8_192]));
+    }
+    if Draw::new(seed, "files").chance(50) {
+        plan.rare = Some(Rare::SlowFiles);
+        bursts(&mut plan);
     }
     if draw.chance(20) {
         // There is space, and then nothing goes wrong, or a clock does.
@@ -64,6 +68,22 @@ fn plan(seed: u64, profile: Profile) -> Plan {
     swarm::settle(&mut plan);
     dies(&mut plan);
     plan
+}
+
+/// Somebody writes more at once than there are files for: who waits for the next one meets what is known of the space.
+fn bursts(plan: &mut Plan) {
+    let mut draw = Draw::new(plan.seed, "bursts");
+    for broker in &mut plan.brokers {
+        broker.log_file_bytes = 64 << 10;
+    }
+    let writer = draw.below(plan.producers.len() as u64) as usize;
+    let writer = &mut plan.producers[writer];
+    let (burst, calls) = (draw.range(25, 40) as u32, u64::from(writer.burst));
+    let longer = |ms: u64| ms * u64::from(burst) / calls;
+    writer.gap_ms = (longer(writer.gap_ms.0), longer(writer.gap_ms.1));
+    (writer.mode, writer.burst, writer.in_flight) = (Mode::Auto, burst, 16);
+    // One refusal is one too many.
+    (writer.body, writer.timeout_ms, writer.retries) = ((6_000, 12_000), 5_000, 0);
 }
 
 /// A broker dies in the moment in which its disk has room again: what it refused to save is in its memory alone.

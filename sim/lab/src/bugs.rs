@@ -214,6 +214,7 @@ bugs! {
     B87 Hard   [Ack3]           "A message that comes back once more names its copy as the first."
     B88 Hard   [Ns4]            "Of two changes of a name server's table at once one is lost."
     B89 Hard   [Con3 Con1]      "Who is beyond the end of a queue whose offsets are given again goes to its end."
+    B90 Hard   [L2]             "A shortage of space is noted for good: who must wait for the next log file is refused."
     B91 Hard   [Con2 Con1]      "A member that is sent back passes over what it has not finished."
     B92 Hard   [L13]            "The time that a call spends on dialling is not counted."
 }

@@ -530,8 +530,10 @@ pub struct History {
     pub began_ms: i64,
     /// Queues that producers chose for what has to wait first.
     pub meant: BTreeMap<MessageId, QueueId>,
-    /// The system takes its rare ways at random: a send may be refused for no cause that anybody sees.
+    /// The system takes rare ways: what is done at once elsewhere may take a while.
     pub rare_ways: bool,
+    /// It takes any of them at random: a send may be refused for no cause that anybody sees.
+    pub refuses: bool,
     /// How brokers ask about transactions.
     pub checks: Checks,
     /// Transactions that asked to be left alone for so long, in place of what brokers grant by themselves.

@@ -149,11 +149,14 @@ pub enum Rare {
     ShortTails,
     /// Checks of half messages are slowly written.
     SlowChecks,
+    /// Log files are slowly made: who writes waits for them.
+    SlowFiles,
 }
 
 impl Rare {
     /// All of them.
-    pub const ALL: &[Self] = &[Self::SlowConfig, Self::SlowOffsets, Self::ShortTails, Self::SlowChecks];
+    pub const ALL: &[Self] =
+        &[Self::SlowConfig, Self::SlowOffsets, Self::ShortTails, Self::SlowChecks, Self::SlowFiles];
     /// Those that do something in any plan.
     pub const ANYWHERE: &[Self] = &[Self::SlowConfig, Self::SlowOffsets, Self::ShortTails];
 
@@ -165,6 +168,7 @@ impl Rare {
             Self::SlowOffsets => &["broker.offsets.slow", "broker.offsets.soon"],
             Self::ShortTails => &["store.settle.early", "store.tail.short"],
             Self::SlowChecks => &["broker.transaction.check_slow"],
+            Self::SlowFiles => &["store.segment.slow"],
         }
     }
 }

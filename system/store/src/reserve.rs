@@ -26,7 +26,9 @@ impl Store {
                         sometimes!("store.segment.again");
                         tracing::info!("a new commit log file could be made: messages are taken again");
                     }
-                    self.log.set_shortage(None);
+                    if !planted!("B90") {
+                        self.log.set_shortage(None);
+                    }
                     self.log.attempts.advance(self.log.attempts.get() + 1);
                 }
                 Err(error) => {

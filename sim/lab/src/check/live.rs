@@ -112,7 +112,7 @@ fn producers(view: &View<'_>, healed: usize, heal_ns: u64, judged: &mut Judged) 
 /// L-2: nobody is refused while nothing is wrong, nor where one broker is gone, another is fine, and there was a try more.
 fn refused(view: &View<'_>, judged: &mut Judged) {
     let history = view.history;
-    if history.untapped || history.rare_ways {
+    if history.untapped || history.refuses {
         return;
     }
     let brokers: Vec<NodeId> = history.brokers.iter().map(|broker| broker.node).collect();

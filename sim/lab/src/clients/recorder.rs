@@ -257,6 +257,7 @@ impl Recorder {
             });
         }
         history.rare_ways = plan.buggify > 0 || plan.rare.is_some();
+        history.refuses = plan.buggify > 0;
         for (index, producer) in plan.producers.iter().enumerate() {
             let node = history.node(&format!("p{index}"));
             history.producers.push(Writer {
