@@ -135,14 +135,17 @@ impl Topics {
     /// lock of the log's end. False when there is no such topic, or it has begun before.
     pub(crate) fn begin_delete(&self, topic: &str, position: u64) -> bool {
         let mut inner = self.inner.lock();
-        let Some(found) = inner.topics.get_mut(topic).filter(|topic| !topic.deleting) else { return false };
+        if inner.topics.get(topic).is_some_and(|topic| topic.deleting) {
+            return false;
+        }
+        // Its first record may be waiting for its place.
+        let (name, number) = (inner.name(topic), self.deletions.fetch_add(1, Ordering::AcqRel) + 1);
+        inner.deleted.insert(name, Deleted { below: position, number });
+        let Some(found) = inner.topics.get_mut(topic) else { return false };
         found.deleting = true;
         for queue in &found.queues {
             queue.deleted.store(true, Ordering::Release);
         }
-        let name = inner.name(topic);
-        let number = self.deletions.fetch_add(1, Ordering::AcqRel) + 1;
-        inner.deleted.insert(name, Deleted { below: position, number });
         true
     }
 

@@ -149,9 +149,11 @@ impl Steps {
         for index in on {
             self.put_back(&self.plan.steps[index as usize].what, Instant::now() + WATCHED).await;
         }
-        // What an operator said to a broker that stood still may be heard only now, by one that serves its connections
+        // What an operator said to a server that stood still may be heard only now, by one that serves its connections
         // in any order: he looks after it once more.
-        let permits = |what: &What| matches!(what, What::Permit { .. } | What::ReadOnly { .. });
+        let permits = |what: &What| {
+            matches!(what, What::Permit { .. } | What::ReadOnly { .. } | What::Unwritable { .. })
+        };
         if self.plan.steps.iter().any(|step| permits(&step.what)) {
             sleep(HEARD_LATE).await;
         }

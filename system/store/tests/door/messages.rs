@@ -408,7 +408,7 @@ fn who_waited_while_its_topic_was_deleted_does_not_come_to_the_next_of_its_name(
     on_disk(|disk| async move {
         let (store, _, _tasks) = open(&disk, small()).await;
         let body = vec![b'x'; 16_000];
-        let record = message("orders", 1, &body, b"");
+        let (record, new) = (message("orders", 1, &body, b""), message("new", 1, &body, b""));
         store.append(&record).await.unwrap();
         // Until there is no log file for it.
         let waits = loop {
@@ -424,6 +424,18 @@ fn who_waited_while_its_topic_was_deleted_does_not_come_to_the_next_of_its_name(
         assert!(matches!(late, Err(AppendError::TopicDeleted(_))), "{late:?}");
         assert!(store.queue("orders", 1).is_none(), "it did not make the topic anew");
         assert_eq!(store.append(&record).await.unwrap().queue_offset, 0);
+
+        // The first record of a topic.
+        let waits = loop {
+            let mut first = Box::pin(store.append(&new));
+            match store.append(&record).now_or_never() {
+                Some(appended) => drop(appended.unwrap()),
+                None if first.as_mut().now_or_never().is_none() => break first,
+                None => unreachable!("there is no room for it"),
+            }
+        };
+        store.begin_delete("new");
+        assert!(matches!(waits.await, Err(AppendError::TopicDeleted(_))));
     });
 }
 
