@@ -16,7 +16,7 @@ pub(crate) fn scenario() -> Scenario {
                 offset does not follow what was deleted",
         upstream: &[],
         rules: &[Rule::Ack1, Rule::Log2, Rule::Log4, Rule::Log5, Rule::Con9, Rule::L2, Rule::L4],
-        kills: &["M14", "M15", "B03", "B28", "B38", "B39", "B40", "B41", "B42", "B63", "B67", "B89", "B90"],
+        kills: &["M14", "M15", "B03", "B28", "B38", "B39", "B40", "B41", "B42", "B63", "B67", "B89", "B90", "B97"],
         plan,
     }
 }
