@@ -16,7 +16,7 @@ pub(crate) fn scenario() -> Scenario {
                 their hash alone",
         upstream: &[],
         rules: &[Rule::Idx1, Rule::Ack2, Rule::Ack3],
-        kills: &["M13", "B02", "B29", "B43", "B50", "B51", "B71"],
+        kills: &["M13", "B02", "B29", "B43", "B50", "B51", "B71", "B93", "B94"],
         plan,
     }
 }
@@ -39,6 +39,13 @@ pub(crate) fn feature(plan: &mut Plan) {
     }
     plan.probe_ms = 1000;
     plan.queries = draw.range(1, 4) as u32;
+    let mut draw = Draw::new(plan.seed, "shared keys");
+    let (on, keys, by_client) = (draw.chance(70), draw.spread(2, 60) as u32, draw.chance(50));
+    if on {
+        plan.shared_keys = keys;
+        // Answers of several brokers are joined by a client alone.
+        plan.by_client = if by_client { plan.by_client.max(50) } else { plan.by_client };
+    }
 }
 
 const CLASSES: &[Class] = &[

@@ -218,6 +218,8 @@ bugs! {
     B91 Hard   [Con2 Con1]      "A member that is sent back passes over what it has not finished."
     B97 Hard   [Ack3 Log2 Adm1] "Who waited to append while its topic was deleted comes to the next of that name."
     B92 Hard   [L13]            "The time that a call spends on dialling is not counted."
+    B93 Hard   [Idx1]           "Of many messages with one key a broker answers with the oldest."
+    B94 Hard   [Idx1]           "Of the answers of many brokers for one key a client keeps the first."
 }
 
 #[cfg(test)]

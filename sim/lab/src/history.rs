@@ -169,6 +169,8 @@ pub enum Kind {
     /// The lab asked the broker of an acknowledged message for its key: whether the message was among what came, and
     /// how much came that does not have the key.
     Queried { message: MessageId, slot: Slot, asked_ns: u64, found: bool, others: u32 },
+    /// The lab asked for the newest messages with a key that many share.
+    Newest { which: u32 },
     /// An operator orders a server to keep this value; none = nothing.
     Ordered { register: RegisterId, value: Option<u64> },
     /// The answer to the order: it is done, or it was refused, perhaps half done.
@@ -333,6 +335,15 @@ impl Queue {
     }
 }
 
+/// Which of so many keys a message shares, if they share any: some come often, some seldom.
+#[must_use]
+pub fn shared_key(producer: u32, serial: u32, of: u32) -> Option<u32> {
+    // fibonacci hashing: neighbours differ
+    let word = (u64::from(producer) << 32 | u64::from(serial)).wrapping_mul(0x9e37_79b9_7f4a_7c15) >> 40;
+    let chosen = word.checked_rem(u64::from(of))?;
+    Some(if word & 1 << 20 == 0 { chosen as u32 } else { 0 })
+}
+
 /// A consumer group: what it reads.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Group {
@@ -442,6 +453,38 @@ impl Rotten {
     }
 }
 
+/// A question for the newest messages with a key that many share, and what came.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Newest {
+    /// Of this topic.
+    pub topic: TopicId,
+    /// Which of its keys.
+    pub key: u32,
+    /// One broker was asked; or a client asked all, these among them.
+    pub brokers: Vec<NodeId>,
+    /// So many at most.
+    pub most: u32,
+    /// Stored between these times, ms since 1970.
+    pub stored_ms: (i64, i64),
+    /// When the question was asked.
+    pub asked_ns: u64,
+    /// In the order of the answer.
+    pub found: Vec<Found>,
+}
+
+/// One message of an answer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Found {
+    /// None: nobody sent such a thing.
+    pub message: Option<MessageId>,
+    /// Where it lies, in a queue that is known.
+    pub slot: Option<Slot>,
+    /// And in the log of its broker.
+    pub position: u64,
+    /// When it was stored, ms since 1970.
+    pub stored_ms: i64,
+}
+
 /// How brokers ask about transactions.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Checks {
@@ -540,6 +583,10 @@ pub struct History {
     pub immune_ms: BTreeMap<MessageId, u64>,
     /// What servers keep for an operator.
     pub registers: Vec<Register>,
+    /// The messages of a topic share so many keys, transactions aside; 0 = each has only its own.
+    pub shared_keys: u32,
+    /// What was asked for by such keys.
+    pub newest: Vec<Newest>,
     nodes: Names,
     topics: Names,
     queue_ids: BTreeMap<Queue, QueueId>,
@@ -741,6 +788,13 @@ impl History {
         format!("p{producer}#{serial}")
     }
 
+    /// Which of the keys of its topic a message shares with others.
+    #[must_use]
+    pub fn shared_key(&self, message: MessageId) -> Option<u32> {
+        let Message { producer, serial, transactional, .. } = self.messages[message.index()];
+        (!transactional).then(|| shared_key(producer, serial, self.shared_keys)).flatten()
+    }
+
     /// A half message in words.
     #[must_use]
     pub fn half_name(&self, half: HalfId) -> String {
@@ -874,6 +928,11 @@ impl History {
             Kind::Queried { message, found, others, .. } => {
                 let found = if found { "finds it" } else { "does not find it" };
                 format!("the key of {} {found}, and {others} others", self.message_name(message))
+            }
+            Kind::Newest { which } => {
+                let Newest { topic, key, most, found, .. } = &self.newest[which as usize];
+                let topic = self.topic_name(*topic);
+                format!("the newest {most} with key {key} of {topic}: {} are found", found.len())
             }
             Kind::Ordered { register, value } => {
                 format!("{} is to be {}", self.register_name(register), known(value))

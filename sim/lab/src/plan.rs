@@ -53,6 +53,9 @@ pub struct Plan {
     /// And brokers for so many keys each time, and many more in the end.
     #[serde(default)]
     pub queries: u32,
+    /// The messages of a topic share so many keys, by which the newest are asked for; 0 = each has only its own.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub shared_keys: u32,
     /// So many of 100 questions for messages go through a client.
     #[serde(default)]
     pub by_client: u32,
@@ -388,6 +391,11 @@ pub struct Network {
     pub latency_us: (u64, u64),
     /// Reads return fewer bytes than have arrived.
     pub short_reads: bool,
+}
+
+#[allow(clippy::trivially_copy_pass_by_ref, reason = "serde passes references")]
+fn is_zero(number: &u32) -> bool {
+    *number == 0
 }
 
 /// Longest body; the smallest log files hold several such.

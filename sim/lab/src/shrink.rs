@@ -236,6 +236,7 @@ const SIMPLER: &[fn(&mut Plan)] = &[
     |plan| plan.rare = None,
     |plan| plan.recover_twice = false,
     |plan| plan.queries = 0,
+    |plan| plan.shared_keys = 0,
     |plan| plan.by_client = 0,
     |plan| plan.operator_ms = 0,
     |plan| plan.lock_ms = 0,

@@ -74,6 +74,7 @@ pub fn plain(scenario: &str, seed: u64, size: Size) -> Plan {
         rare: None,
         probe_ms: 3000,
         queries: 0,
+        shared_keys: 0,
         by_client: 0,
         operator_ms: 0,
         lock_ms: 0,

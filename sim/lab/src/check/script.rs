@@ -4,9 +4,9 @@ use std::collections::BTreeMap;
 
 use super::{Rule, judge};
 use crate::history::{
-    Audit, Broker, ById, Checks, Fit, GroupId, Half, HalfId, History, How, Id, Image, Keeps, Kind, Member,
-    MemberId, Message, MessageId, NodeId, Outcome, QueueContent, QueueId, Read, Rotten, SCHEDULE, Searched,
-    SessionId, Slot, Step, Stored, Units, Why, Writer,
+    Audit, Broker, ById, Checks, Fit, Found, GroupId, Half, HalfId, History, How, Id, Image, Keeps, Kind,
+    Member, MemberId, Message, MessageId, Newest, NodeId, Outcome, QueueContent, QueueId, Read, Rotten,
+    SCHEDULE, Searched, SessionId, Slot, Step, Stored, Units, Why, Writer,
 };
 
 /// What a rule must say of a history.
@@ -571,6 +571,28 @@ impl Script {
     pub(super) fn queried(&mut self, message: &str, queue: &str, offset: u64, found: bool, others: u32) {
         let (message, slot, asked_ns) = (self.message(message), self.slot(queue, offset), self.now_ns + 1);
         self.on_broker(Kind::Queried { message, slot, asked_ns, found, others });
+    }
+
+    /// All messages have one key besides their own.
+    pub(super) fn share_keys(&mut self) {
+        self.history.shared_keys = 1;
+    }
+
+    /// The broker is asked for the newest messages with that key, and answers with these of queue `q`, each stored a
+    /// second after the one before it.
+    pub(super) fn newest(&mut self, most: u32, until_ms: i64, found: &[(&str, u64)]) {
+        let found = found.iter().map(|(name, offset)| Found {
+            message: Some(self.message(name)),
+            slot: Some(self.slot("q", *offset)),
+            position: offset * 100,
+            stored_ms: *offset as i64 * 1000,
+        });
+        let found = found.collect();
+        let (topic, broker) = (self.history.topic("t"), self.history.node("b0"));
+        let (brokers, asked_ns, which) = (vec![broker], self.now_ns + 1, self.history.newest.len() as u32);
+        let stored_ms = (0, until_ms);
+        self.history.newest.push(Newest { topic, key: 0, brokers, most, stored_ms, asked_ns, found });
+        self.on_broker(Kind::Newest { which });
     }
 
     /// A queue holds a message of each of these times in the end, and a question by time is answered so.

@@ -24,6 +24,7 @@ use runtime::time::{Instant, sleep};
 use super::load::Shared;
 use super::locks;
 use super::marks::Answer;
+use super::newest;
 use super::operator::{self, CARRIED_OUT, Desk, READ_AND_WRITE, READ_ONLY};
 use super::reader::Reader;
 use super::recorder::{Seen, compare, key_name};
@@ -242,6 +243,10 @@ impl<H: Home> Asker<H> {
             let (tasks, client) = connect();
             let mut draw = Draw::new(shared.plan.seed, "keys");
             let mut reader = Reader::start(&shared, "keys").await;
+            let mut newest = Draw::new(shared.plan.seed, "newest in the end");
+            for _ in 0..MOST_KEYS / 4 {
+                newest::ask(&client, &reader, &shared, &brokers, &mut newest).await;
+            }
             for _ in 0..MOST_KEYS {
                 if !reader.ask_key(&shared, &brokers, &mut draw).await {
                     ask_key(&client, &shared, &brokers, &mut draw).await;
@@ -371,6 +376,7 @@ impl<H: Home> Asker<H> {
             let mut draw = Draw::new(shared.plan.seed, "asker");
             let mut which = Draw::new(shared.plan.seed, "settings");
             let mut reader = Reader::start(&shared, "reader").await;
+            let mut newest = Draw::new(shared.plan.seed, "newest");
             loop {
                 sleep(Duration::from_millis(draw.range(every_ms / 2, every_ms * 3 / 2))).await;
                 for server in &servers {
@@ -382,6 +388,9 @@ impl<H: Home> Asker<H> {
                     if !reader.ask_key(&shared, &brokers, &mut draw).await {
                         ask_key(&client, &shared, &brokers, &mut draw).await;
                     }
+                }
+                if newest.chance(50) {
+                    newest::ask(&client, &reader, &shared, &brokers, &mut newest).await;
                 }
                 let queues = shared.recorder.live().queues();
                 if !queues.is_empty() {
@@ -401,7 +410,7 @@ impl<H: Home> Asker<H> {
 }
 
 /// Which message a stored record is, read without the client's code.
-fn read_record(shared: &Shared, bytes: &[u8]) -> Answer {
+pub(super) fn read_record(shared: &Shared, bytes: &[u8]) -> Answer {
     let Scan::Record(record) = record::scan(bytes, true) else {
         return (None, Fit { body: false, properties: false });
     };

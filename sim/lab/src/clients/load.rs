@@ -15,10 +15,10 @@ use runtime::task::TaskSet;
 use runtime::time::sleep;
 
 use super::marks;
-use super::recorder::{At, Made, Recorder, key_name, make_body, make_flag};
+use super::recorder::{At, Made, Recorder, key_name, make_body, make_flag, shared_key_name};
 use super::transact;
 use crate::draw::Draw;
-use crate::history::{GroupId, Kind, MemberId, MessageId, Outcome, Slot};
+use crate::history::{GroupId, Kind, MemberId, MessageId, Outcome, Slot, shared_key};
 use crate::op::{Letter, Op};
 use crate::plan::{Delayed, Fails, Mode, Plan, tag_name};
 
@@ -250,6 +250,8 @@ async fn call(shared: &Shared, producer: &Producer, op: Op) {
             .key(&key_name(op.producer, serial))
             .property("who", format!("p{}#{serial}", op.producer))
             .flag(make_flag(serial));
+        let shared_key = shared_key(op.producer, serial, plan.shared_keys);
+        let message = shared_key.into_iter().fold(message, |it, key| it.key(&shared_key_name(key)));
         (id, if level > 0 { message.delay_level(level) } else { message })
     });
     let (ids, mut messages): (Vec<_>, Vec<_>) = made.unzip();

@@ -5,6 +5,7 @@ mod asks;
 mod load;
 mod locks;
 mod marks;
+mod newest;
 mod operator;
 mod read;
 mod reader;

@@ -11,8 +11,8 @@ use crate::history::{Kind, MessageId, QueueId};
 
 /// A client that is asked in place of a request of the lab's own, now and then.
 pub(super) struct Reader {
-    client: Option<PullConsumer>,
-    percent: u64,
+    pub(super) client: Option<PullConsumer>,
+    pub(super) percent: u64,
     draw: Draw,
 }
 
@@ -125,6 +125,6 @@ impl Reader {
 }
 
 /// Whether a client knows of a broker: who does not cannot find what is there.
-async fn knows(client: &PullConsumer, topic: &str, broker: &str) -> bool {
+pub(super) async fn knows(client: &PullConsumer, topic: &str, broker: &str) -> bool {
     client.queues(topic).await.is_ok_and(|queues| queues.iter().any(|queue| *queue.broker == *broker))
 }

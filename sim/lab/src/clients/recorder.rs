@@ -19,7 +19,8 @@ use world::{Node, Tap, Value, World};
 use super::marks::{Birth, Origins};
 use crate::history::{
     Broker, Checks, Fit, GroupId, HALF, Half, HalfId, History, Keeps, Kind, Member, MemberId, Message,
-    MessageId, NodeId, Outcome, QueueId, RegisterId, SCHEDULE, SessionId, Slot, Step, TopicId, Writer,
+    MessageId, Newest, NodeId, Outcome, QueueId, RegisterId, SCHEDULE, SessionId, Slot, Step, TopicId,
+    Writer,
 };
 #[cfg(madsim)]
 use crate::history::{Rotten, Why};
@@ -256,6 +257,7 @@ impl Recorder {
                 what: step.what.to_string(),
             });
         }
+        history.shared_keys = plan.shared_keys;
         history.rare_ways = plan.buggify > 0 || plan.rare.is_some();
         history.refuses = plan.buggify > 0;
         for (index, producer) in plan.producers.iter().enumerate() {
@@ -625,6 +627,15 @@ impl Recorder {
         let mut live = self.live();
         live.sizes.retain(|(_, broker), _| *broker != id);
         live.most_readable.retain(|(_, broker), _| *broker != id);
+    }
+
+    /// The newest messages with a shared key were asked for.
+    pub(crate) fn newest(&self, newest: Newest) {
+        let mut live = self.live();
+        let which = live.history.newest.len() as u32;
+        let broker = newest.brokers[0];
+        live.history.newest.push(newest);
+        live.push(broker, Kind::Newest { which });
     }
 
     /// A bit turned on the disk of a broker.
@@ -1343,6 +1354,11 @@ pub(super) fn make_flag(serial: u32) -> i32 {
 /// The key of a message.
 pub(crate) fn key_name(producer: u32, serial: u32) -> String {
     format!("k{producer}-{serial}")
+}
+
+/// A key that many messages of a topic have.
+pub(crate) fn shared_key_name(key: u32) -> String {
+    format!("s{key}")
 }
 
 pub(crate) fn parse_name(name: &str) -> Option<(u32, u32)> {

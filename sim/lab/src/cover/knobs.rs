@@ -167,6 +167,7 @@ pub const KNOBS: &[Property] = &[
     ("rare", "A rare way that is taken again and again: CON-6, CON-1, ADM-1."),
     ("recover_twice", "A second recovery that finds something else than the first: LOG-5."),
     ("settle_ms", "A broken outside that lasts: who is well must serve without it: L-1, L-4."),
+    ("shared_keys", "Keys of many messages, of which the newest are asked for: IDX-1."),
     ("topics.queues", "Queues that are shared unevenly among members and brokers: CON-5, L-3."),
     ("topics.tags", "Tags whose hashes meet, or a filter that takes everything: CON-7."),
 ];

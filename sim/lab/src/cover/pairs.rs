@@ -49,7 +49,7 @@ pub fn features(plan: &Plan, history: &History) -> BTreeSet<&'static str> {
             }
             Kind::SentBack { dead, .. } => Some(if dead { "dead letters" } else { "retries" }),
             Kind::HalfEnded { .. } => Some("transactions"),
-            Kind::Queried { .. } => Some("queries"),
+            Kind::Queried { .. } | Kind::Newest { .. } => Some("queries"),
             Kind::TopicDeleted { .. } => Some("deleted topics"),
             Kind::Pulled { count: 0, .. } => Some("pulls that wait"),
             Kind::TopicSet { topic, broker, read, .. } => {

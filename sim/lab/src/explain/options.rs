@@ -229,6 +229,7 @@ fn usual(plan: &Plan) -> Plan {
         rare: None,
         probe_ms: 3000,
         queries: 0,
+        shared_keys: 0,
         by_client: 0,
         operator_ms: 0,
         lock_ms: 0,
