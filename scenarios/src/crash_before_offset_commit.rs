@@ -18,7 +18,7 @@ pub(crate) fn scenario() -> Scenario {
         rules: &[Rule::Con1, Rule::Con2, Rule::Con4, Rule::Con6, Rule::Con9],
         kills: &[
             "M16", "M17", "M18", "M19", "M21", "B06", "B21", "B30", "B56", "B57", "B58", "B70", "B75", "B77",
-            "B91",
+            "B91", "B95", "B96",
         ],
         plan,
     }
@@ -48,12 +48,16 @@ fn plan(seed: u64, profile: Profile) -> Plan {
             second.leaves_ms = Some(draw.range(30_000, last));
         }
     }
-    swarm::rare(&mut plan, 60, &[Rare::SlowOffsets, Rare::ShortTails]);
+    swarm::rare(&mut plan, 60, &[Rare::SlowOffsets, Rare::ShortTails, Rare::RefusedOffsets]);
     swarm::deaths(&mut plan, 70);
     // Who works so slowly is no match for larger loads.
     if profile == Profile::Brief && Draw::new(seed, "lag").chance(25) {
         behind(&mut plan);
         return plan;
+    }
+    // Who begins at the end needs a broker that keeps what it is told.
+    if plan.rare != Some(Rare::RefusedOffsets) {
+        swarm::from_end(&mut plan, 40);
     }
     swarm::faults(&mut plan, CLASSES, (4, 12));
     plan

@@ -16,7 +16,9 @@ pub(crate) fn scenario() -> Scenario {
                 offset does not follow what was deleted",
         upstream: &[],
         rules: &[Rule::Ack1, Rule::Log2, Rule::Log4, Rule::Log5, Rule::Con9, Rule::L2, Rule::L4],
-        kills: &["M14", "M15", "B03", "B28", "B38", "B39", "B40", "B41", "B42", "B63", "B67", "B89", "B90", "B97"],
+        kills: &[
+            "M14", "M15", "B03", "B28", "B38", "B39", "B40", "B41", "B42", "B63", "B67", "B89", "B90", "B97",
+        ],
         plan,
     }
 }
@@ -137,6 +139,7 @@ fn quiet(plan: &mut Plan) {
             threads: 2,
             fails: None,
             stuck: None,
+            from_end: false,
         });
     }
 }

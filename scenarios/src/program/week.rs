@@ -137,6 +137,7 @@ fn plan(seed: u64, days: u64) -> Plan {
         // Some of a day's die, most come again once or twice.
         fails: Some(Fails { one_in: 15, most: 4, limit: 3 }),
         stuck: None,
+        from_end: false,
     }];
     plan.delay_levels_s = LEVELS_S.to_vec();
     (plan.buggify, plan.rare) = (0, None);

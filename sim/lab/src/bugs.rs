@@ -216,10 +216,12 @@ bugs! {
     B89 Hard   [Con3 Con1]      "Who is beyond the end of a queue whose offsets are given again goes to its end."
     B90 Hard   [L2]             "A shortage of space is noted for good: who must wait for the next log file is refused."
     B91 Hard   [Con2 Con1]      "A member that is sent back passes over what it has not finished."
-    B97 Hard   [Ack3 Log2 Adm1] "Who waited to append while its topic was deleted comes to the next of that name."
     B92 Hard   [L13]            "The time that a call spends on dialling is not counted."
     B93 Hard   [Idx1]           "Of many messages with one key a broker answers with the oldest."
     B94 Hard   [Idx1]           "Of the answers of many brokers for one key a client keeps the first."
+    B95 Hard   [Con1 Con3]      "A member that begins at the end of a queue reads before it has said so."
+    B96 Hard   [Con6]           "Committed offsets that could not be written count as written."
+    B97 Hard   [Ack3 Log2 Adm1] "Who waited to append while its topic was deleted comes to the next of that name."
 }
 
 #[cfg(test)]

@@ -361,6 +361,8 @@ pub struct Group {
     pub limit: u32,
     /// What a listener has for longer than this is given back.
     pub timeout_ms: u64,
+    /// It begins at the end of queues that it finds, and what lies before is not for it.
+    pub from_end: bool,
 }
 
 /// A member of a group on a node.
@@ -752,7 +754,7 @@ impl History {
     pub fn new_group(&mut self, name: &str, topic: TopicId, limit: u32) -> &mut Group {
         let (retry, dlq) = (self.topic(&name::retry_topic(name)), self.topic(&name::dlq_topic(name)));
         let (name, timeout_ms) = (name.to_owned(), CONSUME_TIMEOUT_MS);
-        self.groups.push(Group { name, topic, tag: None, retry, dlq, limit, timeout_ms });
+        self.groups.push(Group { name, topic, tag: None, retry, dlq, limit, timeout_ms, from_end: false });
         self.groups.last_mut().expect("it was just added")
     }
 

@@ -154,12 +154,20 @@ pub enum Rare {
     SlowChecks,
     /// Log files are slowly made: who writes waits for them.
     SlowFiles,
+    /// Committed offsets can seldom be written.
+    RefusedOffsets,
 }
 
 impl Rare {
     /// All of them.
-    pub const ALL: &[Self] =
-        &[Self::SlowConfig, Self::SlowOffsets, Self::ShortTails, Self::SlowChecks, Self::SlowFiles];
+    pub const ALL: &[Self] = &[
+        Self::SlowConfig,
+        Self::SlowOffsets,
+        Self::ShortTails,
+        Self::SlowChecks,
+        Self::SlowFiles,
+        Self::RefusedOffsets,
+    ];
     /// Those that do something in any plan.
     pub const ANYWHERE: &[Self] = &[Self::SlowConfig, Self::SlowOffsets, Self::ShortTails];
 
@@ -172,6 +180,7 @@ impl Rare {
             Self::ShortTails => &["store.settle.early", "store.tail.short"],
             Self::SlowChecks => &["broker.transaction.check_slow"],
             Self::SlowFiles => &["store.segment.slow"],
+            Self::RefusedOffsets => &["broker.offsets.refused"],
         }
     }
 }
@@ -370,6 +379,9 @@ pub struct Group {
     /// What its listeners are stuck with.
     #[serde(default)]
     pub stuck: Option<Stuck>,
+    /// It comes when there is something to read already, and begins at the end of what is not young.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub from_end: bool,
 }
 
 /// One member of a group.
@@ -1291,6 +1303,9 @@ impl fmt::Display for Plan {
             }
             if let Some(Fails { one_in, most, limit }) = group.fails {
                 write!(f, ", one in {one_in} fails up to {most} times of {limit}")?;
+            }
+            if group.from_end {
+                write!(f, ", from the end")?;
             }
             if let Some(Stuck { one_in, timeout_ms }) = group.stuck {
                 write!(f, ", one in {one_in} is stuck for longer than {timeout_ms} ms")?;

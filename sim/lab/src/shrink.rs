@@ -241,6 +241,7 @@ const SIMPLER: &[fn(&mut Plan)] = &[
     |plan| plan.operator_ms = 0,
     |plan| plan.lock_ms = 0,
     |plan| plan.groups.iter_mut().for_each(|group| group.stuck = None),
+    |plan| plan.groups.iter_mut().for_each(|group| group.from_end = false),
     |plan| plan.network.short_reads = false,
     |plan| plan.brokers.iter_mut().for_each(|broker| broker.clock_offset_ms = 0),
     |plan| plan.groups.iter_mut().for_each(|group| group.slow_one_in = 0),

@@ -282,6 +282,7 @@ fn groups(plan: &mut Plan, draw: &mut Draw) {
             threads: draw.spread(2, 20) as u32,
             fails: None,
             stuck: None,
+            from_end: false,
         });
     }
 }
@@ -318,6 +319,31 @@ pub fn deaths(plan: &mut Plan, percent: u64) {
         }
     }
 }
+
+/// Lets some group come when its queues are not young any more, so that it begins at their ends; and lets the member that
+/// found these ends die soon.
+pub fn from_end(plan: &mut Plan, percent: u64) {
+    let mut draw = Draw::new(plan.seed, "from the end");
+    let (on, joins_ms, lives_ms) =
+        (draw.chance(percent), draw.range(5_000, plan.load_ms / 3), draw.spread(500, 10_000));
+    let follows_ms = joins_ms + draw.spread(1, 20_000);
+    let Some(group) = plan.groups.last_mut().filter(|group| on && group.members.len() > 1) else { return };
+    group.from_end = true;
+    group.members[0] = Member { joins_ms, leaves_ms: Some(joins_ms + lives_ms), dies: true };
+    group.members[1] = Member { joins_ms: follows_ms, leaves_ms: None, dies: false };
+    for member in &mut group.members[2..] {
+        let stays_ms = member.leaves_ms.map(|leaves| leaves.saturating_sub(member.joins_ms));
+        member.joins_ms = member.joins_ms.max(follows_ms);
+        member.leaves_ms = stays_ms.map(|stays| member.joins_ms + stays);
+    }
+    for broker in &mut plan.brokers {
+        broker.config.retain(|(key, _)| key != COLD.0);
+        broker.config.push((COLD.0.to_owned(), COLD.1.to_owned()));
+    }
+}
+
+/// With this setting of a broker no message is young.
+const COLD: (&str, &str) = ("accessMessageInMemoryMaxRatio", "0");
 
 /// Lets an operator delete a topic under load and make it again, where nothing waits elsewhere to come to it: what is
 /// delayed, undecided or failed once outlives its topic.

@@ -210,7 +210,10 @@ impl Broker {
             sleep(Duration::from_millis(500)).await;
         }
         crash_point!("broker.offsets.write").await;
-        let written = if planted!("M16") {
+        // Who counts them as written loses them all in the next crash (CON-6).
+        let written = if buggify!("broker.offsets.refused") {
+            Err(io::Error::new(io::ErrorKind::StorageFull, "no space left on the disk"))
+        } else if planted!("M16") {
             write_in_place(&self.disk, OFFSETS, &bytes).await
         } else {
             self.disk.replace_small(OFFSETS, &bytes).await
@@ -229,6 +232,9 @@ impl Broker {
                     %error,
                     "cannot write the consumer offsets; trying again. After a crash groups would consume again from the last written ones"
                 );
+                if planted!("B96") {
+                    self.offsets_written.advance(changes);
+                }
             }
         }
     }

@@ -1,6 +1,6 @@
 //! ADM-1, NS-4 and CON-9: what an operator was told is done stays done.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use super::{Judged, Rule, SECOND, View, seconds};
 use crate::history::{How, Keeps, Kind, NodeId, RegisterId, TopicId, known};
@@ -51,6 +51,8 @@ fn places(view: &View<'_>, judged: &mut Judged) {
 /// What is shown of a register was ordered, and no later order was carried out before it was asked for.
 fn registers(view: &View<'_>, judged: &mut Judged) {
     let history = view.history;
+    // Which brokers write their offsets, or could not.
+    let mut offsets = BTreeSet::new();
     let mut registers: Vec<_> = history.registers.iter().map(|it| Orders::of(it.what)).collect();
     // Who may write to which broker, by the name server that tells.
     let mut writing: BTreeMap<(NodeId, NodeId), RegisterId> = BTreeMap::new();
@@ -103,9 +105,13 @@ fn registers(view: &View<'_>, judged: &mut Judged) {
                 let sync = history.brokers.iter().any(|it| it.node == event.node && it.sync_flush);
                 let mut outages = view.outages_of(event.node).iter();
                 let tail = !sync && outages.any(|outage| outage.event == number && outage.loses);
+                let in_vain = offsets.remove(&event.node);
                 let own = registers.iter_mut().zip(&history.registers);
-                own.filter(|(_, it)| it.server == event.node).for_each(|(it, _)| it.falls(how, tail, number));
+                own.filter(|(_, it)| it.server == event.node)
+                    .for_each(|(it, _)| it.falls((how, in_vain), tail, number));
             }
+            Kind::OffsetsTaken => drop(offsets.insert(event.node)),
+            Kind::OffsetsPersisted => drop(offsets.remove(&event.node)),
             _ => {}
         }
     }
@@ -157,13 +163,13 @@ impl Orders {
         (order.answered, order.done) = (Some(event), done);
     }
 
-    /// Its server goes down, and its queues may lose their `tail`.
-    fn falls(&mut self, how: How, tail: bool, event: usize) {
+    /// Its server goes down, perhaps after it tried in vain to write its offsets, and its queues may lose their `tail`.
+    fn falls(&mut self, (how, in_vain): (How, bool), tail: bool, event: usize) {
         let offset = self.what == Keeps::Offset;
         // An offset beyond the end of a queue that lost its tail goes back to that.
         if how == How::Disk || is_volatile(self.what) || offset && tail {
             self.lost = Some(event);
-        } else if offset && how != How::Stop {
+        } else if offset && (how != How::Stop || in_vain) {
             self.set_back = Some(event);
         }
     }
@@ -381,6 +387,21 @@ mod tests {
         run("CON-9", Expect::Broken, "an offset is gone that nobody deleted", |s| {
             commit(s, Some(5));
             s.shows(offset, None);
+        });
+        run("CON-9", Expect::Kept, "the broker could not write its offsets when it was stopped", |s| {
+            commit(s, Some(5));
+            s.persisted("b0");
+            commit(s, Some(7));
+            s.taken("b0");
+            s.crash("b0", How::Stop);
+            s.shows(offset, Some(5));
+        });
+        run("CON-9", Expect::Broken, "it had written them", |s| {
+            commit(s, Some(5));
+            commit(s, Some(7));
+            s.persisted("b0");
+            s.crash("b0", How::Stop);
+            s.shows(offset, Some(5));
         });
         run("CON-9", Expect::Broken, "so are settings, after a crash", |s| {
             let group = ("b0", Keeps::Group, "x");

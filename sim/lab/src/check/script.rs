@@ -760,6 +760,11 @@ impl Script {
         self.push(node, Kind::OffsetsPersisted);
     }
 
+    /// The group begins at the end of queues.
+    pub(super) fn from_end(&mut self) {
+        self.history.groups[0].from_end = true;
+    }
+
     /// A writing of the offsets ends that had begun before.
     pub(super) fn persisted_at_last(&mut self, node: &str) {
         let node = self.history.node(node);

@@ -99,7 +99,7 @@ fn others_go_on(view: &View<'_>, judged: &mut Judged) {
             let until = entered.get(&(group, *slot)).copied().unwrap_or(end).min(end);
             let Some(from) = until.checked_sub(GOES_ON).filter(|from| from >= since) else { continue };
             // A group that comes late, or stands still, finds it gone.
-            if view.made_room(*slot) {
+            if view.made_room(*slot) || view.before_start(group, *slot) {
                 continue;
             }
             let broker = history.queues[slot.queue.index()].broker;

@@ -35,6 +35,8 @@ pub struct View<'a> {
     /// Queues of topics that were made again before all members of the group could know that they had been deleted:
     /// who goes on where it was skips what is there by then.
     pub haunted: BTreeSet<(GroupId, QueueId)>,
+    /// Where groups have begun that begin at the end: what lies before is not for them.
+    starts: BTreeMap<(GroupId, QueueId), u64>,
     /// When the faults were over: event number and time.
     pub heal: Option<(usize, u64)>,
     /// When the drain ended: event number, time, and how many messages were left.
@@ -173,6 +175,7 @@ impl<'a> View<'a> {
             steps: vec![None; history.steps.len()],
             unlisted: Vec::new(),
             haunted: BTreeSet::new(),
+            starts: BTreeMap::new(),
             heal: None,
             drained: None,
         };
@@ -183,7 +186,47 @@ impl<'a> View<'a> {
             line.begins = line.begins.max(begins);
         }
         view.haunted = view.unnoticed();
+        view.starts = view.ends_found();
         view
+    }
+
+    /// Where members began who found no offset of their group, and told their broker before they read anything. That
+    /// happens again when the broker forgot it: it promises no more of an offset that it has not written yet.
+    fn ends_found(&self) -> BTreeMap<(GroupId, QueueId), u64> {
+        let history = self.history;
+        let mut starts = BTreeMap::new();
+        if history.groups.iter().all(|group| !group.from_end) {
+            return starts;
+        }
+        let from_end = |group: GroupId| history.groups[group.index()].from_end;
+        // What brokers know, and whether that is the first word since they knew nothing.
+        let mut known: BTreeMap<(GroupId, QueueId), (u64, bool)> = BTreeMap::new();
+        for event in &history.events {
+            match event.kind {
+                Kind::Stored { group, queue, offset } => {
+                    let first = !known.contains_key(&(group, queue));
+                    known.insert((group, queue), (offset, first));
+                }
+                Kind::Loaded { group, queue, offset } => drop(known.insert((group, queue), (offset, false))),
+                Kind::Down { .. } => {
+                    known.retain(|(_, queue), _| history.queues[queue.index()].broker != event.node);
+                }
+                Kind::SessionStart { member, queue, offset, .. } => {
+                    let key = (history.members[member.index()].group, queue);
+                    if from_end(key.0) && known.get(&key) == Some(&(offset, true)) {
+                        starts.insert(key, offset);
+                    }
+                }
+                _ => {}
+            }
+        }
+        starts
+    }
+
+    /// True when what lies here is not for a group, as it began behind it.
+    #[must_use]
+    pub fn before_start(&self, group: GroupId, slot: Slot) -> bool {
+        self.starts.get(&(group, slot.queue)).is_some_and(|start| slot.offset < *start)
     }
 
     /// The groups of which some member went on over the deletion of a topic, or may have had something under way, and

@@ -340,7 +340,11 @@ pub async fn consume(
         .name_servers(&shared.name_servers)
         .subscribe(&*plan.topics[settings.topic as usize].name, &expression)
         // Either way a young queue is read from its first message.
-        .start_from(if group.index() % 2 == 0 { StartFrom::First } else { StartFrom::Last })
+        .start_from(if group.index() % 2 == 0 && !settings.from_end {
+            StartFrom::First
+        } else {
+            StartFrom::Last
+        })
         .concurrency(settings.threads)
         .batch_size(settings.batch as usize)
         .listen(move |batch| {

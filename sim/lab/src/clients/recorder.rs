@@ -205,6 +205,7 @@ impl Recorder {
             let limit = group.fails.map_or(u32::MAX, |fails| fails.limit);
             let reads = history.new_group(&group.name, topic, limit);
             reads.tag = group.tag;
+            reads.from_end = group.from_end;
             reads.timeout_ms = group.stuck.map_or(reads.timeout_ms, |stuck| stuck.timeout_ms);
             for _ in &group.members {
                 let node = history.node(&format!("c{number}"));

@@ -110,6 +110,10 @@ pub const KNOBS: &[Property] = &[
     ("groups.fails.limit", "Retries that end one too early or too late: RTY-1, RTY-3."),
     ("groups.fails.most", "A message that fails to the end of its tries, or almost: RTY-3, RTY-4."),
     ("groups.fails.one_in", "Many or few messages that come back at a time: RTY-1, RTY-2."),
+    (
+        "groups.from_end",
+        "A member that dies before its group has committed, and leaves to the next what nobody has read: CON-1, CON-3.",
+    ),
     ("groups.members.dies", "A member that does not say good-bye: CON-4, L-3."),
     ("groups.members.joins_ms", "A queue that changes hands while it is read: CON-4, CON-5, CON-6."),
     ("groups.members.leaves_ms", "A member that leaves with messages in work: CON-1, CON-4, CON-5."),

@@ -13,6 +13,7 @@ pub const SITES: &[Property] = &[
         "broker.group.not_told",
         "Members that hear nothing of each other and share queues by the clock: CON-5, L-3.",
     ),
+    ("broker.offsets.refused", "Offsets that could not be written and count as written: CON-6."),
     ("broker.offsets.slow", "Commits that come while the offsets are written, and count as written: CON-6."),
     ("broker.offsets.soon", "Offsets that are written while they change: CON-6."),
     ("broker.pull.busy", "A member that is asked to pause and turns in a circle, or stops: L-4, CON-3."),

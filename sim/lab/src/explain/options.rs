@@ -212,6 +212,7 @@ fn usual(plan: &Plan) -> Plan {
         threads: 20,
         fails: None,
         stuck: None,
+        from_end: false,
         work_ms: (0, 0),
         members: vec![Member { joins_ms: 0, leaves_ms: None, dies: false }; of.members.len()],
         ..of.clone()

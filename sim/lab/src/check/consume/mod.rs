@@ -172,6 +172,7 @@ fn at_least_once(view: &View<'_>, commits: &Commits, judged: &mut Judged) {
                     || back.binary_search(&(group, slot)).is_ok()
                     || waiting
                     || late.binary_search(&slot).is_ok()
+                    || view.before_start(group, slot)
                     || view.rots(slot)
                     || view.haunted.contains(&(group, slot.queue))
                     || passed.iter().any(|places| places.contains(&slot.offset))
@@ -352,6 +353,7 @@ fn commit_safety(view: &View<'_>, commits: &Commits, judged: &mut Judged) {
         for (&offset, &done) in due {
             let slot = Slot { queue, offset };
             let excused = view.made_room(slot)
+                || view.before_start(group, slot)
                 || view.rots(slot)
                 || passed.iter().any(|places| places.contains(&offset));
             if done > latest.0 && !excused {
@@ -499,6 +501,8 @@ fn never_back(view: &View<'_>, judged: &mut Judged) {
     // Since when there is something that no writing of the table has taken.
     let mut unwritten: BTreeMap<NodeId, u64> = BTreeMap::new();
     let mut taken: BTreeMap<NodeId, BTreeMap<(GroupId, QueueId), u64>> = BTreeMap::new();
+    // When it was last begun to write the table.
+    let mut begun: BTreeMap<NodeId, u64> = BTreeMap::new();
     let mut durable: BTreeMap<(GroupId, QueueId), u64> = BTreeMap::new();
     // What a broker that came back has read of its table; it serves when it has read all.
     let mut reading: BTreeMap<NodeId, BTreeSet<(GroupId, QueueId)>> = BTreeMap::new();
@@ -523,6 +527,24 @@ fn never_back(view: &View<'_>, judged: &mut Judged) {
                     seconds(event.at_ns),
                     history.group_name(*group),
                     seconds(event.at_ns - since)
+                );
+                judged.broken(view, Rule::Con6, number, name, sentence);
+            }
+        }
+        // Who cannot write tries again.
+        if let Kind::Down { .. } = event.kind
+            && let Some(since) = begun.remove(&event.node)
+            && let Some(((group, queue), offset)) = taken.get(&event.node).and_then(BTreeMap::first_key_value)
+        {
+            judged.count(Rule::Con6, 1);
+            if event.at_ns > since + WRITTEN && !view.slowed(event.node, since, event.at_ns) {
+                let name = history.queue_name(*queue);
+                let sentence = format!(
+                    "{} ended at {} and had not written offset {offset} of group {} in {name}: it began to at {}, and not again.",
+                    history.node_name(event.node),
+                    seconds(event.at_ns),
+                    history.group_name(*group),
+                    seconds(since)
                 );
                 judged.broken(view, Rule::Con6, number, name, sentence);
             }
@@ -557,6 +579,7 @@ fn never_back(view: &View<'_>, judged: &mut Judged) {
             Kind::Loaded { group, queue, offset } => (group, queue, offset, true),
             Kind::OffsetsTaken => {
                 unwritten.remove(&event.node);
+                begun.insert(event.node, event.at_ns);
                 // What a failed write was to keep is in the next one as well.
                 taken.entry(event.node).or_default().extend(dirty.remove(&event.node).unwrap_or_default());
                 continue;
@@ -1052,6 +1075,44 @@ mod tests {
             s.wait(9.0);
             s.crash("b0", How::Process);
         });
+        run("CON-6", Expect::Broken, "what could not be written was not tried again", |s| {
+            s.stored("q", 5);
+            s.taken("b0");
+            s.wait(9.0);
+            s.crash("b0", How::Process);
+        });
+        run("CON-6", Expect::Broken, "nor at a clean stop", |s| {
+            s.stored("q", 5);
+            s.persisted("b0");
+            s.stored("q", 9);
+            s.taken("b0");
+            s.wait(60.0);
+            s.crash("b0", How::Stop);
+        });
+        run("CON-6", Expect::Kept, "what could not be written was tried again, in vain", |s| {
+            s.stored("q", 5);
+            s.taken("b0");
+            s.wait(60.0);
+            s.taken("b0");
+            s.wait(5.0);
+            s.crash("b0", How::Process);
+        });
+        run("CON-6", Expect::Kept, "what could not be written was written at last", |s| {
+            s.stored("q", 5);
+            s.taken("b0");
+            s.wait(5.0);
+            s.persisted("b0");
+            s.wait(60.0);
+            s.crash("b0", How::Process);
+        });
+        run("CON-6", Expect::Kept, "a node that stood still wrote nothing", |s| {
+            s.stored("q", 5);
+            s.taken("b0");
+            let step = s.slow(&["b0"]);
+            s.wait(60.0);
+            s.over(step);
+            s.crash("b0", How::Process);
+        });
         run("CON-6", Expect::Kept, "it died before it could write", |s| {
             s.stored("q", 5);
             s.persisted("b0");
@@ -1113,6 +1174,43 @@ mod tests {
             s.stored("q", 5);
             s.crash("b0", How::Process);
             s.stored("q", 1);
+        });
+    }
+
+    #[test]
+    fn what_lies_behind_the_end_that_a_group_found_is_for_it() {
+        let found = |told: bool, next: u64| {
+            move |s: &mut Script| {
+                s.from_end();
+                s.holds("q", &["a", "b"]);
+                s.ok("a", "q", 0);
+                if told {
+                    s.stored("q", 1);
+                }
+                s.session("c0", "q", 1);
+                s.crash("c0", How::Process);
+                s.ok("b", "q", 1);
+                s.session("c1", "q", next);
+                if next == 1 {
+                    s.deliver("c1", "q", 1, "b");
+                }
+            }
+        };
+        run("CON-1", Expect::Broken, "its next owner begins at the end of then", found(true, 2));
+        run("CON-1", Expect::Broken, "nobody was told where it begins", found(false, 2));
+        run("CON-3", Expect::Broken, "it reads before it has told", found(false, 1));
+        run("CON-1", Expect::Kept, "what lies before it is not", found(true, 1));
+        run("CON-3", Expect::Kept, "its next owner goes on there", found(true, 1));
+        run("CON-1", Expect::Kept, "its broker forgot it, and it begins anew", |s| {
+            found(true, 1)(s);
+            s.holds("r", &["c"]);
+            s.ok("c", "r", 0);
+            s.stored("r", 0);
+            s.session("c1", "r", 0);
+            s.crash("b0", How::Process);
+            s.end("c1", "r");
+            s.stored("r", 1);
+            s.session("c1", "r", 1);
         });
     }
 

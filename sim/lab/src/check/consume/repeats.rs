@@ -11,7 +11,7 @@ use crate::check::{Judged, Rule, SECOND, View, seconds, witness};
 use crate::history::{GroupId, Kind, MessageId, NodeId, Slot};
 
 pub(super) fn check(view: &View<'_>, judged: &mut Judged) {
-    let ready = Ready::collect(view);
+    let (ready, writings) = (Ready::collect(view), Writings::collect(view));
     let mut consumed: BTreeMap<(GroupId, Slot, MessageId), Delivery> = BTreeMap::new();
     let mut ends: Vec<(usize, usize)> = Vec::new(); // (event of success, delivery), in order of events
     ends.extend(view.deliveries.iter().enumerate().filter_map(|(index, it)| Some((it.succeeded?, index))));
@@ -28,7 +28,7 @@ pub(super) fn check(view: &View<'_>, judged: &mut Judged) {
         judged.count(Rule::Con4, 1);
         let group = group_of(view, delivery);
         let Some(first) = consumed.get(&(group, delivery.slot, message)) else { continue };
-        match cause(view, &ready, first, delivery) {
+        match cause(view, (&ready, &writings), first, delivery) {
             Some(cause) => *judged.repeats.entry(cause).or_default() += 1,
             None => {
                 let sentence = format!(
@@ -49,7 +49,12 @@ pub(super) fn check(view: &View<'_>, judged: &mut Judged) {
 }
 
 /// Why this delivery may follow that success.
-fn cause(view: &View<'_>, ready: &Ready, first: &Delivery, again: &Delivery) -> Option<&'static str> {
+fn cause(
+    view: &View<'_>,
+    (ready, writings): (&Ready, &Writings),
+    first: &Delivery,
+    again: &Delivery,
+) -> Option<&'static str> {
     let history = view.history;
     let broker = history.queues[first.slot.queue.index()].broker;
     let done = first.succeeded.unwrap_or(first.entered);
@@ -99,6 +104,14 @@ fn cause(view: &View<'_>, ready: &Ready, first: &Delivery, again: &Delivery) -> 
     if view.outages_of(broker).iter().any(lost_by) {
         return Some("crash of the broker");
     }
+    let refused = |outage: &Outage| {
+        let on_its_way = ready + persist_within(view, old_node, outage.from_ns) + SLACK;
+        let kept = writings.kept_in_vain(broker, outage.from_ns);
+        outage.from_ns < began && outage.from_ns > ready && kept.is_some_and(|kept| on_its_way > kept)
+    };
+    if view.outages_of(broker).iter().any(refused) {
+        return Some("end of a broker that could not write its offsets");
+    }
     let not_reached =
         |outage: &Outage| outage.until_ns <= ready && ended < outage.until_ns.saturating_add(RECONNECT);
     if view.outages_of(broker).iter().any(not_reached) {
@@ -144,6 +157,34 @@ fn group_of(view: &View<'_>, delivery: &Delivery) -> GroupId {
 
 fn node_of(view: &View<'_>, session: &Session) -> NodeId {
     view.history.members[session.member.index()].node
+}
+
+/// By broker: when it began to write its table of offsets, and whether that succeeded.
+struct Writings(BTreeMap<NodeId, Vec<(u64, bool)>>);
+
+impl Writings {
+    fn collect(view: &View<'_>) -> Self {
+        let mut writings: BTreeMap<NodeId, Vec<(u64, bool)>> = BTreeMap::new();
+        for event in &view.history.events {
+            match event.kind {
+                Kind::OffsetsTaken => writings.entry(event.node).or_default().push((event.at_ns, false)),
+                Kind::OffsetsPersisted => {
+                    let last = writings.get_mut(&event.node).and_then(|list| list.last_mut());
+                    last.into_iter().for_each(|last| last.1 = true);
+                }
+                _ => {}
+            }
+        }
+        Self(writings)
+    }
+
+    /// When the broker took the last table before this time that it could write, if it tried in vain to write a later one.
+    fn kept_in_vain(&self, broker: NodeId, before: u64) -> Option<u64> {
+        let all = self.0.get(&broker)?;
+        let before = &all[..all.partition_point(|(at, _)| *at < before)];
+        let in_vain = before.last().is_some_and(|(_, done)| !done);
+        in_vain.then(|| before.iter().rfind(|(_, done)| *done).map_or(0, |(at, _)| *at))
+    }
 }
 
 /// By session: from when on everything up to an offset was finished, so that a commit could cover it.
@@ -333,6 +374,27 @@ mod tests {
         };
         run("CON-4", Expect::Kept, "the broker had come back and was not reached yet", given_away_after(2.0));
         run("CON-4", Expect::Broken, "it was reached again long before", given_away_after(3.0));
+        let broker_ends = |written: bool| {
+            move |s: &mut Script| {
+                s.ok("a", "q", 0);
+                s.session("c0", "q", 0);
+                s.deliver("c0", "q", 0, "a");
+                s.stored("q", 1);
+                s.wait(60.0);
+                if written {
+                    s.persisted("b0")
+                } else {
+                    s.taken("b0")
+                }
+                s.crash("b0", How::Process);
+                s.wait(60.0);
+                s.end("c0", "q");
+                s.session("c1", "q", 0);
+                s.deliver("c1", "q", 0, "a");
+            }
+        };
+        run("CON-4", Expect::Kept, "the broker could not write its offsets", broker_ends(false));
+        run("CON-4", Expect::Broken, "it had written them", broker_ends(true));
         run("CON-4", Expect::Kept, "two groups are two consumers", |s| {
             s.second_group();
             s.ok("a", "q", 0);
