@@ -761,7 +761,7 @@ impl Script {
     }
 
     /// The group begins at the end of queues.
-    pub(super) fn from_end(&mut self) {
+    pub(super) fn begins_at_end(&mut self) {
         self.history.groups[0].from_end = true;
     }
 

@@ -1181,7 +1181,7 @@ mod tests {
     fn what_lies_behind_the_end_that_a_group_found_is_for_it() {
         let found = |told: bool, next: u64| {
             move |s: &mut Script| {
-                s.from_end();
+                s.begins_at_end();
                 s.holds("q", &["a", "b"]);
                 s.ok("a", "q", 0);
                 if told {
