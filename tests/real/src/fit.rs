@@ -38,6 +38,10 @@ pub(crate) fn fit(mut plan: Plan, make: &Make) -> Fit {
         if group.stuck.take().is_some() {
             left_out.insert("listeners that are stuck: that takes longer than there is time".to_owned());
         }
+        if std::mem::take(&mut group.from_end) {
+            left_out
+                .insert("groups that begin at the end of queues: taps alone tell where that was".to_owned());
+        }
         for member in &mut group.members {
             member.joins_ms = short(member.joins_ms, load_ms);
             member.leaves_ms = member.leaves_ms.map(|at| short(at, load_ms));
@@ -68,6 +72,11 @@ pub(crate) fn fit(mut plan: Plan, make: &Make) -> Fit {
         left_out.insert("sites in the code that choose the rare way".to_owned());
     }
     left_out.insert("latency of links and of syncs as planned: they are what this machine has".to_owned());
+    if std::mem::take(&mut plan.shared_keys) > 0 {
+        left_out.insert(
+            "the newest of many messages with one key: taps alone tell what could be found".to_owned(),
+        );
+    }
     if plan.operator_ms > 0 {
         left_out.insert("groups and texts that an operator changes".to_owned());
     }
