@@ -111,9 +111,9 @@ mod tests {
         beats.lost("a:1");
         assert_eq!(beats.due(5), [] as [Text; 0]);
         beats.unknown(&a);
-        assert_eq!(beats.due(5), [a.clone()]);
+        assert_eq!(beats.due(5), ["a:1"].map(Text::from));
         assert!(beats.ended("a:1", true, 5));
-        assert_eq!(beats.due(1_000_000), [a.clone()]);
+        assert_eq!(beats.due(1_000_000), ["a:1"].map(Text::from));
         assert!(!beats.ended("a:1", false, 1_000_000));
         assert_eq!(beats.next_ms(&BTreeSet::new()), None, "it went, and nobody names it");
         beats.unknown(&a);
