@@ -78,7 +78,7 @@ fn behind(plan: &mut Plan) {
         group.work_ms = (1_000, draw.range(4_000, 10_000));
         (group.slow_one_in, group.batch) = (0, 1);
     }
-    for _ in 0..draw.range(2, 6) + plan.profile.more_faults() {
+    for _ in 0..draw.range(2, 6) {
         let node = format!("b{}", draw.below(plan.brokers.len() as u64));
         let (at_ms, for_ms) = (draw.range(15_000, plan.load_ms - 10_000), draw.spread(100, 2_000));
         plan.steps.push(Step::new(at_ms, for_ms, What::Crash { node, power: true }));
