@@ -20,15 +20,18 @@ fn a_sync_needs_no_new_handle() {
         assert!(disk.create("next", 1 << 20).await.is_err(), "a shortage that is tried again");
         let tasks = TaskSet::new();
         let (done, mut ends) = runtime::sync::mpsc::channel(16);
-        for n in 0..16 {
-            let (file, done) = (file.clone(), done.clone());
-            tasks.spawn("sync", async move {
-                file.write_at(n * 4096, b"x").unwrap();
-                done.send(file.sync().await.map_err(|error| error.to_string())).await.unwrap();
-            });
-        }
-        for _ in 0..16 {
-            assert_eq!(ends.recv().await.unwrap(), Ok(()));
+        // Often: one that begins just when another ends must find its handle.
+        for _ in 0..100 {
+            for n in 0..16 {
+                let (file, done) = (file.clone(), done.clone());
+                tasks.spawn("sync", async move {
+                    file.write_at(n * 4096, b"x").unwrap();
+                    done.send(file.sync().await.map_err(|error| error.to_string())).await.unwrap();
+                });
+            }
+            for _ in 0..16 {
+                assert_eq!(ends.recv().await.unwrap(), Ok(()));
+            }
         }
         drop(all);
         disk.create("next", 1 << 20).await.unwrap();

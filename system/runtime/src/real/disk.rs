@@ -68,6 +68,14 @@ struct Syncs {
     running: usize,
 }
 
+impl Syncs {
+    fn keep(&mut self, handle: fs::File) {
+        if self.idle.len() < IDLE_HANDLES {
+            self.idle.push(handle);
+        }
+    }
+}
+
 /// A lock on a file, held until dropped or until the process dies.
 #[derive(Debug)]
 pub struct Lock {
@@ -311,7 +319,7 @@ impl File {
         let opened = Self::new(path, file, mapping.len() as u64, Some(mapping));
         // Opened while a failure is a shortage that is tried again: a sync that fails is the end of a log.
         let handle = opened.shared.open_again()?;
-        opened.shared.give_back(handle);
+        opened.shared.syncs().keep(handle);
         Ok(opened)
     }
 
@@ -494,18 +502,12 @@ impl Shared {
     }
 
     fn sync_ended(&self, handle: Option<fs::File>) {
-        self.syncs().running -= 1;
-        if let Some(handle) = handle {
-            self.give_back(handle);
-        }
-        self.returned.notify_all();
-    }
-
-    fn give_back(&self, handle: fs::File) {
         let mut syncs = self.syncs();
-        if syncs.idle.len() < IDLE_HANDLES {
-            syncs.idle.push(handle);
-        }
+        // In one step: who finds neither a handle nor a sync that will give one back gives up.
+        syncs.running -= 1;
+        handle.into_iter().for_each(|handle| syncs.keep(handle));
+        drop(syncs);
+        self.returned.notify_all();
     }
 
     /// Not by its path: it may have been renamed or removed since.
