@@ -523,6 +523,11 @@ impl Medium {
         held(&self.shared.state).cut.is_some()
     }
 
+    /// Whether the process on top has died in a write or a read, and only has to be ended.
+    pub fn is_dead(&self) -> bool {
+        held(&self.shared.state).dead
+    }
+
     /// No write is cut any more.
     pub fn take_back_cut(&self) {
         self.record("disk.take_back_cut", &[], b"");

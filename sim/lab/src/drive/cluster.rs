@@ -174,6 +174,8 @@ async fn broker(shared: Shared, node: Node, index: usize) {
                 broker.stop().await;
                 return tasks.close().await;
             }
+            // It has died in the midst of a write, and is ended or about to be.
+            Err(_) if !node.is_up() || node.disk().is_dead() => return,
             // Whoever supervises the process starts it again, until somebody has repaired the disk.
             Err(_) if shared.recorder.was_sick(id, began_ns) => {
                 tasks.close().await;

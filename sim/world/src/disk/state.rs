@@ -23,7 +23,7 @@ pub(super) struct State {
     /// Counts the lives of the process on top: what an earlier one has open is dead.
     incarnation: u64,
     /// Set between a cut inside a write and the crash that follows it.
-    dead: bool,
+    pub(super) dead: bool,
     locks: BTreeSet<u64>,
     capacity: u64,
     rules: Vec<Rule>,
