@@ -329,6 +329,7 @@ impl Instance {
             if buggify!("client.beat.soon") {
                 self.beats.lock().all_due();
                 sleep(Duration::from_millis(100)).await;
+                continue;
             }
             select! {
                 Some(address) = calls.next() => drop(being_told.remove(&address)),
