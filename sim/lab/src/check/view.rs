@@ -1,6 +1,6 @@
 //! What several rules need of a history, collected in one pass.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 use super::SECOND;
 use crate::history::{
@@ -191,7 +191,8 @@ impl<'a> View<'a> {
     }
 
     /// Where members began who found no offset of their group, and told their broker before they read anything. That
-    /// happens again when the broker forgot it: it promises no more of an offset that it has not written yet.
+    /// happens again when the broker forgot it: it promises no more of an offset that it has not written yet. Of several
+    /// the last place in the queue counts: what lies before it was not for the group once, though it may get it later.
     fn ends_found(&self) -> BTreeMap<(GroupId, QueueId), u64> {
         let history = self.history;
         let mut starts = BTreeMap::new();
@@ -214,7 +215,8 @@ impl<'a> View<'a> {
                 Kind::SessionStart { member, queue, offset, .. } => {
                     let key = (history.members[member.index()].group, queue);
                     if from_end(key.0) && known.get(&key) == Some(&(offset, true)) {
-                        starts.insert(key, offset);
+                        let start = starts.entry(key).or_insert(offset);
+                        *start = offset.max(*start);
                     }
                 }
                 _ => {}
@@ -278,7 +280,7 @@ impl<'a> View<'a> {
 
     fn collect(&mut self) {
         let mut open: BTreeMap<(MemberId, QueueId), SessionId> = BTreeMap::new();
-        let mut running: BTreeMap<(MemberId, Slot), Vec<usize>> = BTreeMap::new();
+        let mut running: BTreeMap<(MemberId, Slot), VecDeque<usize>> = BTreeMap::new();
         let mut last_appended: Vec<u64> = vec![0; self.history.queues.len()];
         let mut lost_power: BTreeMap<NodeId, bool> = BTreeMap::new();
         let mut flushed: BTreeMap<NodeId, u64> = BTreeMap::new();
@@ -293,7 +295,7 @@ impl<'a> View<'a> {
                 }
                 Kind::Enter { member, slot, message, fit, times } => {
                     let session = open.get(&(member, slot.queue)).copied();
-                    running.entry((member, slot)).or_default().push(self.deliveries.len());
+                    running.entry((member, slot)).or_default().push_back(self.deliveries.len());
                     self.deliveries.push(Delivery {
                         entered: number,
                         succeeded: None,
@@ -307,7 +309,9 @@ impl<'a> View<'a> {
                     });
                 }
                 Kind::Exit { member, slot, ok } => {
-                    let entered = running.get_mut(&(member, slot)).and_then(Vec::pop);
+                    // A call of an ownership that ended may still be at work beside one of the next: who began first
+                    // is taken for the first to end.
+                    let entered = running.get_mut(&(member, slot)).and_then(VecDeque::pop_front);
                     if let Some(delivery) = entered.map(|index| &mut self.deliveries[index]) {
                         let end = if ok { &mut delivery.succeeded } else { &mut delivery.deferred };
                         *end = Some(number);

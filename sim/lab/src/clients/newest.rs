@@ -92,7 +92,7 @@ impl Question<'_> {
     }
 
     /// What a client finds, with the brokers that it knew all the time. It does not tell when one of them could not say
-    /// that there is no more, so they are asked for that.
+    /// that there is no more, so they are asked for that, before and after: an index may be behind and catch up.
     async fn by_client(
         &self,
         client: &Client,
@@ -108,6 +108,7 @@ impl Question<'_> {
         let mut known = Vec::new();
         for (broker, name) in self.brokers.iter().zip(&names) {
             if knows(asking, &self.name, name).await {
+                self.by_broker(client, shared, broker, until_ms).await?;
                 known.push((broker, name));
             }
         }

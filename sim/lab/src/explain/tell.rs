@@ -1,6 +1,6 @@
 //! One event in words for somebody who does not know the project.
 
-use crate::history::{Event, History, How, Kind, Outcome, QueueId, Slot};
+use crate::history::{Event, History, How, Kind, Newest, Outcome, QueueId, Slot};
 
 /// An event in words: what kind of step it is, and what happened.
 pub(super) fn tell(history: &History, event: &Event) -> (&'static str, String) {
@@ -175,6 +175,14 @@ pub(super) fn tell(history: &History, event: &Event) -> (&'static str, String) {
                     message(id),
                     counted(u64::from(others), "other")
                 ),
+            )
+        }
+        Kind::Newest { which } => {
+            let Newest { topic, key, most, found, .. } = &history.newest[which as usize];
+            let (found, topic) = (counted(found.len() as u64, "message"), history.topic_name(*topic));
+            (
+                "query",
+                format!("The newest {most} messages of {topic} with key {key} are asked for: {found} found."),
             )
         }
         Kind::TopicUnlisted { topic, .. } => {

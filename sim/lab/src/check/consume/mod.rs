@@ -1212,6 +1212,20 @@ mod tests {
             s.stored("r", 1);
             s.session("c1", "r", 1);
         });
+        let again = |next: u64| {
+            move |s: &mut Script| {
+                found(true, next)(s);
+                s.stored("q", 2);
+                s.crash("b0", How::Process);
+                s.end("c1", "q");
+                s.stored("q", 0);
+                s.session("c1", "q", 0);
+                s.deliver("c1", "q", 0, "a");
+                s.deliver("c1", "q", 1, "b");
+            }
+        };
+        run("CON-2", Expect::Kept, "its broker forgot it, and it begins with the first", again(1));
+        run("CON-2", Expect::Broken, "what came since had not been consumed", again(2));
     }
 
     #[test]

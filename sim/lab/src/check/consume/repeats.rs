@@ -341,6 +341,26 @@ mod tests {
             s.session("c1", "q", 0);
             s.deliver("c1", "q", 0, "a");
         });
+        let twice_at_once = |ends: usize| {
+            move |s: &mut Script| {
+                s.ok("a", "q", 0);
+                s.session("c0", "q", 0);
+                s.enter("c0", "q", 0, "a");
+                s.end("c0", "q");
+                s.wait(1.0);
+                s.session("c0", "q", 0);
+                s.enter("c0", "q", 0, "a");
+                s.wait(1.0);
+                (0..ends).for_each(|_| s.exit("c0", "q", 0));
+                s.wait(1.0);
+                s.end("c0", "q");
+                s.wait(1.0);
+                s.session("c1", "q", 0);
+                s.deliver("c1", "q", 0, "a");
+            }
+        };
+        run("CON-4", Expect::Kept, "the success was that of an ownership before", twice_at_once(1));
+        run("CON-4", Expect::Broken, "both had ended well", twice_at_once(2));
         run("CON-4", Expect::Kept, "the broker was down when the queue was given away", |s| {
             s.ok("a", "q", 0);
             s.session("c0", "q", 0);
