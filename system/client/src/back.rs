@@ -119,7 +119,7 @@ fn copy(queue: &MessageQueue, message: &Received, most_times: i32) -> rpc::SendM
         (names::RETRY_TOPIC, message.topic.to_string()),
         (names::RECONSUME_TIME, times.to_string()),
         (names::MAX_RECONSUME_TIMES, most_times.to_string()),
-        (names::DELAY, (FIRST_LEVEL + message.reconsume_times).to_string()),
+        (names::DELAY, FIRST_LEVEL.saturating_add(message.reconsume_times).to_string()),
     ];
     // One that came back before says that nobody waits for the disk; here somebody does.
     let dropped = |name: &str| name == names::TRANSACTION_PREPARED || name == names::WAIT;
@@ -149,3 +149,42 @@ fn copy(queue: &MessageQueue, message: &Received, most_times: i32) -> rpc::SendM
 const RETRY_QUEUES: i32 = 1;
 /// The delay level of the first repeat.
 const FIRST_LEVEL: i32 = 3;
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeMap;
+    use std::net::{Ipv4Addr, SocketAddr};
+
+    use super::*;
+
+    /// Any number may stand in a record.
+    #[test]
+    fn a_message_that_had_all_tries_there_are_is_given_back_too() {
+        let queue = MessageQueue::new("topic", "broker", 0);
+        let host = SocketAddr::from((Ipv4Addr::LOCALHOST, 10911));
+        let message = Received {
+            topic: "topic".into(),
+            queue: queue.clone(),
+            offset: 0,
+            position: 0,
+            message_id: "id".into(),
+            offset_id: "id".into(),
+            body: Bytes::new(),
+            flag: 0,
+            sys_flag: 0,
+            properties: BTreeMap::new(),
+            born_at_ms: 0,
+            born_host: host,
+            stored_at_ms: 0,
+            store_host: host,
+            reconsume_times: i32::MAX,
+        };
+        let copied = copy(&queue, &message, 16);
+        let text = format!("{}\u{1}{}\u{2}", names::DELAY, i32::MAX);
+        assert!(
+            copied.properties.as_deref().is_some_and(|all| all.contains(&text)),
+            "{:?}",
+            copied.properties
+        );
+    }
+}

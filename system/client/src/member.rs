@@ -543,7 +543,7 @@ impl Member {
         self.instance.spawn("consume_again", async move {
             sleep(CONSUME_AGAIN).await;
             let mut again = Received::clone(&message);
-            again.reconsume_times += 1;
+            again.reconsume_times = again.reconsume_times.saturating_add(1);
             member.line.push(Job { session, messages: vec![Arc::new(again)] });
         });
     }

@@ -84,8 +84,8 @@ const STEPS: &[Step] = &[
     Step { name: "hooks", minutes: 0.2, run: &["hooks"] },
     Step {
         name: "determinism",
-        minutes: 4.0,
-        run: &["cargo", "sim", "sweep", "--seeds", "0..20", "--check", "--no-report"],
+        minutes: 3.0,
+        run: &["cargo", "sim", "sweep", "--seeds", "0..10", "--check", "--no-report"],
     },
     Step { name: "scenarios", minutes: 3.0, run: &["cargo", "sim"] },
     Step {

@@ -110,7 +110,7 @@ rules! {
     Idx1 "IDX-1" "A question for a key finds every readable message with it, and none with another."
     Ns1 "NS-1" "A silent broker leaves the answers in 120 s + 5 s, one whose connection closed in 1 s."
     Ns2 "NS-2" "A broker that registered within the last 30 s is in the answers."
-    Ns3 "NS-3" "An answer names queues of brokers with addresses only, as many as the broker registered last; a change of its topics is heard of in 8 s, and they do not become older."
+    Ns3 "NS-3" "An answer names addresses and queues of the same brokers, as many as the broker registered last; a change of its topics is heard of in 8 s, and they do not become older."
     Ns4 "NS-4" "What an operator keeps in a name server is read until it is changed or deleted, also after a restart."
     L1 "L-1" "Every name server knows every broker 65 s after the faults are over, and again in 5 s when only their connection broke."
     L2 "L-2" "Every producer gets an acknowledgement within 70 s after the faults are over, and no send is refused while nothing is wrong with one of two brokers."

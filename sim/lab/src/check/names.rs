@@ -242,8 +242,8 @@ fn by_deaths(view: &View<'_>, judged: &mut Judged) {
     }
 }
 
-/// NS-3: no answer names queues of a broker that cannot be reached, and no name server goes back to older topics of a
-/// broker.
+/// NS-3: no answer names queues of a broker that cannot be reached, or a broker without its queues, and no name server goes
+/// back to older topics of a broker.
 fn one_snapshot(view: &View<'_>, judged: &mut Judged) {
     let history = view.history;
     let mut versions: BTreeMap<(NodeId, NodeId), (u64, u64)> = BTreeMap::new();
@@ -253,12 +253,15 @@ fn one_snapshot(view: &View<'_>, judged: &mut Judged) {
         match event.kind {
             Kind::RouteTold { queues, addresses } => {
                 judged.count(Rule::Ns3, 1);
-                let lost =
-                    (0..).zip(&history.brokers).find(|(place, _)| queues & !addresses & (1 << place) != 0);
-                let Some((_, broker)) = lost else { continue };
+                let half = (0..).zip(&history.brokers).find(|(at, _)| (queues ^ addresses) & (1 << at) != 0);
+                let Some((place, broker)) = half else { continue };
+                let (with, without) = match queues & (1 << place) {
+                    0 => ("an address", "no queue"),
+                    _ => ("queues", "no address"),
+                };
                 let name = history.node_name(broker.node).to_owned();
                 let sentence = format!(
-                    "At {} name server {server} answered with queues of {name}, and with no address of it.",
+                    "At {} name server {server} answered with {with} of {name}, and with {without} of it.",
                     seconds(event.at_ns)
                 );
                 judged.broken(view, Rule::Ns3, number, name, sentence);
@@ -445,7 +448,8 @@ mod tests {
             s.crash("ns1", How::Process);
             s.registered_as(4);
         });
-        run("NS-3", Expect::Kept, "an address without queues", |s| s.route_told(0, 1));
+        run("NS-3", Expect::Broken, "an address without queues", |s| s.route_told(2, 3));
+        run("NS-3", Expect::Kept, "addresses and queues of one and the same", |s| s.route_told(2, 2));
         run("NS-3", Expect::Kept, "the same version again", |s| {
             s.registered_as(5);
             s.registered_as(5);
