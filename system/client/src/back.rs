@@ -179,12 +179,11 @@ mod tests {
             store_host: host,
             reconsume_times: i32::MAX,
         };
-        let copied = copy(&queue, &message, 16);
-        let text = format!("{}\u{1}{}\u{2}", names::DELAY, i32::MAX);
-        assert!(
-            copied.properties.as_deref().is_some_and(|all| all.contains(&text)),
-            "{:?}",
-            copied.properties
-        );
+        runtime::run(Some(1), move || async move {
+            let copied = copy(&queue, &message, 16);
+            let text = format!("{}\u{1}{}\u{2}", names::DELAY, i32::MAX);
+            let properties = copied.properties.unwrap_or_default();
+            assert!(properties.contains(&text), "{properties:?}");
+        });
     }
 }
