@@ -222,7 +222,7 @@ bugs! {
     B95 Hard   [Con1 Con3]      "A member that begins at the end of a queue reads before it has said so."
     B96 Hard   [Con6]           "Committed offsets that could not be written count as written."
     B97 Hard   [Ack3 Log2 Adm1] "Who waited to append while its topic was deleted comes to the next of that name."
-    B98 Medium [Ns3] "A route leaves out the queues that may be read only."
+    B98 Medium [Ns3]            "A route leaves out the queues that may be read only."
 }
 
 #[cfg(test)]

@@ -192,8 +192,9 @@ impl Shared {
         {
             last.broker_addrs.clear();
         }
-        if planted!("B98") {
-            route.queue_datas.retain(|queue| queue.perm & body::perm::WRITE != 0);
+        let writable = |queue: &body::QueueData| queue.perm & body::perm::WRITE != 0;
+        if !route.queue_datas.iter().all(writable) && planted!("B98") {
+            route.queue_datas.retain(writable);
         }
         if ordered {
             route.order_topic_conf = self.kv.lock().get(ORDER_TOPIC_CONFIG, &h.topic).cloned();

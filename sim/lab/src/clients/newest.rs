@@ -105,22 +105,21 @@ impl Question<'_> {
             let live = shared.recorder.live();
             self.brokers.iter().map(|broker| live.history.node_name(broker.id).to_owned()).collect()
         };
-        let mut known = Vec::new();
-        for (broker, name) in self.brokers.iter().zip(&names) {
-            if knows(asking, &self.name, name).await {
-                self.by_broker(client, shared, broker, until_ms).await?;
-                known.push((broker, name));
+        // Those that the client knows; none: one of them does not say that this is all it has.
+        let able = async |of: Vec<usize>| {
+            let mut known = Vec::new();
+            for place in of {
+                if knows(asking, &self.name, &names[place]).await {
+                    self.by_broker(client, shared, &self.brokers[place], until_ms).await?;
+                    known.push(place);
+                }
             }
-        }
+            Some(known)
+        };
+        let known = able((0..names.len()).collect()).await?;
         let (key, times) = (shared_key_name(self.key), 0..=until_ms);
         let all = asking.query_by_key(&self.name, &key, times, self.most).await.ok()?;
-        let mut brokers = Vec::new();
-        for (broker, name) in known {
-            if knows(asking, &self.name, name).await {
-                self.by_broker(client, shared, broker, until_ms).await?;
-                brokers.push(broker.id);
-            }
-        }
+        let brokers = able(known).await?.into_iter().map(|place| self.brokers[place].id).collect();
         let found = all.iter().filter_map(|it| {
             let place = names.iter().position(|name| **name == *it.queue.broker)?;
             let at = At { broker: self.brokers[place].id, number: it.queue.id, offset: it.offset };
