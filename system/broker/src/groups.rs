@@ -229,8 +229,8 @@ impl Broker {
         Ok(Reply::ok().body(json::to_vec(&answer)))
     }
 
-    /// Lets a group begin where another one is.
-    pub(crate) fn clone_offsets(&self, h: &CloneGroupOffset) -> Answer {
+    /// Lets a group begin where another one is. Answered when that is on the disk.
+    pub(crate) async fn clone_offsets(&self, h: &CloneGroupOffset) -> Answer {
         let only = h.topic.as_deref().filter(|topic| !topic.is_empty());
         if only.is_some_and(|topic| self.topics.lock().get(topic).is_none()) {
             return Err(Refusal::NoTopic { topic: only.unwrap_or_default().to_owned(), why: "" });
@@ -238,7 +238,12 @@ impl Broker {
         if transactions::owns(&h.dest_group) {
             return Err(not_theirs(&h.dest_group));
         }
-        self.offsets.lock().clone_group(&h.src_group, &h.dest_group, only);
+        let change = {
+            let mut offsets = self.offsets.lock();
+            offsets.clone_group(&h.src_group, &h.dest_group, only);
+            offsets.changes()
+        };
+        self.save_offsets(change).await?;
         Ok(Reply::ok())
     }
 }

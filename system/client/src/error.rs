@@ -75,6 +75,12 @@ pub enum CallError {
         /// Name of the broker.
         broker: Text,
     },
+    /// It was not found, and may be there.
+    #[error("not found, but there may be more: {why}")]
+    Incomplete {
+        /// A broker's words.
+        why: String,
+    },
     /// The call itself failed.
     #[error(transparent)]
     Fault(#[from] Fault),

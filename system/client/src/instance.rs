@@ -341,6 +341,7 @@ impl Instance {
 
     /// Tells one broker; which one it was.
     async fn beat_one(&self, address: Text) -> Text {
+        self.beats.lock().begun(&address);
         let body = wire::heartbeat(&self.client_id, &self.role.lock());
         let result = self.call(&address, &rpc::Heartbeat {}, body, SHORT).await;
         if let Err(fault) = &result {
@@ -393,8 +394,10 @@ impl net::Service for Requests {
     }
 
     fn closed(&self, peer: &Arc<Peer>) {
-        if let Some(instance) = self.instance.get().and_then(Weak::upgrade) {
-            instance.lost(&peer.remote.to_string());
+        if let Some(instance) = self.instance.get().and_then(Weak::upgrade)
+            && let Some(address) = &peer.dialled
+        {
+            instance.lost(address);
         }
     }
 }

@@ -63,6 +63,7 @@ pub use protocol::Text;
 pub use protocol::compression::Compression;
 pub use pull::{PullConsumer, PullConsumerBuilder, PullStatus, Pulled};
 pub use push::{Batch, Consumed, PushConsumer, PushConsumerBuilder};
+pub use query::Matches;
 pub use state::allocate::Allocation;
 pub use state::offsets::StartFrom;
 pub use transaction::{Outcome, TransactionProducer, TransactionProducerBuilder, TransactionReceipt};

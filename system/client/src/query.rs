@@ -7,42 +7,55 @@ use std::time::Duration;
 use bytes::Bytes;
 use protocol::id::{BadId, OffsetId};
 use protocol::{code, rpc};
-use runtime::planted;
+use runtime::{planted, sometimes};
 
-use crate::instance::{Instance, malformed};
+use crate::instance::{Instance, malformed, refused};
 use crate::state::route::MASTER;
-use crate::{CallError, Fault, PullConsumer, Received, Text, decode};
+use crate::{CallError, PullConsumer, Received, Text, decode};
+
+/// What brokers found for a key.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Matches {
+    /// The messages, oldest first.
+    pub messages: Vec<Arc<Received>>,
+    /// Why there may be more than these, in the words of a broker: its index of messages may be behind its log, or the
+    /// search took too long. None: each broker found all it was asked for.
+    pub incomplete: Option<String>,
+}
 
 impl PullConsumer {
     /// The newest messages of a topic that have a key, from all brokers together, oldest first. `stored_ms` are the
     /// times between which they were stored, ms since 1970; each broker has a limit of its own, 64 usually.
     ///
     /// # Errors
-    /// Also when only one of the brokers cannot tell: what is missing may be there.
+    /// Also when only one of the brokers cannot tell what it has.
     pub async fn query_by_key(
         &self,
         topic: &str,
         key: &str,
         stored_ms: RangeInclusive<i64>,
         most: u32,
-    ) -> Result<Vec<Arc<Received>>, CallError> {
+    ) -> Result<Matches, CallError> {
         let mut found = self.instance().query(topic, key, stored_ms, most, false).await?;
-        found.retain(|message| message.keys().any(|word| word == key));
-        found.drain(..found.len().saturating_sub(most as usize));
+        found.messages.retain(|message| message.keys().any(|word| word == key));
+        found.messages.drain(..found.messages.len().saturating_sub(most as usize));
         Ok(found)
     }
 
     /// The message with the unique id that its sender gave it, the first one when it was stored more than once.
     ///
     /// # Errors
-    /// As [`PullConsumer::query_by_key`].
+    /// As [`PullConsumer::query_by_key`], and [`CallError::Incomplete`] when it was not found where there may be more.
     pub async fn query_by_unique_key(
         &self,
         topic: &str,
         unique: &str,
     ) -> Result<Option<Arc<Received>>, CallError> {
         let found = self.instance().query(topic, unique, 0..=i64::MAX, MANY, true).await?;
-        Ok(found.into_iter().find(|message| message.message_id == *unique))
+        match (found.messages.into_iter().find(|message| message.message_id == *unique), found.incomplete) {
+            (None, Some(why)) => Err(CallError::Incomplete { why }),
+            (message, _) => Ok(message),
+        }
     }
 
     /// The message at the place that its offset id names.
@@ -62,7 +75,7 @@ impl Instance {
         stored_ms: RangeInclusive<i64>,
         most: u32,
         unique: bool,
-    ) -> Result<Vec<Arc<Received>>, CallError> {
+    ) -> Result<Matches, CallError> {
         let topic = Text::from(topic);
         self.readable(&topic).await?;
         let request = rpc::QueryMessage {
@@ -79,22 +92,31 @@ impl Instance {
         }
         let asked = brokers.iter().map(|broker| async {
             let (address, _) = self.for_reading(broker, MASTER)?;
-            match self.call(&address, &request, Bytes::new(), LIMIT).await {
-                Ok((_, body)) => Ok(decode::messages(body, broker)),
-                Err(Fault::Refused { code: code::QUERY_NOT_FOUND, .. }) => Ok(Vec::new()),
-                Err(_) if planted!("B71") => Ok(Vec::new()),
+            match self.call_any(&address, &request, Bytes::new(), LIMIT).await {
+                Ok(answer) if answer.code == code::SUCCESS => {
+                    let incomplete = answer.remark.map(|why| format!("{address}: {why}"));
+                    Ok(Matches { messages: decode::messages(answer.body, broker), incomplete })
+                }
+                Ok(answer) if answer.code == code::QUERY_NOT_FOUND => Ok(Matches::default()),
+                _ if planted!("B71") => Ok(Matches::default()),
+                Ok(answer) => Err(CallError::from(refused(&address, &answer))),
                 Err(fault) => Err(CallError::from(fault)),
             }
         });
-        let answers: Result<Vec<_>, _> = futures::future::join_all(asked).await.into_iter().collect();
-        let mut found = answers?.concat();
+        let mut all = Matches::default();
+        for found in futures::future::join_all(asked).await {
+            let Matches { messages, incomplete } = found?;
+            all.messages.extend(messages);
+            all.incomplete = all.incomplete.or(incomplete);
+        }
+        sometimes!("client.query.incomplete", all.incomplete.is_some());
         if planted!("B94") {
-            found.truncate(most as usize);
+            all.messages.truncate(most as usize);
         }
         // The broker's topic, not the one a retried message came from.
-        found.retain(|message| message.queue.topic == topic);
-        found.sort_by_key(|message| message.stored_at_ms);
-        Ok(found)
+        all.messages.retain(|message| message.queue.topic == topic);
+        all.messages.sort_by_key(|message| message.stored_at_ms);
+        Ok(all)
     }
 
     async fn view(&self, offset_id: &str) -> Result<Arc<Received>, CallError> {

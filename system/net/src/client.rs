@@ -245,7 +245,8 @@ impl Shared {
         let result = dialled.map(|(stream, remote)| {
             let id = shared.ids.fetch_add(1, Ordering::Relaxed) + 1;
             let local = stream.local_addr().unwrap_or(remote);
-            let peer = Peer::new(id, remote, local, shared.options.encoding, shared.options.limits.clone());
+            let (encoding, limits) = (shared.options.encoding, shared.options.limits.clone());
+            let peer = Peer::new(id, remote, local, Some(address.clone()), encoding, limits);
             (stream, peer)
         });
         let draw = shared.draws.lock().next_u64();

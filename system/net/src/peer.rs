@@ -35,6 +35,8 @@ pub struct Peer {
     pub remote: SocketAddr,
     /// Address of this end.
     pub local: SocketAddr,
+    /// What this end dialled, as it was named: `host:port`. None where the other end dialled.
+    pub dialled: Option<Text>,
     encoding: Encoding,
     pub(crate) limits: Limits,
     outbox: Mutex<Outbox>,
@@ -83,6 +85,7 @@ impl Peer {
         id: u64,
         remote: SocketAddr,
         local: SocketAddr,
+        dialled: Option<Text>,
         encoding: Encoding,
         limits: Limits,
     ) -> Arc<Self> {
@@ -90,6 +93,7 @@ impl Peer {
             id,
             remote,
             local,
+            dialled,
             encoding,
             limits,
             outbox: Mutex::new(Outbox {
@@ -110,7 +114,7 @@ impl Peer {
 
     /// A peer without a connection, for tests of handlers: what is sent to it stays in its queue.
     pub fn detached(id: u64, remote: SocketAddr, local: SocketAddr) -> Arc<Self> {
-        Self::new(id, remote, local, Encoding::Json, Limits::server())
+        Self::new(id, remote, local, None, Encoding::Json, Limits::server())
     }
 
     /// Calls the peer and reads its answer. An answer with a code other than 0 is `CallError::Refused`.

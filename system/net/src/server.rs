@@ -118,8 +118,8 @@ async fn accept<S: Service>(
                     sleep(Duration::from_millis(30)).await;
                 }
                 next_id += 1;
-                let peer =
-                    Peer::new(next_id, remote, server.address_of(&stream), Encoding::Json, limits.clone());
+                let local = server.address_of(&stream);
+                let peer = Peer::new(next_id, remote, local, None, Encoding::Json, limits.clone());
                 shared.connections.lock().insert(peer.id, peer.clone());
                 let entry = Entry { shared: Arc::downgrade(&shared), id: peer.id };
                 let service = service.clone();

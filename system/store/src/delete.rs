@@ -7,7 +7,7 @@ use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use runtime::time::Instant;
-use runtime::{clock, crash_point, host, planted, sometimes, tap};
+use runtime::{buggify, clock, crash_point, host, planted, sometimes, tap};
 
 use crate::flush::pause;
 use crate::log::Segment;
@@ -40,6 +40,10 @@ impl Store {
         // Who was faster may have finished it, and what was made with its name meanwhile stays.
         let Some(position) = self.topics.deleting_below(topic) else { return Ok(false) };
         crash_point!("store.delete.marked").await;
+        // It is begun, and carried out some time later (L-2).
+        if buggify!("store.delete.refused") {
+            return Err(io::Error::new(io::ErrorKind::StorageFull, "no space left on the disk"));
+        }
         // A log that ended below the mark after a crash would give new records positions that count as deleted.
         self.flush_to(position).await?;
         // The name must not take new records before the mark is on the disk: a start could not tell the old from the new.

@@ -84,8 +84,9 @@ fn by_mqadmin(topic: &str, program: &Program, sent: &[Sent]) -> Result<()> {
 
 pub(crate) async fn by_rust(name_server: &str, topic: &str, sent: &[Sent]) -> Result<()> {
     let reader = PullConsumer::builder("finders").name_servers(name_server).without_joining().start().await?;
-    let found = reader.query_by_key(topic, "all", 0..=i64::MAX, 1000).await?;
-    let found: BTreeSet<_> = found.iter().map(|message| message.message_id.as_str()).collect();
+    let all = reader.query_by_key(topic, "all", 0..=i64::MAX, 1000).await?;
+    ensure!(all.incomplete.is_none(), "{topic}: {:?}", all.incomplete);
+    let found: BTreeSet<_> = all.messages.iter().map(|message| message.message_id.as_str()).collect();
     let expected: BTreeSet<_> = sent.iter().map(|sent| sent.unique.as_str()).collect();
     ensure!(found == expected, "{topic}: the Rust client finds {} of {}", found.len(), expected.len());
     let last = sent.last().context("messages were sent")?;

@@ -46,7 +46,7 @@ pub(super) async fn ask(
     for _ in 0..2 {
         let asked_ns = shared.recorder.elapsed_ns();
         let answered = match by_client {
-            true => question.by_client(client, reader, shared, until_ms).await,
+            true => question.by_client(reader, shared, until_ms).await,
             false => question.by_broker(client, shared, broker, until_ms).await,
         };
         let Some((brokers, found)) = answered.filter(|(brokers, _)| !brokers.is_empty()) else { return };
@@ -91,11 +91,10 @@ impl Question<'_> {
         Some((vec![broker.id], found.collect()))
     }
 
-    /// What a client finds, with the brokers that it knew all the time. It does not tell when one of them could not say
-    /// that there is no more, so they are asked for that, before and after: an index may be behind and catch up.
+    /// What a client finds, with the brokers that it knew all the time; none: one of them does not say that this is all
+    /// it has.
     async fn by_client(
         &self,
-        client: &Client,
         reader: &Reader,
         shared: &Shared,
         until_ms: i64,
@@ -105,22 +104,23 @@ impl Question<'_> {
             let live = shared.recorder.live();
             self.brokers.iter().map(|broker| live.history.node_name(broker.id).to_owned()).collect()
         };
-        // Those that the client knows; none: one of them does not say that this is all it has.
-        let able = async |of: Vec<usize>| {
+        let known = async |of: Vec<usize>| {
             let mut known = Vec::new();
             for place in of {
                 if knows(asking, &self.name, &names[place]).await {
-                    self.by_broker(client, shared, &self.brokers[place], until_ms).await?;
                     known.push(place);
                 }
             }
-            Some(known)
+            known
         };
-        let known = able((0..names.len()).collect()).await?;
+        let before = known((0..names.len()).collect()).await;
         let (key, times) = (shared_key_name(self.key), 0..=until_ms);
         let all = asking.query_by_key(&self.name, &key, times, self.most).await.ok()?;
-        let brokers = able(known).await?.into_iter().map(|place| self.brokers[place].id).collect();
-        let found = all.iter().filter_map(|it| {
+        if all.incomplete.is_some() {
+            return None;
+        }
+        let brokers = known(before).await.into_iter().map(|place| self.brokers[place].id).collect();
+        let found = all.messages.iter().filter_map(|it| {
             let place = names.iter().position(|name| **name == *it.queue.broker)?;
             let at = At { broker: self.brokers[place].id, number: it.queue.id, offset: it.offset };
             let (message, _) = answer(shared, it);

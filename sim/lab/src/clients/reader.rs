@@ -48,6 +48,7 @@ impl Reader {
                 return true;
             }
             let Ok(all) = client.query_by_key(&topic, &key, times, 32).await else { return true };
+            let all = all.messages;
             let read: Vec<Answer> = all.iter().map(|received| answer(shared, received)).collect();
             let found = read.iter().any(|(id, _)| *id == Some(message));
             let others = read.iter().filter(|(id, _)| *id != Some(message)).count() as u32;

@@ -154,6 +154,7 @@ pub const SYSTEM: &[Property] = &[
         "client.pull.topic_gone",
         "A topic that is deleted while a member stands in the midst of it: CON-1, CON-2.",
     ),
+    ("client.query.incomplete", "A query that passes off a part as all there is: IDX-1."),
     ("client.route.changed", "A route that changes under the feet of those who share queues: CON-5, CON-1."),
     (
         "client.route.from_other",

@@ -96,6 +96,10 @@ pub const SITES: &[Property] = &[
     ("store.append.roll", "Blanks of every size, and records at the edge of a file: LOG-5, LOG-2."),
     ("store.append.slow", "Sends that overtake each other on their way to the log: LOG-3, ACK-2."),
     ("store.checkpoint.late", "An old checkpoint costs a longer recovery and nothing else: LOG-6."),
+    (
+        "store.delete.refused",
+        "A topic that takes no message, or old ones, after a deletion that failed: L-2, LOG-2.",
+    ),
     ("store.dispatch.late", "An acknowledged message that cannot be read yet: ACK-1, CON-3, IDX-1."),
     ("store.dispatch.no_join", "Keys that the index takes in later by itself: IDX-1."),
     (

@@ -20,6 +20,9 @@ struct Beat {
     joined: bool,
     /// A route names it.
     named: bool,
+    /// Since the last heartbeat began the connection broke, or the broker said that it does not know this client: the
+    /// answer to that heartbeat says nothing of now.
+    outdated: bool,
 }
 
 impl Beats {
@@ -42,10 +45,21 @@ impl Beats {
         others.map(|(_, b)| b.due_ms).min()
     }
 
+    /// Notes that a heartbeat begins.
+    pub(crate) fn begun(&mut self, address: &str) {
+        if let Some(beat) = self.brokers.get_mut(address) {
+            beat.outdated = false;
+        }
+    }
+
     /// Notes how a heartbeat ended: the next is due after a period, or soon. True when the broker learned
     /// of this client by it.
     pub(crate) fn ended(&mut self, address: &str, answered: bool, now_ms: u64) -> bool {
         let Some(beat) = self.brokers.get_mut(address) else { return false };
+        if answered && beat.outdated {
+            (beat.due_ms, beat.joined) = (0, false);
+            return false;
+        }
         let joins = answered && !beat.joined;
         (beat.due_ms, beat.joined) = (now_ms + if answered { PERIOD_MS } else { RETRY_MS }, answered);
         if !answered && !beat.named {
@@ -58,13 +72,13 @@ impl Beats {
     /// a member cannot hand on meanwhile it goes on pulling.
     pub(crate) fn unknown(&mut self, address: &Text) {
         let beat = self.brokers.entry(address.clone()).or_default();
-        (beat.due_ms, beat.joined) = (0, false);
+        (beat.due_ms, beat.joined, beat.outdated) = (0, false, true);
     }
 
     /// The connection broke.
     pub(crate) fn lost(&mut self, address: &str) {
         if let Some(beat) = self.brokers.get_mut(address) {
-            (beat.due_ms, beat.joined) = (0, false);
+            (beat.due_ms, beat.joined, beat.outdated) = (0, false, true);
         }
     }
 
@@ -102,6 +116,24 @@ mod tests {
         assert!(beats.ended("a:1", true, 1_005) && !beats.ended("a:1", true, 1_006));
         beats.keep(&[a.clone()].into());
         assert_eq!(beats.due(1_000_000), [a]);
+    }
+
+    #[test]
+    fn an_answer_from_before_the_connection_broke_does_not_count() {
+        let mut beats = Beats::default();
+        let a = Text::from("a:1");
+        beats.keep(&[a.clone()].into());
+        beats.begun("a:1");
+        beats.lost("a:1");
+        assert!(!beats.ended("a:1", true, 5), "it may have started anew");
+        assert_eq!(beats.due(5), [a.clone()]);
+        beats.begun("a:1");
+        assert!(beats.ended("a:1", true, 5));
+        assert_eq!(beats.due(6), [] as [Text; 0]);
+        beats.begun("a:1");
+        beats.unknown(&a);
+        beats.ended("a:1", true, 6);
+        assert_eq!(beats.due(6), [a]);
     }
 
     #[test]
