@@ -2,7 +2,7 @@
 
 use lab::check::Rule;
 use lab::draw::Draw;
-use lab::plan::{Plan, Profile, Step, What};
+use lab::plan::{Plan, Profile, Rare, Step, What};
 use lab::scenario::Scenario;
 use lab::swarm::{self, Class, Size};
 
@@ -18,7 +18,7 @@ pub(crate) fn scenario() -> Scenario {
         rules: &[Rule::Ns1, Rule::Ns2, Rule::Ns3, Rule::Ns4, Rule::L2, Rule::L13],
         kills: &[
             "M28", "M29", "B19", "B26", "B31", "B32", "B45", "B46", "B47", "B48", "B49", "B52", "B53", "B72",
-            "B82", "B88",
+            "B82", "B88", "B99",
         ],
         plan,
     }
@@ -70,6 +70,7 @@ fn plan(seed: u64, profile: Profile) -> Plan {
         plan.steps.extend(steps);
     }
     lasting(&mut plan);
+    texts(&mut plan);
     swarm::settle(&mut plan);
     plan
 }
@@ -87,6 +88,20 @@ fn lasting(plan: &mut Plan) {
         let node = format!("ns{}", draw.below(u64::from(plan.name_servers)));
         let what = if power { What::Crash { node, power } } else { What::Pause { node } };
         plan.steps.push(Step::new(at_ms, for_ms, what));
+    }
+}
+
+/// A name server is slow to write down what an operator gives it to keep, and dies over it.
+fn texts(plan: &mut Plan) {
+    let mut draw = Draw::new(plan.seed, "texts");
+    let (on, every_ms) = (draw.chance(40), draw.range(1_000, 3_000));
+    let (at_ms, for_ms) = (draw.range(5_000, plan.load_ms / 2), draw.spread(5_000, 20_000));
+    let (nth, power) = (draw.range(1, 4), draw.chance(50));
+    if on {
+        (plan.operator_ms, plan.rare) = (every_ms, Some(Rare::SlowTexts));
+        let node = format!("ns{}", draw.below(u64::from(plan.name_servers)));
+        let point = "namesrv.file.write".to_owned();
+        plan.steps.push(Step::new(at_ms, for_ms, What::CrashAt { node, point, nth, power }));
     }
 }
 

@@ -18,7 +18,7 @@ pub(crate) fn scenario() -> Scenario {
         rules: &[Rule::Con1, Rule::Con2, Rule::Con4, Rule::Con6, Rule::Con9],
         kills: &[
             "M16", "M17", "M18", "M19", "M21", "B06", "B21", "B30", "B56", "B57", "B58", "B70", "B75", "B77",
-            "B91", "B95", "B96",
+            "B91", "B95", "B96", "B100",
         ],
         plan,
     }

@@ -122,6 +122,7 @@ fn quiet(plan: &mut Plan) {
         group: 0,
         gone_ms: None,
         immunity_s: 0,
+        twin: false,
         checks: None,
     });
     let late_ms = draw.range(40_000, plan.load_ms - 20_000);

@@ -14,7 +14,7 @@ pub(crate) fn scenario() -> Scenario {
         hunts: "answers before the sync, torn records served after recovery, lost tails, holes in queues, phantom copies",
         upstream: &["1434", "467", "678", "10666", "10017"],
         rules: &[Rule::Ack1, Rule::Ack3, Rule::Ack5, Rule::Log2, Rule::Log5, Rule::Con1],
-        kills: &["M10", "M26", "M27", "B07", "B25", "B68"],
+        kills: &["M10", "M26", "M27", "B07", "B25", "B68", "B102"],
         plan,
     }
 }

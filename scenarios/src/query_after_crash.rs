@@ -16,7 +16,7 @@ pub(crate) fn scenario() -> Scenario {
                 their hash alone",
         upstream: &[],
         rules: &[Rule::Idx1, Rule::Ack2, Rule::Ack3],
-        kills: &["M13", "B02", "B29", "B43", "B50", "B51", "B71", "B93", "B94"],
+        kills: &["M13", "B02", "B29", "B43", "B50", "B51", "B71", "B93", "B94", "B103"],
         plan,
     }
 }

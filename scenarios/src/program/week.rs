@@ -116,6 +116,7 @@ fn plan(seed: u64, days: u64) -> Plan {
         group: 0,
         gone_ms: None,
         immunity_s: 0,
+        twin: false,
         checks: None,
     };
     let most_level = LEVELS_S.len() as u32;

@@ -166,6 +166,9 @@ pub enum Kind {
     Offered { topic: TopicId, broker: NodeId, asked_ns: u64, read: u32, perm: u32 },
     /// The lab asked a broker for the ends of a queue.
     Range { queue: QueueId, asked_ns: u64, min: u64, max: u64 },
+    /// A client asked for what comes behind the end of a queue, which its broker holds for so long, and has the answer,
+    /// with or without a message; or there was none.
+    Waited { queue: QueueId, asked_ns: u64, hold_ms: u32, found: bool },
     /// The lab asked the broker of an acknowledged message for its key: whether the message was among what came, and
     /// how much came that does not have the key.
     Queried { message: MessageId, slot: Slot, asked_ns: u64, found: bool, others: u32 },
@@ -577,6 +580,8 @@ pub struct History {
     pub meant: BTreeMap<MessageId, QueueId>,
     /// The system takes rare ways: what is done at once elsewhere may take a while.
     pub rare_ways: bool,
+    /// Brokers tell the members of a group at once that others have come or gone.
+    pub notifies: bool,
     /// It takes any of them at random: a send may be refused for no cause that anybody sees.
     pub refuses: bool,
     /// How brokers ask about transactions.
@@ -927,6 +932,10 @@ impl History {
                 format!("{what} answer: [{}]", names.join(" "))
             }
             Kind::Range { queue, min, max, .. } => format!("{} holds {min}..{max}", self.queue_name(queue)),
+            Kind::Waited { queue, hold_ms, found, .. } => {
+                let found = if found { "a message" } else { "nothing" };
+                format!("{found} comes behind {}, with {hold_ms} ms to wait", self.queue_name(queue))
+            }
             Kind::Queried { message, found, others, .. } => {
                 let found = if found { "finds it" } else { "does not find it" };
                 format!("the key of {} {found}, and {others} others", self.message_name(message))

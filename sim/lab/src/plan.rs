@@ -156,6 +156,8 @@ pub enum Rare {
     SlowFiles,
     /// Committed offsets can seldom be written.
     RefusedOffsets,
+    /// Name servers slowly write what an operator tells them to keep.
+    SlowTexts,
 }
 
 impl Rare {
@@ -167,9 +169,10 @@ impl Rare {
         Self::SlowChecks,
         Self::SlowFiles,
         Self::RefusedOffsets,
+        Self::SlowTexts,
     ];
     /// Those that do something in any plan.
-    pub const ANYWHERE: &[Self] = &[Self::SlowConfig, Self::SlowOffsets, Self::ShortTails];
+    pub const ANYWHERE: &[Self] = &[Self::SlowConfig, Self::SlowOffsets, Self::ShortTails, Self::SlowTexts];
 
     /// The sites in the code that take it.
     #[must_use]
@@ -181,6 +184,7 @@ impl Rare {
             Self::SlowChecks => &["broker.transaction.check_slow"],
             Self::SlowFiles => &["store.segment.slow"],
             Self::RefusedOffsets => &["broker.offsets.refused"],
+            Self::SlowTexts => &["namesrv.file.slow"],
         }
     }
 }
@@ -284,6 +288,9 @@ pub struct Producer {
     /// Half of its transactions ask that nobody checks them for up to so many seconds; 0 = none.
     #[serde(default)]
     pub immunity_s: u32,
+    /// Half of its calls go through another client of its process.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub twin: bool,
     /// Its transactions go through the client; none: it speaks the protocol itself, and answers checks at once.
     #[serde(default)]
     pub checks: Option<Checking>,

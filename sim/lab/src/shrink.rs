@@ -239,6 +239,7 @@ const SIMPLER: &[fn(&mut Plan)] = &[
     |plan| plan.shared_keys = 0,
     |plan| plan.by_client = 0,
     |plan| plan.operator_ms = 0,
+    |plan| plan.producers.iter_mut().for_each(|producer| producer.twin = false),
     |plan| plan.lock_ms = 0,
     |plan| plan.groups.iter_mut().for_each(|group| group.stuck = None),
     |plan| plan.groups.iter_mut().for_each(|group| group.from_end = false),

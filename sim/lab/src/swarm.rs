@@ -84,10 +84,19 @@ pub fn plain(scenario: &str, seed: u64, size: Size) -> Plan {
     cluster(&mut plan, &mut Draw::new(seed, "cluster"));
     load(&mut plan, &mut Draw::new(seed, "load"), size);
     groups(&mut plan, &mut Draw::new(seed, "groups"));
+    twins(&mut plan);
     operator(&mut plan, &mut Draw::new(seed, "operator"));
     locks(&mut plan, &mut Draw::new(seed, "locks"));
     rare(&mut plan, 25, Rare::ANYWHERE);
     plan
+}
+
+/// Lets some producers be two in one process.
+fn twins(plan: &mut Plan) {
+    let mut draw = Draw::new(plan.seed, "twins");
+    for producer in &mut plan.producers {
+        producer.twin = draw.chance(25) && producer.in_flight > 1;
+    }
 }
 
 /// Who asks for messages by a client, and looks after groups and what servers keep.
@@ -257,6 +266,7 @@ fn load(plan: &mut Plan, draw: &mut Draw, size: Size) {
             group: 0,
             gone_ms: None,
             immunity_s: 0,
+            twin: false,
             checks: None,
         });
     }
@@ -878,6 +888,10 @@ pub fn fault(plan: &Plan, draw: &mut Draw, class: Class, at_ms: u64) -> Vec<Step
             (What::CrashAt { node: broker, point, nth, power: draw.chance(50) }, long_ms.min(30_000))
         }
         Class::BrokerStop => (What::Stop { node: broker }, long_ms.min(30_000)),
+        Class::NamesrvCrash if plan.operator_ms > 0 && draw.chance(40) => {
+            let point = (*draw.pick(&["namesrv.file.write", "namesrv.file.written"])).to_owned();
+            (What::CrashAt { node: server, point, nth: draw.range(1, 5), power: draw.chance(50) }, long_ms)
+        }
         Class::NamesrvCrash => (What::Crash { node: server, power: draw.chance(50) }, long_ms),
         Class::ClientCrash => (What::Crash { node: client, power: draw.chance(30) }, long_ms),
         Class::Pause => (What::Pause { node: anyone }, draw.spread(100, 180_000)),

@@ -177,6 +177,9 @@ impl Broker {
             if left {
                 sometimes!("broker.group.left");
                 tracing::info!(group, client = %h.client_id, "consumer left");
+                if planted!("B101") {
+                    return Ok(Reply::ok());
+                }
                 let config = self.groups.lock().get(group).cloned();
                 self.tell(group, config.as_deref());
             }

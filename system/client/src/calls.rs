@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use protocol::{code, rpc};
-use runtime::sometimes;
+use runtime::{planted, sometimes};
 
 use crate::instance::{Instance, SHORT, header, malformed, refused};
 use crate::state::route::MASTER;
@@ -144,6 +144,9 @@ impl Instance {
         offset: u64,
     ) -> Result<(), CallError> {
         let (address, _) = self.locate(queue, MASTER).await?;
+        if planted!("B100") {
+            return self.commit(group, queue, offset).await;
+        }
         self.call(&address, &update(group, queue, offset), Bytes::new(), OFFSET_LIMIT).await?;
         Ok(())
     }

@@ -144,13 +144,9 @@ impl ProducerBuilder {
         }
         let (instance, requests) = Instance::start(&self.common, role)?;
         let mut draws = random::stream("client.producer");
-        let ids = UniqueIds::new(
-            self.common.address(),
-            host::pid(),
-            draws.next_u32(),
-            host::utc_offset_seconds(),
-            draws.next_u32() as u16,
-        );
+        let (salt, first) = (draws.next_u32(), draws.next_u32() as u16);
+        let (salt, first) = if planted!("B103") { (0, 0) } else { (salt, first) };
+        let ids = UniqueIds::new(self.common.address(), host::pid(), salt, host::utc_offset_seconds(), first);
         let open = Open {
             turn: Mutex::new(Turn::new(draws.next_u32())),
             latency: Mutex::default(),

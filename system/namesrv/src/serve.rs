@@ -1,5 +1,6 @@
 //! The requests a name server answers.
 
+use std::io;
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use std::time::Duration;
@@ -9,7 +10,7 @@ use protocol::body::{GetBrokerMemberGroupBody, KvTable, RegisterBrokerBody, Topi
 use protocol::json::{self, Dialect};
 use protocol::rpc::*;
 use protocol::{Command, HeaderError, Request, Text, body, code, config, version};
-use runtime::{crash_point, planted, sometimes, tap};
+use runtime::{buggify, crash_point, planted, sometimes, tap, time::sleep};
 use serde::Serialize;
 use thiserror::Error;
 
@@ -49,7 +50,7 @@ pub(crate) enum Refusal {
     #[error("{0}")]
     Config(#[from] config::Problems),
     #[error("not changed: {path} cannot be written: {error}")]
-    Unwritable { path: Text, error: std::io::Error },
+    Unwritable { path: Text, error: io::Error },
     #[error(" request type {0} not supported")]
     Unsupported(i32),
 }
@@ -364,6 +365,9 @@ impl Shared {
             forgets |= planted!("B53");
         }
         let path = self.config.lock().kv_config_path.clone();
+        if planted!("B99") {
+            *self.kv.lock() = kv.clone();
+        }
         if !forgets {
             self.write(path, &kv.to_file()).await?;
         }
@@ -401,7 +405,14 @@ impl Shared {
             if let Some((folder, _)) = file.rsplit_once('/') {
                 self.disk.make_dir(folder).await?;
             }
+            // Who reads meanwhile must not see it (NS-4).
+            if buggify!("namesrv.file.slow") {
+                sleep(Duration::from_millis(300)).await;
+            }
             crash_point!("namesrv.file.write").await;
+            if buggify!("namesrv.file.refused") {
+                return Err(io::Error::new(io::ErrorKind::StorageFull, "no space left on the disk"));
+            }
             self.disk.replace_small(file, bytes).await?;
             crash_point!("namesrv.file.written").await;
             Ok(())

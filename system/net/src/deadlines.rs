@@ -12,7 +12,7 @@ use std::{
 };
 
 use runtime::{
-    select,
+    planted, select,
     sync::{Mutex, Notify},
     task::TaskSet,
     time::{Instant, sleep_until},
@@ -102,7 +102,7 @@ impl Future for Deadline<'_> {
         let number = table.next;
         table.next += 1;
         table.waiting.insert((at, number), cx.waker().clone());
-        let earlier = table.armed.is_none_or(|armed| at < armed);
+        let earlier = table.armed.is_none_or(|armed| at < armed && !planted!("B102"));
         if earlier {
             table.armed = Some(at);
         }

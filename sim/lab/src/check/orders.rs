@@ -72,7 +72,7 @@ fn registers(view: &View<'_>, judged: &mut Judged) {
             };
             let sentence = format!(
                 "It was answered at {} that {name} is {}; who asked was told at {} that it is {}.",
-                seconds(view.at(last.answered.unwrap_or(last.given))),
+                seconds(view.at(last.known().unwrap_or(last.given))),
                 known(last.value),
                 seconds(event.at_ns),
                 known(value)
@@ -84,7 +84,10 @@ fn registers(view: &View<'_>, judged: &mut Judged) {
             Kind::Answered { register, value, done } => {
                 registers[register.index()].answered(value, done, number);
             }
-            Kind::Shown { register, asked_ns, value } => shown(register, asked_ns, value),
+            Kind::Shown { register, asked_ns, value } => {
+                shown(register, asked_ns, value);
+                registers[register.index()].seen(value, number);
+            }
             // Where no taps tell, nobody knows what a broker has registered.
             Kind::Offered { broker, asked_ns, perm, .. } if !history.untapped => {
                 if let Some(register) = writing.get(&(event.node, broker)) {
@@ -132,6 +135,16 @@ struct Order {
     given: usize,
     answered: Option<usize>,
     done: bool,
+    /// It was seen to be carried out, answered or not.
+    seen: Option<usize>,
+}
+
+impl Order {
+    /// Since when it is known to be carried out.
+    fn known(&self) -> Option<usize> {
+        let answered = self.answered.filter(|_| self.done);
+        answered.into_iter().chain(self.seen).min()
+    }
 }
 
 /// All orders about one register.
@@ -147,13 +160,13 @@ struct Orders {
 impl Orders {
     /// What nobody has ordered yet is not there; what a server has by itself is not known.
     fn of(what: Keeps) -> Self {
-        let absent = Order { value: None, given: 0, answered: Some(0), done: true };
+        let absent = Order { value: None, given: 0, answered: Some(0), done: true, seen: None };
         let all = if is_volatile(what) { Vec::new() } else { vec![absent] };
         Self { what, all, lost: None, set_back: None }
     }
 
     fn given(&mut self, value: Option<u64>, event: usize) {
-        self.all.push(Order { value, given: event, answered: None, done: false });
+        self.all.push(Order { value, given: event, answered: None, done: false, seen: None });
     }
 
     fn answered(&mut self, value: Option<u64>, done: bool, event: usize) {
@@ -161,6 +174,15 @@ impl Orders {
         let mut open = self.all.iter_mut().rev().filter(|it| it.value == value && it.answered.is_none());
         let order = open.next().expect("what was answered was ordered");
         (order.answered, order.done) = (Some(event), done);
+    }
+
+    /// The server says that it is so. A text that can be read is on the disk, whatever the answer to its order says.
+    fn seen(&mut self, value: Option<u64>, event: usize) {
+        let alike = |it: &&mut Order| it.value == value && value.is_some();
+        let order = self.all.iter_mut().find(alike).filter(|it| it.known().is_none());
+        if let Some(order) = order.filter(|_| self.what == Keeps::Text) {
+            order.seen = Some(event);
+        }
     }
 
     /// Its server goes down, perhaps after it tried in vain to write its offsets, and its queues may lose their `tail`.
@@ -176,7 +198,7 @@ impl Orders {
 
     /// Of those that were surely carried out before somebody asked, and not set back, the one that was given last.
     fn last(&self, view: &View<'_>, asked_ns: u64) -> Option<&Order> {
-        let before = |it: &&Order| it.done && it.answered.is_some_and(|at| view.at(at) < asked_ns);
+        let before = |it: &&Order| it.known().is_some_and(|at| view.at(at) < asked_ns);
         let known = |it: &&Order| before(it) && self.lost.is_none_or(|lost| it.given > lost);
         let last = self.all.iter().filter(known).max_by_key(|it| it.given)?;
         if self.set_back.is_none_or(|crash| crash < last.given) {
@@ -366,6 +388,34 @@ mod tests {
             put(s, Some(1));
             s.crash("ns0", How::Disk);
             s.shows(text, None);
+        });
+        run("NS-4", Expect::Broken, "it could be read before it was on the disk", |s| {
+            put(s, Some(1));
+            s.orders(text, Some(2));
+            s.shows(text, Some(2));
+            s.crash("ns0", How::Process);
+            s.shows(text, Some(1));
+        });
+        run("NS-4", Expect::Broken, "it was refused, could be read, and is gone", |s| {
+            s.orders(text, Some(2));
+            s.answers(text, Some(2), false);
+            s.shows(text, Some(2));
+            s.crash("ns0", How::Process);
+            s.shows(text, None);
+        });
+        run("NS-4", Expect::Kept, "it was read, and another was put later", |s| {
+            s.orders(text, Some(2));
+            s.shows(text, Some(2));
+            s.orders(text, Some(3));
+            s.answers(text, Some(2), true);
+            s.crash("ns0", How::Process);
+            s.shows(text, Some(3));
+        });
+        run("NS-4", Expect::Kept, "nobody had read it", |s| {
+            put(s, Some(1));
+            s.orders(text, Some(2));
+            s.crash("ns0", How::Process);
+            s.shows(text, Some(1));
         });
     }
 

@@ -29,6 +29,7 @@ pub(super) fn check(view: &View<'_>, judged: &mut Judged) {
             trouble.touches(node) && trouble.from_ns <= until && trouble.until_ns.saturating_add(CALM) >= from
         })
     };
+    waits(view, &quiet, judged);
     let mut next: Vec<u64> = view.sessions.iter().map(|session| session.offset).collect();
     let mut live: BTreeMap<QueueId, Vec<SessionId>> = BTreeMap::new();
     let mut due: BTreeMap<SessionId, Due> = BTreeMap::new();
@@ -112,6 +113,28 @@ pub(super) fn check(view: &View<'_>, judged: &mut Judged) {
     }
 }
 
+/// Who waits in vain has his answer when his time is over.
+fn waits(view: &View<'_>, quiet: &dyn Fn(NodeId, u64, u64) -> bool, judged: &mut Judged) {
+    let history = view.history;
+    for (number, event) in history.events.iter().enumerate() {
+        let Kind::Waited { queue, asked_ns, hold_ms, found: false } = event.kind else { continue };
+        if !quiet(event.node, asked_ns, event.at_ns) {
+            continue;
+        }
+        judged.count(Rule::L11, 1);
+        if event.at_ns > asked_ns + u64::from(hold_ms) * 1_000_000 + SECOND {
+            let name = history.queue_name(queue);
+            let sentence = format!(
+                "Who asked at {} for what comes behind the end of {name}, and would wait for {hold_ms} ms, was told {} \
+                 later that there is nothing.",
+                seconds(asked_ns),
+                seconds(event.at_ns - asked_ns)
+            );
+            judged.broken(view, Rule::L11, number, name, sentence);
+        }
+    }
+}
+
 /// A member that has so much of a queue asks for more only when some of it is done.
 fn is_full(unfinished: &BTreeSet<u64>) -> bool {
     let span = unfinished.first().zip(unfinished.last()).map_or(0, |(first, last)| last - first);
@@ -134,6 +157,37 @@ const CALM: u64 = 40 * SECOND;
 mod tests {
     use super::super::script::{Expect, Script, run};
     use crate::history::How;
+
+    #[test]
+    fn who_waits_in_vain_is_told_when_his_time_is_over() {
+        run("L-11", Expect::Broken, "long after it", |s: &mut Script| {
+            s.name_queue("q");
+            s.wait(20.0);
+            s.waited("q", 15.0, 3000);
+        });
+        run("L-11", Expect::Broken, "a little too late", |s| {
+            s.name_queue("q");
+            s.wait(20.0);
+            s.waited("q", 4.1, 3000);
+        });
+        run("L-11", Expect::Kept, "in time", |s| {
+            s.name_queue("q");
+            s.wait(20.0);
+            s.waited("q", 3.01, 3000);
+        });
+        run("L-11", Expect::Kept, "before it, as older brokers do", |s| {
+            s.name_queue("q");
+            s.wait(20.0);
+            s.waited("q", 0.5, 3000);
+        });
+        run("L-11", Expect::Kept, "its broker stands still", |s| {
+            s.name_queue("q");
+            let fault = s.begin(&["b0"]);
+            s.wait(20.0);
+            s.over(fault);
+            s.waited("q", 15.0, 3000);
+        });
+    }
 
     #[test]
     fn who_waits_gets_the_message_at_once() {

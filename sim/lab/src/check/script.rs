@@ -671,6 +671,18 @@ impl Script {
         self.on_broker(Kind::Members { group: GroupId(0), members, named });
     }
 
+    /// A client waited in vain behind the end of a queue for so many seconds, and would have for so many ms.
+    pub(super) fn waited(&mut self, queue: &str, seconds: f64, hold_ms: u32) {
+        let queue = self.queue(queue);
+        let asked_ns = self.now_ns - (seconds * 1e9) as u64;
+        self.on_broker(Kind::Waited { queue, asked_ns, hold_ms, found: false });
+    }
+
+    /// Brokers tell at once who comes and goes.
+    pub(super) fn notifies(&mut self) {
+        self.history.notifies = true;
+    }
+
     /// A client asked a broker so many seconds ago to lock a queue, and is told whether it has it.
     pub(super) fn locks(&mut self, client: u32, asked_before: f64, held: bool) {
         let asked_ns = self.now_ns - (asked_before * 1e9) as u64;

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
+use client::MessageQueue;
 use net::{CallError, Client, Options, Peer, Reply, Service};
 use protocol::batch::Item;
 use protocol::compression::Compression;
@@ -28,6 +29,7 @@ use super::newest;
 use super::operator::{self, CARRIED_OUT, Desk, READ_AND_WRITE, READ_ONLY};
 use super::reader::Reader;
 use super::recorder::{Seen, compare, key_name};
+use super::waits;
 use crate::draw::Draw;
 use crate::history::{
     ById, Fit, GroupId, Id, Keeps, Kind, MessageId, NodeId, QueueId, Register, Slot, TopicId,
@@ -288,10 +290,16 @@ impl<H: Home> Asker<H> {
                 let lives = |id: &MessageId| places.get(id).is_none_or(|slot| live.history.lives(slot.queue));
                 ids.into_iter().partition(|(asked, ..)| lives(asked))
             };
-            // What went with its topic is asked for as often as what did not.
+            let mut times: BTreeMap<String, u32> = BTreeMap::new();
+            for (.., unique) in there.iter().chain(&gone) {
+                *times.entry(unique.clone()).or_default() += 1;
+            }
+            // What went with its topic is asked for as often as what did not, and each that shares its key with others.
             let chosen = [there, gone].into_iter().flat_map(|ids| {
                 let step = ids.len().div_ceil(MOST_IDS).max(1);
-                ids.into_iter().step_by(step)
+                let (alone, shared): (Vec<_>, Vec<_>) =
+                    ids.into_iter().partition(|(.., unique)| times[unique] == 1);
+                alone.into_iter().step_by(step).chain(shared.into_iter().take(MOST_IDS))
             });
             let mut answers = Vec::new();
             let mut reader = Reader::start(&shared, "ids").await;
@@ -367,6 +375,16 @@ impl<H: Home> Asker<H> {
         }
     }
 
+    /// Goes on waiting at the ends of queues by clients, until the node is stopped.
+    pub fn wait(&self) {
+        if self.shared.plan.by_client == 0 {
+            return;
+        }
+        for number in 0..waits::CLIENTS {
+            drop(self.home.run(waits::client(self.shared.clone(), self.brokers.clone(), number))); // it goes on
+        }
+    }
+
     /// Goes on asking name servers and brokers until the node is stopped, and writes the answers into the history.
     pub fn watch(&self, every_ms: u64) {
         let (shared, servers, brokers) =
@@ -407,6 +425,14 @@ impl<H: Home> Asker<H> {
         };
         drop(self.home.run(question)); // it goes on
     }
+}
+
+/// What clients call a queue, and its broker.
+pub(super) fn named(shared: &Shared, queue: QueueId) -> (MessageQueue, NodeId) {
+    let live = shared.recorder.live();
+    let facts = live.history.queues[queue.index()];
+    let (topic, broker) = (live.history.topic_name(facts.topic), live.history.node_name(facts.broker));
+    (MessageQueue::new(topic, broker, facts.number as i32), facts.broker)
 }
 
 /// Which message a stored record is, read without the client's code.

@@ -111,21 +111,27 @@ pub async fn produce(shared: Shared, index: u32, incarnation: u32, stop: impl Fu
         .name_servers(&shared.name_servers)
         .send_timeout(Duration::from_millis(settings.timeout_ms))
         .retries(settings.retries);
-    let producer = match builder.start().await {
-        Ok(producer) => producer,
-        Err(error) => return shared.recorder.failed_start(&format!("p{index}"), &error.to_string()),
-    };
+    let mut producers = Vec::new();
+    for _ in 0..1 + usize::from(settings.twin) {
+        match builder.clone().start().await {
+            Ok(producer) => producers.push(producer),
+            Err(error) => return shared.recorder.failed_start(&format!("p{index}"), &error.to_string()),
+        }
+    }
     while shared.is_waiting() {
         sleep(Duration::from_millis(100)).await;
     }
     let tasks = TaskSet::new();
     for worker in 0..shared.workers(index) {
         let draw = Draw::new(plan.seed, &format!("p{index} worker {worker} start {incarnation}"));
-        tasks.spawn("worker", work(shared.clone(), producer.clone(), (index, worker), draw));
+        let producer = producers[worker as usize % producers.len()].clone();
+        tasks.spawn("worker", work(shared.clone(), producer, (index, worker), draw));
     }
     stop.await;
     tasks.close().await;
-    producer.shutdown().await;
+    for producer in producers {
+        producer.shutdown().await;
+    }
 }
 
 /// One of the calls in flight: what the plan lists for it, or bursts with gaps between them.

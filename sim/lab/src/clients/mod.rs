@@ -11,6 +11,7 @@ mod read;
 mod reader;
 mod recorder;
 mod transact;
+mod waits;
 
 use std::time::Duration;
 

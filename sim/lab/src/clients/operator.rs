@@ -1,9 +1,11 @@
 //! An operator who looks at groups, and changes what servers keep for him: texts in name servers, groups and their offsets
 //! in brokers. What is not carried out he orders again.
 
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 use bytes::Bytes;
+use client::{Fault, MessageQueue, PullConsumer};
 use net::{CallError, Client};
 use protocol::body::{GetConsumerListByGroupBody, KvTable, SubscriptionGroupConfig, TopicConfig};
 use protocol::name::AUTO_CREATE_TOPIC;
@@ -41,6 +43,17 @@ pub(super) async fn name_server(shared: Shared, server: Server) {
                 let (value, first) = (newest, put(named, newest));
                 let orders = [(Keeps::Text, &*key, Some(value))];
                 let first = desk.insist(&orders, &first, Bytes::new());
+                let looks = draw.chance(50);
+                let first = async {
+                    // What is not done yet must not be seen, or it stays.
+                    let look = async {
+                        if looks {
+                            sleep(LOOK).await;
+                            desk.ask(Keeps::Text, &key).await;
+                        }
+                    };
+                    futures::join!(first, look)
+                };
                 if draw.chance(50) {
                     // The two may be served at once.
                     newest += 1;
@@ -80,11 +93,21 @@ pub(super) async fn broker(shared: Shared, server: Server) {
     let mut draw = Draw::new(shared.plan.seed, &format!("groups of {}", server.address));
     let topic = lasting_topic(&shared);
     let mut newest = 0;
+    let mut clients = BTreeMap::new();
     loop {
         desk.pause(&mut draw).await;
         desk.ask_members(&mut draw).await;
         let group = *draw.pick(GROUPS);
         newest += 1;
+        if let Some(topic) = topic.as_ref().filter(|_| draw.chance(u64::from(shared.plan.by_client) / 2)) {
+            if !clients.contains_key(group) {
+                let builder = PullConsumer::builder(group).name_servers(&shared.name_servers);
+                let Ok(client) = builder.without_joining().start().await else { continue };
+                clients.insert(group, client);
+            }
+            desk.by_client(&clients[group], group, topic, &mut draw).await;
+            continue;
+        }
         match (draw.below(10), &topic) {
             (0..2, _) => {
                 let orders = [(Keeps::Group, group, Some(newest))];
@@ -233,6 +256,26 @@ impl Desk<'_> {
         self.order(&[(Keeps::Offset, group, Some(offset))], &commit, Bytes::new(), TIMEOUT).await;
     }
 
+    /// Looks at the offset of a group and moves it to any place, as a client that pulls by itself does.
+    async fn by_client(&self, client: &PullConsumer, group: &str, topic: &Text, draw: &mut Draw) {
+        let (recorder, server) = (&self.shared.recorder, self.server.id);
+        let broker = recorder.live().history.node_name(server).to_owned();
+        let queue = MessageQueue::new(topic.clone(), broker, 0);
+        let asked_ns = recorder.elapsed_ns();
+        if let Ok(offset) = client.committed(&queue).await {
+            recorder.shown(server, (Keeps::Offset, group), asked_ns, offset.filter(|it| *it > 0));
+        }
+        let Ok(max @ 1..) = client.max_offset(&queue).await else { return };
+        let offset = draw.range(1, max);
+        let register = recorder.orders(server, Keeps::Offset, group, Some(offset));
+        let done = match client.commit(&queue, offset).await {
+            Ok(()) => true,
+            Err(client::CallError::Fault(Fault::Refused { .. })) => false,
+            Err(_) => return,
+        };
+        recorder.push(server, Kind::Answered { register, value: Some(offset), done });
+    }
+
     /// Who is in one of the groups of the load?
     async fn ask_members(&self, draw: &mut Draw) {
         let groups = &self.shared.plan.groups;
@@ -298,6 +341,8 @@ pub(super) const READ_ONLY: u64 = 4;
 pub(super) const READ_AND_WRITE: u64 = 6;
 /// Of an order, which waits for the disk and for name servers.
 pub(super) const CARRIED_OUT: Duration = Duration::from_secs(10);
+/// So long after an order somebody looks.
+const LOOK: Duration = Duration::from_millis(20);
 /// So often an order is given, and then so soon.
 const TRIES: u32 = 5;
 const AGAIN: Duration = Duration::from_secs(1);

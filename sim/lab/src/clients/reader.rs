@@ -1,9 +1,9 @@
 //! The lab's questions for messages through the client's own door, for a share of them: the answers are judged as those to
 //! the lab's own requests are.
 
-use client::{CallError, Fault, MessageQueue, PullConsumer};
+use client::{CallError, Fault, PullConsumer};
 
-use super::asks::{Server, Wanted, place_of, wanted};
+use super::asks::{Server, Wanted, named, place_of, wanted};
 use super::load::Shared;
 use super::marks::{Answer, answer};
 use crate::draw::Draw;
@@ -70,13 +70,7 @@ impl Reader {
         }
         let Some(client) = &self.client else { return false };
         let asked_ns = shared.recorder.elapsed_ns();
-        let (name, broker) = {
-            let live = shared.recorder.live();
-            let facts = live.history.queues[queue.index()];
-            let (topic, broker) =
-                (live.history.topic_name(facts.topic), live.history.node_name(facts.broker));
-            (MessageQueue::new(topic, broker, facts.number as i32), facts.broker)
-        };
+        let (name, broker) = named(shared, queue);
         if brokers.iter().all(|known| known.id != broker) {
             return true;
         }

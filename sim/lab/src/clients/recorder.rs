@@ -261,6 +261,13 @@ impl Recorder {
         history.shared_keys = plan.shared_keys;
         history.rare_ways = plan.buggify > 0 || plan.rare.is_some();
         history.refuses = plan.buggify > 0;
+        let silent = |broker: &crate::plan::Broker| {
+            broker
+                .config
+                .iter()
+                .any(|(key, value)| key == "notifyConsumerIdsChangedEnable" && value == "false")
+        };
+        history.notifies = !plan.brokers.iter().any(silent);
         for (index, producer) in plan.producers.iter().enumerate() {
             let node = history.node(&format!("p{index}"));
             history.producers.push(Writer {

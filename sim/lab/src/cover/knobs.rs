@@ -167,6 +167,7 @@ pub const KNOBS: &[Property] = &[
     ("producers.retries", "A call that is sent again and stored twice: ACK-6, ACK-2."),
     ("producers.timeout_ms", "A call that is given up while its answer is on the way: ACK-6, L-2."),
     ("producers.topic", "Topics that share brokers and log but no queue: LOG-2, ACK-2."),
+    ("producers.twin", "Two clients of one process that take each other's names or ids: ACK-2, IDX-1."),
     ("queries", "Questions for keys while messages come, go and are lost: IDX-1."),
     ("rare", "A rare way that is taken again and again: CON-6, CON-1, ADM-1."),
     ("recover_twice", "A second recovery that finds something else than the first: LOG-5."),

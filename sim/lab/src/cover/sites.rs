@@ -78,6 +78,8 @@ pub const SITES: &[Property] = &[
     ("client.send.reconnects", "A connection that closes with calls under way: ACK-4, ACK-6."),
     ("client.share.late", "Members that share queues at different times: CON-5, CON-4."),
     ("client.take.late", "A queue that nobody reads for a while after it changed hands: CON-1, CON-3."),
+    ("namesrv.file.refused", "A change that is refused, and seen all the same until the next start: NS-4."),
+    ("namesrv.file.slow", "A change that is seen before it is on the disk: NS-4."),
     ("net.accept_slow", "Connections that are made and not served yet: NS-1, L-2."),
     ("net.dial_slow", "Callers that wait for one connection, of whom some give up: L-2, ACK-4."),
     ("net.early_timer", "A timer that comes too early and ends what is not over: L-2, ACK-4."),

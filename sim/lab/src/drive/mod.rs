@@ -282,6 +282,7 @@ async fn story(world: World, plan: Arc<Plan>, recorder: Recorder) -> Result<Audi
     asker.watch(plan.probe_ms);
     asker.operate();
     asker.lock();
+    asker.wait();
     let tasks = TaskSet::new();
     let images = watch_recoveries(&cluster, &tasks);
     let before = world.effects();

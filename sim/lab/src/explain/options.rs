@@ -203,6 +203,7 @@ fn usual(plan: &Plan) -> Plan {
         group: 0,
         gone_ms: None,
         immunity_s: 0,
+        twin: false,
         checks: None,
     };
     let group = |of: &Group| Group {

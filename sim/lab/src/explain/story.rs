@@ -866,7 +866,7 @@ impl Teller<'_> {
             Kind::SessionEnd { session } | Kind::Pulled { session, .. } => {
                 of_session(session).is_some_and(ours)
             }
-            Kind::Range { queue, .. } => ours(queue),
+            Kind::Range { queue, .. } | Kind::Waited { queue, .. } => ours(queue),
             Kind::Append { slot, .. } => {
                 ours(slot.queue) && matches!(self.rule, Rule::Log1 | Rule::Log2 | Rule::Log3 | Rule::Log4)
             }

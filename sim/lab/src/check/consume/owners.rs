@@ -4,10 +4,11 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use super::read_queues;
 use crate::check::{Judged, Rule, SECOND, View, seconds};
-use crate::history::{Event, GroupId, How, Kind, MemberId, QueueId};
+use crate::history::{Event, GroupId, How, Kind, MemberId, NodeId, QueueId};
 
 pub(super) fn check(view: &View<'_>, judged: &mut Judged) {
     let holders = holders(view);
+    goodbyes(view, &holders, judged);
     for (from, until) in quiet(view) {
         let live = live(view, from);
         members(view, (from, until), &live, judged);
@@ -80,6 +81,59 @@ fn holders(view: &View<'_>) -> Vec<Holder> {
         }
     }
     holders
+}
+
+/// When a member leaves in quiet times, the others are told, and take what it had well before they look by themselves.
+fn goodbyes(view: &View<'_>, holders: &[Holder], judged: &mut Judged) {
+    let history = view.history;
+    if !history.notifies || history.rare_ways || history.untapped {
+        return;
+    }
+    let client = |node: NodeId| history.members.iter().any(|it| it.node == node);
+    let troubles = view.troubles();
+    for (leaves, event) in history.events.iter().enumerate() {
+        let Kind::Leaves { member } = event.kind else { continue };
+        let group = history.members[member.index()].group;
+        let had = holders.iter().filter(|it| it.member == member);
+        let had = had.filter(|it| it.started < leaves && it.ended.is_none_or(|ended| ended > leaves));
+        let ended = had.map(|it| it.ended).collect::<Option<Vec<_>>>();
+        let Some(gone) = ended.and_then(|ended| ended.into_iter().max()) else { continue };
+        let until_ns = view.at(gone) + TAKEN;
+        let end = history.events.partition_point(|event| event.at_ns < until_ns);
+        let live = live(view, leaves + 1);
+        let heirs = live.iter().filter(|it| history.members[it.index()].group == group);
+        let heirs: Vec<NodeId> = heirs.map(|it| history.members[it.index()].node).collect();
+        let calm = troubles.iter().all(|it| {
+            let late_ns = match it.node {
+                Some(node) if node == event.node => view.at(gone),
+                Some(node) if client(node) && !heirs.contains(&node) => return true,
+                _ => until_ns,
+            };
+            it.until_ns.saturating_add(CALM) < event.at_ns || it.from_ns > late_ns
+        });
+        let since = history.events.partition_point(|it| it.at_ns + JUST < event.at_ns);
+        let changes = history.events[since..end].iter().enumerate().any(|(place, it)| match it.kind {
+            Kind::Joined { .. } | Kind::TopicSet { .. } | Kind::TopicUnlisted { .. } => true,
+            Kind::Leaves { .. } => since + place != leaves,
+            _ => false,
+        });
+        let shared =
+            |at: usize| owners_at(view, group, at, holders).into_iter().find(|(_, count)| *count != 1);
+        if heirs.is_empty() || end == history.events.len() || !calm || changes || shared(leaves).is_some() {
+            continue;
+        }
+        judged.count(Rule::Con5, 1);
+        if let Some((queue, 0)) = shared(end - 1) {
+            let name = history.queue_name(queue);
+            let sentence = format!(
+                "A member of group {} gave up its queues at {} and left, and {} later queue {name} has no owner.",
+                history.group_name(group),
+                seconds(view.at(gone)),
+                seconds(TAKEN)
+            );
+            judged.broken(view, Rule::Con5, end - 1, name, sentence);
+        }
+    }
 }
 
 /// True when every queue has one owner at the last event.
@@ -272,6 +326,13 @@ const JOINS: u64 = 5 * SECOND;
 const SETTLE_MEMBERS: u64 = 45 * SECOND;
 /// A member whose connection stays open is given up after two minutes of silence, of which brokers look every 10 s.
 const SILENT: u64 = 130 * SECOND;
+/// A queue is taken within this when its owner has said goodbye: others are told at once, wait for half a second, and ask
+/// where to begin.
+const TAKEN: u64 = 5 * SECOND;
+/// So long before, nothing was wrong with anybody that it takes,
+const CALM: u64 = 40 * SECOND;
+/// and for so long nobody else came or went.
+const JUST: u64 = 10 * SECOND;
 /// After a fault or a change of routes: what L-3 allows.
 const SETTLE_ALL: u64 = 110 * SECOND;
 
@@ -317,6 +378,57 @@ mod tests {
             s.down("c1", How::Power);
             s.wait(120.0);
             s.names(0b11, 2);
+        });
+    }
+
+    #[test]
+    fn who_stays_takes_what_a_leaver_had() {
+        let left = |s: &mut Script| {
+            s.queues("b0", 2, 2);
+            s.joined("c0");
+            s.joined("c1");
+            s.session("c0", "q", 0);
+            s.session("c1", "r", 0);
+            s.wait(120.0);
+            s.leaves("c1");
+            s.end("c1", "r");
+            s.down("c1", How::Stop);
+        };
+        let late = |s: &mut Script| {
+            s.wait(8.0);
+            s.session("c0", "r", 0);
+            s.wait(1.0);
+            s.stored("r", 0);
+        };
+        run("CON-5", Expect::Broken, "long after it was told", |s: &mut Script| {
+            s.notifies();
+            left(s);
+            late(s);
+        });
+        run("CON-5", Expect::Broken, "it is not taken at all", |s| {
+            s.notifies();
+            left(s);
+            s.wait(6.0);
+            s.stored("q", 0);
+        });
+        run("CON-5", Expect::Kept, "soon", |s| {
+            s.notifies();
+            left(s);
+            s.wait(1.0);
+            s.session("c0", "r", 0);
+            s.wait(6.0);
+            s.stored("r", 0);
+        });
+        run("CON-5", Expect::Kept, "brokers tell nobody", |s| {
+            left(s);
+            late(s);
+        });
+        run("CON-5", Expect::Kept, "another goes meanwhile", |s| {
+            s.notifies();
+            left(s);
+            s.wait(1.0);
+            s.joined("c2");
+            late(s);
         });
     }
 
