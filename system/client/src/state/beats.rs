@@ -113,6 +113,7 @@ mod tests {
         beats.lost("a:1");
         beats.lost("c:1");
         assert_eq!(beats.due(1_005), [a.clone(), b]);
+        beats.begun("a:1");
         assert!(beats.ended("a:1", true, 1_005) && !beats.ended("a:1", true, 1_006));
         beats.keep(&[a.clone()].into());
         assert_eq!(beats.due(1_000_000), [a]);
@@ -144,6 +145,7 @@ mod tests {
         assert_eq!(beats.due(5), [] as [Text; 0]);
         beats.unknown(&a);
         assert_eq!(beats.due(5), ["a:1"].map(Text::from));
+        beats.begun("a:1");
         assert!(beats.ended("a:1", true, 5));
         assert_eq!(beats.due(1_000_000), ["a:1"].map(Text::from));
         assert!(!beats.ended("a:1", false, 1_000_000));

@@ -423,11 +423,11 @@ mod tests {
             left(s);
             late(s);
         });
-        run("CON-5", Expect::Kept, "another goes meanwhile", |s| {
+        run("CON-5", Expect::Kept, "its topic changes meanwhile", |s| {
             s.notifies();
             left(s);
             s.wait(1.0);
-            s.joined("c2");
+            s.queues("b0", 2, 2);
             late(s);
         });
     }
