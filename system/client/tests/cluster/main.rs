@@ -623,6 +623,27 @@ fn a_broker_that_forgot_its_members_hears_of_them_again() {
     });
 }
 
+/// Only where names of hosts are looked up.
+#[cfg(not(madsim))]
+#[test]
+fn a_broker_that_is_called_by_name_hears_of_its_members_at_once_when_connections_broke() {
+    run(|| async {
+        let cluster = Cluster::start(&["a"]).await;
+        cluster.topic("orders", 1, 1);
+        cluster.call_by_name();
+        let seen = Seen::default();
+        let consumer = member(&cluster, &seen).start().await.unwrap();
+        until("the queue is taken", || !consumer.queues().is_empty()).await;
+        let told = cluster.asked(rpc::Heartbeat::CODE).len();
+        cluster.hang_up();
+        let began = Instant::now();
+        until("it is told again", || !cluster.members("group").is_empty()).await;
+        assert!(cluster.asked(rpc::Heartbeat::CODE).len() > told);
+        assert!(began.elapsed() < Duration::from_secs(20), "not with the next heartbeat that is due");
+        consumer.shutdown().await;
+    });
+}
+
 #[test]
 fn the_outcome_of_a_transaction_is_told_and_asked_for() {
     run(|| async {
