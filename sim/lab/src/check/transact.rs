@@ -359,6 +359,8 @@ impl Groups {
                     let since = gone_ns.saturating_sub(HELD_BACK);
                     let late = view.disturbed(event.node, since, event.at_ns);
                     let over = event.at_ns > gone_ns + if late { EXPIRED } else { NOTICED };
+                    // Who stands still for longer than that hears of all of it at once.
+                    let over = over && !view.slowed(event.node, event.at_ns, event.at_ns);
                     if over && !self.silent(view, half, number) {
                         let sentence = format!(
                             "A check of {} was counted at {}; its last producer had been gone since {}.",
@@ -953,6 +955,20 @@ mod tests {
             "counted as an older connection of its producer has not ended",
             cut_before(10.0),
         );
+        let stood_before = |ago_s: f64| {
+            move |s: &mut Script| {
+                let half = acknowledged(s, "a", 0);
+                let pause = s.slow(&["b0"]);
+                s.wait(20.0);
+                s.down("p0", How::Process);
+                s.wait(140.0);
+                s.over(pause);
+                s.wait(ago_s);
+                s.put_back(half, 0, 1);
+            }
+        };
+        run("TXN-4", Expect::Broken, "counted long after its broker stood still", stood_before(10.0));
+        run("TXN-4", Expect::Kept, "counted as its broker is awake again", stood_before(0.0));
         run("TXN-4", Expect::Kept, "another producer of the group is there", |s| {
             s.producer("p1", 0);
             let half = acknowledged(s, "a", 0);
