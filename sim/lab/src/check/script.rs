@@ -4,8 +4,8 @@ use std::collections::BTreeMap;
 
 use super::{Rule, judge};
 use crate::history::{
-    Audit, Broker, ById, Checks, Fit, Found, GroupId, Half, HalfId, History, How, Id, Image, Keeps, Kind,
-    Member, MemberId, Message, MessageId, Newest, NodeId, Outcome, QueueContent, QueueId, Read, Rotten,
+    Audit, Broker, ById, Checks, Fit, Found, GroupId, HALF, Half, HalfId, History, How, Id, Image, Keeps,
+    Kind, Member, MemberId, Message, MessageId, Newest, NodeId, Outcome, QueueContent, QueueId, Read, Rotten,
     SCHEDULE, Searched, SessionId, Slot, Step, Stored, Units, Why, Writer,
 };
 
@@ -449,6 +449,15 @@ impl Script {
     /// A bit of a place turns on the disk of its broker.
     pub(super) fn rots(&mut self, queue: &str, offset: u64) {
         let (slot, broker) = (self.slot(queue, offset), self.history.node("b0"));
+        let which = self.history.rotten.len() as u32;
+        self.history.rotten.push(Rotten { broker, slot, record: None, gone_ns: None });
+        self.on_broker(Kind::Rotten { which });
+    }
+
+    /// A bit of a half message turns.
+    pub(super) fn rots_half(&mut self, offset: u64) {
+        let (broker, topic) = (self.history.node("b0"), self.history.topic(HALF));
+        let slot = Slot { queue: self.history.queue(topic, broker, 0), offset };
         let which = self.history.rotten.len() as u32;
         self.history.rotten.push(Rotten { broker, slot, record: None, gone_ns: None });
         self.on_broker(Kind::Rotten { which });

@@ -6,7 +6,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::{Judged, Rule, SECOND, View, seconds, witness};
-use crate::history::{HalfId, How, Kind, MessageId, NodeId, Outcome, Slot};
+use crate::history::{HALF, HalfId, How, Kind, MessageId, NodeId, Outcome, Slot};
 
 pub(super) fn check(view: &View<'_>, judged: &mut Judged) {
     if view.history.halves.is_empty() && !view.history.untapped {
@@ -622,8 +622,8 @@ impl Queue {
         }
     }
 
-    fn of(&self, node: NodeId) -> impl Iterator<Item = HalfId> {
-        self.open.range((node, 0)..=(node, u64::MAX)).map(|(_, half)| *half)
+    fn of(&self, node: NodeId) -> impl Iterator<Item = (u64, HalfId)> {
+        self.open.range((node, 0)..=(node, u64::MAX)).map(|((_, offset), half)| (*offset, *half))
     }
 }
 
@@ -694,12 +694,19 @@ fn loaded(
 ) {
     let history = view.history;
     let found = queue.found.remove(&node).unwrap_or_default();
-    for half in queue.of(node).filter(|half| !found.contains_key(half)) {
+    let rots = |offset: u64| {
+        view.rotten.iter().any(|slot| {
+            let facts = history.queues[slot.queue.index()];
+            facts.broker == node && slot.offset == offset && history.topic_name(facts.topic) == HALF
+        })
+    };
+    for (offset, half) in queue.of(node).filter(|(_, half)| !found.contains_key(half)) {
         judged.count(Rule::Txn6, 1);
         let message = history.halves[half.index()].message;
         let said = message.and_then(|message| ends.said.get(&message)).is_some_and(|said| *said < number);
         let all_checked = queue.checks.get(&half).is_some_and(|checks| *checks >= history.checks.most);
-        if said || all_checked || ends.half_may_be_lost(view, half) || made_room(view, half) {
+        let lost = ends.half_may_be_lost(view, half) || made_room(view, half) || rots(offset);
+        if said || all_checked || lost {
             continue;
         }
         let sentence = format!(
@@ -1267,6 +1274,21 @@ mod tests {
             s.crash("b0", How::Power);
             s.halves_loaded(&[]);
             s.halves_done(1);
+        });
+        run("TXN-6", Expect::Broken, "another one rots", |s| {
+            s.half("a", 0);
+            s.half("b", 1);
+            s.flushed("b0", 200);
+            s.rots_half(1);
+            s.crash("b0", How::Process);
+            s.halves_loaded(&[]);
+        });
+        run("TXN-6", Expect::Kept, "it rots", |s| {
+            s.half("a", 0);
+            s.flushed("b0", 100);
+            s.rots_half(0);
+            s.crash("b0", How::Process);
+            s.halves_loaded(&[]);
         });
         run("TXN-6", Expect::Kept, "decided", |s| {
             let half = s.half("a", 0);
