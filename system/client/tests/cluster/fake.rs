@@ -411,9 +411,12 @@ impl Cluster {
     pub(crate) fn forget_members(&self) {
         self.state.lock().members.clear();
     }
+}
 
+/// Where names of hosts are looked up: not in simulated time.
+#[cfg(not(madsim))]
+impl Cluster {
     /// Routes call brokers by the name of the host.
-    #[cfg(not(madsim))]
     pub(crate) fn call_by_name(&self) {
         let mut state = self.state.lock();
         for address in state.addresses.values_mut() {
@@ -422,7 +425,6 @@ impl Cluster {
     }
 
     /// Closes the connections of all members, which are none then.
-    #[cfg(not(madsim))]
     pub(crate) fn hang_up(&self) {
         let members = std::mem::take(&mut self.state.lock().members);
         members.into_values().flatten().for_each(|(_, peer)| peer.close());
