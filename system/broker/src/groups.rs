@@ -230,7 +230,7 @@ impl Broker {
     }
 
     /// Lets a group begin where another one is. Answered when that is on the disk.
-    pub(crate) async fn clone_offsets(&self, h: &CloneGroupOffset) -> Answer {
+    pub(crate) async fn clone_offsets(&self, h: CloneGroupOffset) -> Answer {
         let only = h.topic.as_deref().filter(|topic| !topic.is_empty());
         if only.is_some_and(|topic| self.topics.lock().get(topic).is_none()) {
             return Err(Refusal::NoTopic { topic: only.unwrap_or_default().to_owned(), why: "" });

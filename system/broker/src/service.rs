@@ -111,7 +111,7 @@ impl Broker {
             QueryTopicsByConsumer::CODE => self.topics_of_group(&read(c)?),
             QuerySubscriptionByConsumer::CODE => self.subscription_of_group(&read(c)?),
             GetAllConsumerOffset::CODE => self.all_offsets(),
-            CloneGroupOffset::CODE => self.clone_offsets(&read(c)?).await,
+            CloneGroupOffset::CODE => Box::pin(self.clone_offsets(read(c)?)).await,
 
             GetBrokerConfig::CODE => self.broker_config(),
             UpdateBrokerConfig::CODE => self.update_broker_config(&c.body),
