@@ -172,7 +172,7 @@ impl Rare {
         Self::SlowTexts,
     ];
     /// Those that do something in any plan.
-    pub const ANYWHERE: &[Self] = &[Self::SlowConfig, Self::SlowOffsets, Self::ShortTails, Self::SlowTexts];
+    pub const ANYWHERE: &[Self] = &[Self::SlowConfig, Self::SlowOffsets, Self::ShortTails];
 
     /// The sites in the code that take it.
     #[must_use]

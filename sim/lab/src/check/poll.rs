@@ -160,27 +160,18 @@ mod tests {
 
     #[test]
     fn who_waits_in_vain_is_told_when_his_time_is_over() {
-        run("L-11", Expect::Broken, "long after it", |s: &mut Script| {
-            s.name_queue("q");
-            s.wait(20.0);
-            s.waited("q", 15.0, 3000);
-        });
-        run("L-11", Expect::Broken, "a little too late", |s| {
-            s.name_queue("q");
-            s.wait(20.0);
-            s.waited("q", 4.1, 3000);
-        });
-        run("L-11", Expect::Kept, "in time", |s| {
-            s.name_queue("q");
-            s.wait(20.0);
-            s.waited("q", 3.01, 3000);
-        });
-        run("L-11", Expect::Kept, "before it, as older brokers do", |s| {
-            s.name_queue("q");
-            s.wait(20.0);
-            s.waited("q", 0.5, 3000);
-        });
-        run("L-11", Expect::Kept, "its broker stands still", |s| {
+        let after = |seconds: f64| {
+            move |s: &mut Script| {
+                s.name_queue("q");
+                s.wait(20.0);
+                s.waited("q", seconds, 3000);
+            }
+        };
+        run("L-11", Expect::Broken, "long after it", after(15.0));
+        run("L-11", Expect::Broken, "a little too late", after(4.1));
+        run("L-11", Expect::Kept, "in time", after(3.01));
+        run("L-11", Expect::Kept, "before it, as older brokers do", after(0.5));
+        run("L-11", Expect::Kept, "its broker stands still", |s: &mut Script| {
             s.name_queue("q");
             let fault = s.begin(&["b0"]);
             s.wait(20.0);

@@ -341,6 +341,16 @@ mod tests {
     use crate::check::script::{Expect, Script, run};
     use crate::history::How;
 
+    /// Two members have had a queue each for long.
+    fn one_each(s: &mut Script) {
+        s.queues("b0", 2, 2);
+        s.joined("c0");
+        s.joined("c1");
+        s.session("c0", "q", 0);
+        s.session("c1", "r", 0);
+        s.wait(120.0);
+    }
+
     #[test]
     fn brokers_name_the_members_that_are_there() {
         let both = |s: &mut Script| {
@@ -384,12 +394,7 @@ mod tests {
     #[test]
     fn who_stays_takes_what_a_leaver_had() {
         let left = |s: &mut Script| {
-            s.queues("b0", 2, 2);
-            s.joined("c0");
-            s.joined("c1");
-            s.session("c0", "q", 0);
-            s.session("c1", "r", 0);
-            s.wait(120.0);
+            one_each(s);
             s.leaves("c1");
             s.end("c1", "r");
             s.down("c1", How::Stop);
@@ -460,12 +465,7 @@ mod tests {
             s.end("c0", "q");
         });
         run("CON-5", Expect::Kept, "one each", |s| {
-            s.queues("b0", 2, 2);
-            s.joined("c0");
-            s.joined("c1");
-            s.session("c0", "q", 0);
-            s.session("c1", "r", 0);
-            s.wait(120.0);
+            one_each(s);
             s.stored("q", 0);
         });
         run("CON-5", Expect::Kept, "two for a moment after a member joined", |s| {
@@ -520,12 +520,7 @@ mod tests {
         // A member that is not there any more keeps its part of the queues for so long.
         let ghost = |how: How, wait: f64| {
             move |s: &mut Script| {
-                s.queues("b0", 2, 2);
-                s.joined("c0");
-                s.joined("c1");
-                s.session("c0", "q", 0);
-                s.session("c1", "r", 0);
-                s.wait(120.0);
+                one_each(s);
                 s.crash("c1", how);
                 s.wait(wait);
                 s.stored("q", 0);
