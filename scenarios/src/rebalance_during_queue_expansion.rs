@@ -2,7 +2,7 @@
 
 use lab::check::Rule;
 use lab::draw::Draw;
-use lab::plan::{Member, Plan, Profile, Step, What};
+use lab::plan::{Member, Plan, Profile, Rare, Step, What};
 use lab::scenario::Scenario;
 use lab::swarm::{self, Class, Size};
 
@@ -58,6 +58,8 @@ fn plan(seed: u64, profile: Profile) -> Plan {
     }
     if Draw::new(seed, "operator").chance(40) {
         swarm::orders(&mut plan);
+        // What is answered too early is not on the disk yet.
+        swarm::rare(&mut plan, 60, &[Rare::SlowConfig]);
     }
     if Draw::new(seed, "closed").chance(20) {
         swarm::read_only(&mut plan);
