@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use super::live::WAITED;
 use super::{Judged, Rule, SECOND, View, seconds};
-use crate::history::{Kind, MessageId, NodeId, QueueId, SessionId, Slot, TopicId};
+use crate::history::{Kind, MessageId, NodeId, Outcome, QueueId, SessionId, Slot, TopicId};
 
 /// A message that somebody who had everything before it waits for.
 #[derive(Clone, Copy)]
@@ -35,16 +35,21 @@ pub(super) fn check(view: &View<'_>, judged: &mut Judged) {
     let mut due: BTreeMap<SessionId, Due> = BTreeMap::new();
     // Who was told that there is no such topic, or no such queue, asks again after a second.
     let mut made: BTreeMap<(TopicId, NodeId), u64> = BTreeMap::new();
+    // Nor may anybody have read what nobody could write to a moment ago.
+    let mut refused: BTreeMap<TopicId, u64> = BTreeMap::new();
     // What a member has of its queue and is not done with.
     let mut unfinished: BTreeMap<SessionId, BTreeSet<u64>> = BTreeMap::new();
     for (number, event) in history.events.iter().enumerate() {
         match event.kind {
             Kind::SessionStart { session, queue, .. } => live.entry(queue).or_default().push(session),
             Kind::TopicSet { topic, broker, .. } => drop(made.insert((topic, broker), event.at_ns)),
+            Kind::Sent { message, outcome: Outcome::Failed, .. } => {
+                refused.insert(history.messages[message.index()].topic, event.at_ns);
+            }
             Kind::Dispatched { slot } => {
                 let queue = history.queues[slot.queue.index()];
-                let made = made.get(&(queue.topic, queue.broker));
-                if made.is_some_and(|made| event.at_ns < made + YOUNG) {
+                let made = made.get(&(queue.topic, queue.broker)).into_iter();
+                if made.chain(refused.get(&queue.topic)).any(|at| event.at_ns < at + YOUNG) {
                     continue;
                 }
                 for &session in live.get(&slot.queue).into_iter().flatten() {
@@ -156,7 +161,7 @@ const CALM: u64 = 40 * SECOND;
 #[cfg(test)]
 mod tests {
     use super::super::script::{Expect, Script, run};
-    use crate::history::How;
+    use crate::history::{How, Outcome};
 
     #[test]
     fn who_waits_in_vain_is_told_when_his_time_is_over() {
@@ -213,6 +218,20 @@ mod tests {
                 s.holds("q", &["a"]);
             }
         };
+        let refused = |before: f64| {
+            move |s: &mut Script| {
+                s.session("c0", "q", 0);
+                s.sent("b", Outcome::Failed, None);
+                s.wait(before);
+                s.ok("a", "q", 0);
+                s.dispatched("q", 0);
+                s.wait(0.9);
+                s.pulled("q", 0, 1, 1);
+                s.holds("q", &["a"]);
+            }
+        };
+        run("L-11", Expect::Broken, "its topic took no messages long before", refused(3.0));
+        run("L-11", Expect::Kept, "its topic took no messages a moment before", refused(0.1));
         run("L-11", Expect::Broken, "its topic was made long before", made(3.0));
         run("L-11", Expect::Kept, "its topic was made a moment before", made(0.1));
         // It has so many, and its listener is done with some of them.
