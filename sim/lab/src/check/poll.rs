@@ -206,10 +206,11 @@ mod tests {
             s.pulled("q", 1, 2, 1);
             s.holds("q", &["a", "b"]);
         });
-        let made = |before: f64| {
+        // So long before the message there was this.
+        let after = |what: fn(&mut Script), before: f64| {
             move |s: &mut Script| {
                 s.session("c0", "q", 0);
-                s.queues("b0", 4, 4);
+                what(s);
                 s.wait(before);
                 s.ok("a", "q", 0);
                 s.dispatched("q", 0);
@@ -218,18 +219,8 @@ mod tests {
                 s.holds("q", &["a"]);
             }
         };
-        let refused = |before: f64| {
-            move |s: &mut Script| {
-                s.session("c0", "q", 0);
-                s.sent("b", Outcome::Failed, None);
-                s.wait(before);
-                s.ok("a", "q", 0);
-                s.dispatched("q", 0);
-                s.wait(0.9);
-                s.pulled("q", 0, 1, 1);
-                s.holds("q", &["a"]);
-            }
-        };
+        let made = |before: f64| after(|s| s.queues("b0", 4, 4), before);
+        let refused = |before: f64| after(|s| s.sent("b", Outcome::Failed, None), before);
         run("L-11", Expect::Broken, "its topic took no messages long before", refused(3.0));
         run("L-11", Expect::Kept, "its topic took no messages a moment before", refused(0.1));
         run("L-11", Expect::Broken, "its topic was made long before", made(3.0));

@@ -25,6 +25,13 @@ struct Beat {
     outdated: bool,
 }
 
+impl Beat {
+    /// Whatever the broker knew of this client, it does not any more.
+    fn forgotten(&mut self) {
+        (self.due_ms, self.joined, self.outdated) = (0, false, true);
+    }
+}
+
 impl Beats {
     /// Takes over the addresses in use: new ones are due at once, others are forgotten.
     pub(crate) fn keep(&mut self, addresses: &BTreeSet<Text>) {
@@ -57,8 +64,7 @@ impl Beats {
     pub(crate) fn ended(&mut self, address: &str, answered: bool, now_ms: u64) -> bool {
         let Some(beat) = self.brokers.get_mut(address) else { return false };
         if answered && beat.outdated {
-            (beat.due_ms, beat.joined) = (0, false);
-            return false;
+            return false; // it has been due again since then
         }
         let joins = answered && !beat.joined;
         (beat.due_ms, beat.joined) = (now_ms + if answered { PERIOD_MS } else { RETRY_MS }, answered);
@@ -71,14 +77,13 @@ impl Beats {
     /// A broker that is used said that it does not know this client. Name servers may have left it out for a while: what
     /// a member cannot hand on meanwhile it goes on pulling.
     pub(crate) fn unknown(&mut self, address: &Text) {
-        let beat = self.brokers.entry(address.clone()).or_default();
-        (beat.due_ms, beat.joined, beat.outdated) = (0, false, true);
+        self.brokers.entry(address.clone()).or_default().forgotten();
     }
 
     /// The connection broke.
     pub(crate) fn lost(&mut self, address: &str) {
         if let Some(beat) = self.brokers.get_mut(address) {
-            (beat.due_ms, beat.joined, beat.outdated) = (0, false, true);
+            beat.forgotten();
         }
     }
 

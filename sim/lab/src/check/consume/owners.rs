@@ -117,13 +117,13 @@ fn goodbyes(view: &View<'_>, holders: &[Holder], judged: &mut Judged) {
             Kind::Leaves { .. } => since + place != leaves,
             _ => false,
         });
-        let shared =
+        let unshared =
             |at: usize| owners_at(view, group, at, holders).into_iter().find(|(_, count)| *count != 1);
-        if heirs.is_empty() || end == history.events.len() || !calm || changes || shared(leaves).is_some() {
+        if heirs.is_empty() || end == history.events.len() || !calm || changes || unshared(leaves).is_some() {
             continue;
         }
         judged.count(Rule::Con5, 1);
-        if let Some((queue, 0)) = shared(end - 1) {
+        if let Some((queue, 0)) = unshared(end - 1) {
             let name = history.queue_name(queue);
             let sentence = format!(
                 "A member of group {} gave up its queues at {} and left, and {} later queue {name} has no owner.",
